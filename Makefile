@@ -1,0 +1,41 @@
+# Each target is a line or two that a person could type; CI runs the same ones. `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help repro test check format lock ui
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+repro: $(INSTALLED)  ## rebuild what has changed: from the images to the evaluated classifier
+	dvc --wait-for-lock repro
+
+test: $(INSTALLED)  ## run the test suite
+	python -m pytest
+
+check: $(INSTALLED)  ## format and lint (ruff), types (mypy)
+	ruff format --check .
+	ruff check .
+	mypy stages
+
+format: $(INSTALLED)  ## let ruff mend what it can
+	ruff check --fix .
+	ruff format .
+
+ui: $(INSTALLED)  ## browse the runs in MLflow
+	python -m stages.graft.tracking
+
+lock: $(INSTALLED)  ## write requirements.lock anew from pyproject.toml (needs uv)
+	uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-emit-index-url --no-annotate \
+		--group dev pyproject.toml --output-file requirements.lock
+
+# A second call installs nothing: the mark is younger than the lock.
+$(INSTALLED): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Graft needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
+	@touch $@

@@ -1,0 +1,1 @@
+"""Graft's pipeline: one script per stage, named as in dvc.yaml; the library they share is stages.graft."""

@@ -1,0 +1,108 @@
+"""Files other stages read: written whole under a temporary name, then renamed; equal content gives equal bytes."""
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from stages.graft.errors import DataError
+
+Array = npt.NDArray[Any]
+
+METADATA_KEY = "graft"
+"""safetensors writes several metadata keys in no fixed order; one key holding sorted JSON keeps the bytes the same."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` on success, remove it on failure.
+
+    What is written may be a file or a folder. A folder already at `path` is replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # two writers never share one
+    try:
+        yield temporary
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a UTF-8 text file with Unix line ends."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(record: Mapping[str, Any], path: Path) -> None:
+    """Write a record as indented JSON, its keys in the order given."""
+    write_text(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON record.
+
+    Raises:
+        DataError: the file is missing or is not a JSON object.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON ({error}); `dvc repro` makes it anew") from None
+    if not isinstance(record, dict):
+        raise DataError(f"{path}: expected a JSON object, found {type(record).__name__}")
+    return record
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV without its index; floats keep their shortest exact form."""
+    write_text(table.to_csv(index=False, lineterminator="\n"), path)
+
+
+def write_arrays(arrays: Mapping[str, Array], path: Path, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write named arrays as safetensors, with a JSON record as metadata."""
+    header = {METADATA_KEY: json.dumps(metadata or {}, sort_keys=True)}
+    with atomic_path(path) as temporary:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, metadata=header)
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """Read every array of a safetensors file.
+
+    Raises:
+        DataError: the file is missing or is not whole.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (FileNotFoundError, SafetensorError) as error:
+        raise DataError(f"{path} cannot be read as safetensors ({error}); `dvc repro` makes it anew") from None
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read the JSON record a safetensors file was written with; empty when it has none.
+
+    Raises:
+        DataError: the file is missing or is not whole.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            record = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+    except (FileNotFoundError, SafetensorError) as error:
+        raise DataError(f"{path} cannot be read as safetensors ({error}); `dvc repro` makes it anew") from None
+    return dict(record)

@@ -1,0 +1,103 @@
+"""What a source offers before any image is looked at: files with labels, in order, their bytes read when asked for."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+READ_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"))
+"""Usual for the formats that Graft reads."""
+
+OTHER_SUFFIXES = frozenset((".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".tga", ".ppm", ".pgm", ".pbm", ".dng"))
+"""Of images that Graft does not read: bad images then, not something else that may lie beside images."""
+
+MAX_FILE_BYTES = 2**30
+"""A larger file is a bad image, so that a few of them at once cannot fill the memory (1 GiB)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """A file that may be an image."""
+
+    file: str
+    """Path inside the source as the user knows it, with forward slashes."""
+    label: str
+    """Class name; empty for a file outside the class folders."""
+    read: Callable[[], bytes]
+    """Reads the whole file, from any thread; a DataError says why it cannot."""
+    group: str = ""
+    """Images of one group stay on one side of the split; empty: a group of its own."""
+    split: str = ""
+    """train, val or test when the source says so, else empty."""
+
+    listed: bool = False
+    """Whether the user listed this very file as an image."""
+
+    @property
+    def claims_to_be_image(self) -> bool:
+        """Whether the user or the file's suffix says that it is an image, of any format."""
+        return self.listed or PurePosixPath(self.file).suffix.lower() in READ_SUFFIXES | OTHER_SUFFIXES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """All candidates of a source."""
+
+    name: str
+    """The source as the user wrote it, for messages."""
+    candidates: tuple[Candidate, ...]
+    """Sorted by file."""
+    classes: tuple[str, ...]
+    """Class names, sorted; also those of empty class folders."""
+    num_hidden: int = 0
+    """Files passed over because their name, or a folder's above them, begins with a dot or is __MACOSX."""
+    num_special: int = 0
+    """Sockets, pipes and devices passed over."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """A file in a class folder or in an archive of one."""
+
+    file: str
+    """Path below the class folder, with forward slashes."""
+    read: Callable[[], bytes]
+    """As a candidate's."""
+
+
+def class_folder(name: str, members: Iterable[Member], folders: Iterable[str], num_special: int = 0) -> Source:
+    """Label each file with the folder it lies in, at the first level; hidden files are only counted.
+
+    Args:
+        name: of the source.
+        members: all files below the class folder.
+        folders: all folders below it, to notice an empty class.
+        num_special: what else lies there.
+    """
+    files = list(members)
+    visible = [member for member in files if not is_hidden(member.file)]
+    candidates = [Candidate(file=member.file, label=top_folder(member.file), read=member.read) for member in visible]
+    classes = {candidate.label for candidate in candidates if candidate.label}
+    classes |= {folder.split("/", 1)[0] for folder in folders if not is_hidden(folder)}
+    return Source(
+        name=name,
+        candidates=tuple(sorted(candidates, key=lambda candidate: candidate.file)),
+        classes=tuple(sorted(classes)),
+        num_hidden=len(files) - len(visible),
+        num_special=num_special,
+    )
+
+
+def top_folder(file: str) -> str:
+    """Give the first folder of a path; empty for a file that lies in none."""
+    top, slash, _ = file.partition("/")
+    return top if slash else ""
+
+
+def is_hidden(file: str) -> bool:
+    """Say whether a file or a folder above it is hidden, or left there by macOS."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in file.split("/"))
+
+
+def readable_name(name: str) -> str:
+    """Give a file name that can be written as UTF-8; bytes that are none become \\udcNN, all else stays as it is."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")

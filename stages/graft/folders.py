@@ -1,0 +1,59 @@
+"""A class folder on disk: one sub-folder per class, files nested in them as deep as they like."""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from stages.graft.candidates import Member, Source, class_folder, readable_name
+from stages.graft.errors import DataError
+from stages.graft.limits import check_size
+
+
+def read_class_folder(folder: Path, name: str) -> Source:
+    """List the files of a class folder; links to files and folders are followed.
+
+    Args:
+        folder: the class folder.
+        name: of the source, for messages.
+    Raises:
+        DataError: a folder below it cannot be listed.
+    """
+    members, folders, num_special = [], [], 0
+    for entry in _walk(folder, (os.path.realpath(folder),)):
+        path = readable_name(Path(entry.path).relative_to(folder).as_posix())
+        if entry.is_dir():
+            folders.append(path)
+        elif entry.is_file() or entry.is_symlink():  # a broken link is a bad image
+            members.append(Member(file=path, read=partial(read_file, Path(entry.path))))
+        else:
+            num_special += 1
+    return class_folder(name, members, folders, num_special)
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file that may be an image.
+
+    Raises:
+        DataError: it cannot be read, or is too large; the message is the reason alone, without the path.
+    """
+    try:
+        check_size(path.stat().st_size)
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}") from None
+
+
+def _walk(folder: Path | str, above: tuple[str, ...]) -> Iterator[os.DirEntry[str]]:
+    """Give all files and folders below a folder; `above` are the real paths of the folders we are in."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error.strerror}") from None
+    for entry in entries:
+        real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(above[-1], entry.name)
+        if entry.is_dir() and real in above:
+            continue  # a link to a folder we are in would lead round and round
+        yield entry
+        if entry.is_dir():
+            yield from _walk(entry.path, (*above, real))

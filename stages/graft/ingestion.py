@@ -1,0 +1,162 @@
+"""Every file of a source, looked at: good images are copied byte for byte, bad ones quarantined with the reason."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from stages.graft.acceptance import BadImage, check_bad, check_classes, check_conflicts, check_kept
+from stages.graft.candidates import Candidate, Source
+from stages.graft.errors import DataError
+from stages.graft.images import inspect, is_image
+from stages.graft.manifest import ManifestRow, image_path
+from stages.graft.progress import bar
+from stages.graft.threads import in_threads, num_cpus
+
+OnConflict = Literal["error", "drop"]
+
+_MAX_THREADS = 16
+"""Each may hold a decoded image of the largest size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingestion:
+    """What became of the files of a source."""
+
+    source: Source
+    """Where they come from."""
+    rows: tuple[ManifestRow, ...]
+    """Images kept, each once; of identical files the first in order."""
+    duplicates: tuple[tuple[str, str], ...]
+    """Files left out, each with the file kept in its place: the same bytes, the same label."""
+    conflicts: tuple[tuple[ManifestRow, ...], ...]
+    """Files dropped: the same bytes, but not the same label or not the same split."""
+    quarantined: tuple[BadImage, ...]
+    """Images that cannot be used."""
+    num_non_images: int
+    """Files that are no images and do not claim to be, pipes and the like included."""
+
+    def report(self) -> dict[str, Any]:
+        """Give the record that the stage writes as JSON: counts first, then which files they count."""
+        return {
+            "num_images": len(self.rows),
+            "num_classes": len(self.source.classes),
+            "num_quarantined": len(self.quarantined),
+            "num_duplicates": len(self.duplicates),
+            "num_conflicts": sum(len(files) for files in self.conflicts),
+            "num_hidden": self.source.num_hidden,
+            "num_non_images": self.num_non_images,
+            "images_per_class": _counts(row.label for row in self.rows),
+            "images_per_format": _counts(row.format for row in self.rows),
+            "quarantined": [asdict(image) for image in self.quarantined],
+            "duplicates": [{"file": file, "kept": kept} for file, kept in self.duplicates],
+            "conflicts": [[{"file": row.file, "label": row.label} for row in files] for files in self.conflicts],
+        }
+
+    def __str__(self) -> str:
+        """Give one line for the terminal."""
+        left_out = {
+            "quarantined": len(self.quarantined),
+            "duplicates": len(self.duplicates),
+            "dropped for conflicts": sum(len(files) for files in self.conflicts),
+            "hidden": self.source.num_hidden,
+            "not images": self.num_non_images,
+        }
+        counts = ", ".join(f"{count} {name}" for name, count in left_out.items() if count)
+        images = f"{len(self.rows)} images in {len(self.source.classes)} classes"
+        return f"{images}; left out: {counts}" if counts else images
+
+
+def ingest(source: Source, folder: Path, on_conflict: OnConflict, max_bad_fraction: float) -> Ingestion:
+    """Decode every image of a source and copy the good ones to a new folder, each named by its id.
+
+    Args:
+        source: an open source.
+        folder: does not exist yet.
+        on_conflict: whether identical files under two labels are an error or are left out, all of them.
+        max_bad_fraction: of all images, the share that may be bad, [0, 1].
+    Raises:
+        DataError: fewer than two classes, a class without a good image, too many bad images, conflicting labels.
+    """
+    check_classes(source)
+    folder.mkdir(parents=True)
+    found = in_threads(partial(_examine, folder), source.candidates, min(num_cpus(), _MAX_THREADS))
+    shown = list(bar(found, desc="ingest", unit="files", total=len(source.candidates)))
+    good = [row for row in shown if isinstance(row, ManifestRow)]
+    bad = tuple(image for image in shown if isinstance(image, BadImage))
+    check_bad(bad, len(good), max_bad_fraction)
+    rows, duplicates, conflicts = _merged(good)
+    if on_conflict == "error":
+        check_conflicts(conflicts)
+    for row in (files[0] for files in conflicts):
+        image_path(folder, row.id, row.format).unlink()
+    check_kept(source, rows, bad)
+    return Ingestion(
+        source=source,
+        rows=rows,
+        duplicates=duplicates,
+        conflicts=conflicts,
+        quarantined=bad,
+        num_non_images=shown.count(None) + source.num_special,
+    )
+
+
+def _counts(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
+
+
+def _examine(folder: Path, candidate: Candidate) -> ManifestRow | BadImage | None:
+    """Copy a good image and give its row; None for a file that is no image and does not claim to be."""
+    file, label = candidate.file, candidate.label
+    data = b""
+    try:
+        data = candidate.read()
+        info = inspect(data)
+    except DataError as error:
+        claimed = candidate.claims_to_be_image or is_image(data)
+        return BadImage(file=file, label=label, reason=str(error)) if claimed else None
+    if not label:
+        return BadImage(file=file, label=label, reason="it lies outside the class folders and so has no label")
+    id_ = hashlib.sha256(data).hexdigest()
+    with suppress(FileExistsError), image_path(folder, id_, info.format).open("xb") as copy:
+        copy.write(data)
+    return ManifestRow(
+        id=id_,
+        file=file,
+        label=label,
+        group=candidate.group,
+        split=candidate.split,
+        width=info.width,
+        height=info.height,
+        format=info.format,
+        mode=info.mode,
+    )
+
+
+Merged = tuple[tuple[ManifestRow, ...], tuple[tuple[str, str], ...], tuple[tuple[ManifestRow, ...], ...]]
+
+
+def _merged(good: Iterable[ManifestRow]) -> Merged:
+    """Tell images kept from their duplicates and from conflicts."""
+    by_id: defaultdict[str, list[ManifestRow]] = defaultdict(list)
+    for row in good:
+        by_id[row.id].append(row)
+    agreeing = [files for files in by_id.values() if _agree(files)]
+    kept = tuple(_one(files) for files in agreeing)
+    duplicates = tuple((row.file, files[0].file) for files in agreeing for row in files[1:])
+    return kept, duplicates, tuple(tuple(files) for files in by_id.values() if not _agree(files))
+
+
+def _agree(files: list[ManifestRow]) -> bool:
+    splits = {row.split for row in files if row.split}
+    return len({row.label for row in files}) == 1 and len(splits) <= 1
+
+
+def _one(files: list[ManifestRow]) -> ManifestRow:
+    group = next((row.group for row in files if row.group), "")
+    split = next((row.split for row in files if row.split), "")
+    return replace(files[0], group=group, split=split)

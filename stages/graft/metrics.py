@@ -1,0 +1,113 @@
+"""How good a classifier is, in numpy alone. Letters: n images, c classes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+Float = npt.NDArray[np.floating]
+Labels = npt.NDArray[np.int64]
+"""Class indices in [0, c), shape (n,)."""
+
+
+def softmax(logits: Float) -> npt.NDArray[np.float64]:
+    """Turn logits (n, c) into probabilities (n, c)."""
+    return np.asarray(np.exp(_log_softmax(logits)))
+
+
+def accuracy(predicted: Labels, y: Labels) -> float:
+    """Share of images whose class was found."""
+    return float(np.mean(predicted == y))
+
+
+def log_loss(logits: Float, y: Labels, weights: npt.NDArray[np.float64] | None = None) -> float:
+    """Mean of -log p(true class), in nats.
+
+    Args:
+        logits: shape (n, c).
+        y: class indices.
+        weights: of each class, shape (c,); the mean is then a weighted one.
+    """
+    losses = -_log_softmax(logits)[np.arange(len(y)), y]
+    return float(np.average(losses, weights=None if weights is None else weights[y]))
+
+
+def wilson_interval(num_correct: int, num_images: int, confidence_level: float = 0.95) -> tuple[float, float]:
+    """Give the interval of a share; honest for few images and near 1, where the usual one is not.
+
+    Args:
+        num_correct: images classified rightly.
+        num_images: n, at least 1.
+        confidence_level: in (0, 1).
+    Source:
+        Wilson, Probable inference, JASA 1927; Brown, Cai and DasGupta, Statistical Science 2001, eq. 4.
+    """
+    z = NormalDist().inv_cdf((1 + confidence_level) / 2)
+    share, shrink = num_correct / num_images, 1 + z**2 / num_images
+    middle = (share + z**2 / (2 * num_images)) / shrink
+    half = z / shrink * np.sqrt(share * (1 - share) / num_images + z**2 / (4 * num_images**2))
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+
+
+def expected_calibration_error(probabilities: Float, y: Labels, num_bins: int = 15) -> float:
+    """Mean distance between confidence and accuracy over bins of equal width, weighted by their images.
+
+    Args:
+        probabilities: shape (n, c).
+        y: class indices.
+        num_bins: bins (0, 1/num_bins], ..., (1 - 1/num_bins, 1] of the highest probability.
+    Source:
+        Guo et al., On calibration of modern neural networks, ICML 2017, eq. 3.
+    """
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == y
+    bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
+    gaps = np.bincount(bins, weights=correct - confidence, minlength=num_bins)
+    return float(np.abs(gaps).sum() / len(y))
+
+
+def confusion_matrix(predicted: Labels, y: Labels, num_classes: int) -> Labels:
+    """Count images by true class (rows) and predicted class (columns), shape (c, c)."""
+    counts = np.bincount(y * num_classes + predicted, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes).astype(np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScore:
+    """How well one class is found."""
+
+    label: str
+    """The class."""
+    precision: float
+    """Share of the images called so that are so; 0 when none is called so."""
+    recall: float
+    """Share of its images that are found; 0 when it has none."""
+    f1: float
+    """Harmonic mean of both; 0 when both are."""
+    num_images: int
+    """Images of it."""
+
+
+def class_scores(confusion: Labels, classes: Sequence[str]) -> list[ClassScore]:
+    """Score every class, in their order, from the confusion matrix."""
+    found, called, there = np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1)
+    return [
+        ClassScore(
+            label=label,
+            precision=_share(found[k], called[k]),
+            recall=_share(found[k], there[k]),
+            f1=_share(2 * found[k], called[k] + there[k]),
+            num_images=int(there[k]),
+        )
+        for k, label in enumerate(classes)
+    ]
+
+
+def _share(part: np.int64, whole: np.int64) -> float:
+    return float(part / whole) if whole else 0.0
+
+
+def _log_softmax(logits: Float) -> npt.NDArray[np.float64]:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))

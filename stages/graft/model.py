@@ -1,0 +1,59 @@
+"""The assembled model: a folder with a head, a backbone's record or its fine-tuned weights, and what joins them.
+
+model.json              kind, classes, the backbone's record and, when fine-tuned, its weights' SHA-256
+head.safetensors        the head
+backbone.safetensors    only when fine-tuned: the trunk's weights
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from stages.graft.artifacts import read_json, write_json
+from stages.graft.errors import DataError
+from stages.graft.heads import Head, load_head, save_head
+
+MODEL, BACKBONE = "model.json", "backbone.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What `model.json` says."""
+
+    kind: Literal["frozen", "finetuned"]
+    """frozen: the head reads cached features; finetuned: the folder holds the trunk's weights too."""
+    classes: tuple[str, ...]
+    """Class names in the order of the logits."""
+    backbone: Mapping[str, Any]
+    """The record of the pretrained weights and their preprocessing."""
+    backbone_sha256: str | None
+    """Of backbone.safetensors; None when frozen, where the record has the hash of the pretrained file."""
+
+
+def write_model(head: Head, backbone: Mapping[str, Any], folder: Path) -> None:
+    """Assemble a model from a head and, when the folder already holds one, a fine-tuned trunk."""
+    save_head(head, folder, backbone)
+    trunk = folder / BACKBONE
+    model = Model(
+        kind="finetuned" if trunk.exists() else "frozen",
+        classes=head.classes,
+        backbone=backbone,
+        backbone_sha256=hashlib.sha256(trunk.read_bytes()).hexdigest() if trunk.exists() else None,
+    )
+    write_json(asdict(model), folder / MODEL)  # last: a folder without it is not a model
+
+
+def read_model(folder: Path) -> tuple[Model, Head]:
+    """Read a model and its head.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    record = read_json(folder / MODEL)
+    try:
+        model = Model(**record | {"classes": tuple(record["classes"])})
+    except (TypeError, KeyError) as error:
+        raise DataError(f"{folder / MODEL} is not a model's record ({error}); `dvc repro` makes it anew") from None
+    return model, load_head(folder)

@@ -1,0 +1,25 @@
+"""The one folder outside the repository: what is costly to make again is kept there and shared by all clones."""
+
+import os
+import sys
+from pathlib import Path
+
+
+def store_folder() -> Path:
+    """Give the folder for features and downloads: `GRAFT_STORE`, or `graft` in the user's cache folder.
+
+    A relative `GRAFT_STORE` counts from the repository's root, so that an experiment in a temporary folder shares it.
+    The folder need not exist yet.
+    """
+    chosen = os.environ.get("GRAFT_STORE")
+    if chosen:
+        return Path(os.environ.get("DVC_ROOT", Path.cwd())) / Path(chosen).expanduser()
+    return _cache_folder() / "graft"
+
+
+def _cache_folder() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

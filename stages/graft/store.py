@@ -1,0 +1,127 @@
+"""The feature store: rows of features, kept per image and per fingerprint, outside what DVC deletes.
+
+<store>/<fingerprint>/fingerprint.json       what the rows were computed with, readable
+<store>/<fingerprint>/<sha256>.safetensors   a fragment: ids (n, 32) uint8 and features (n, d) float32; only ever added
+
+A fragment is named by the hash of its content and renamed into place when whole, so that any number of processes may
+read and add at once; a row that two of them computed is there twice, with the same bits.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+
+from stages.graft.artifacts import Array, write_arrays, write_json
+from stages.graft.errors import DataError
+
+FORMAT = 1
+"""Of the files; part of every fingerprint."""
+
+Features = npt.NDArray[np.float32]
+
+
+def fingerprint_of(record: Mapping[str, Any]) -> str:
+    """Hash a record of everything that can change a bit of a feature; 32 hex digits."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:32]
+
+
+class FeatureStore:
+    """The rows of one fingerprint; knows at the start which ids are there, and learns of those it adds."""
+
+    def __init__(self, root: Path, record: Mapping[str, Any]) -> None:
+        """Open, or begin, the rows computed with what `record` says.
+
+        A fragment that cannot be read is named on stderr and set aside as `<name>.damaged`; its rows count as missing.
+
+        Args:
+            root: the store's folder.
+            record: everything that can change a bit of a feature, as JSON values.
+        """
+        self.fingerprint = fingerprint_of(record)
+        self.folder = root / self.fingerprint
+        if not (self.folder / "fingerprint.json").exists():
+            write_json(record, self.folder / "fingerprint.json")
+        self._place: dict[bytes, tuple[Path, int]] = {}
+        for path in sorted(self.folder.glob("*.safetensors")):
+            self._index(path)
+
+    def missing(self, ids: Iterable[str]) -> list[str]:
+        """Those of the ids, in their order, whose rows are not here."""
+        return [id_ for id_ in ids if bytes.fromhex(id_) not in self._place]
+
+    def add(self, ids: Sequence[str], features: Features) -> None:
+        """Add rows: n ids and features of shape (n, d), float32."""
+        if len(ids) != len(features):
+            raise ValueError(f"{len(ids)} ids, but {len(features)} rows of features")
+        arrays: dict[str, Array] = {"ids": pack_ids(ids), "features": features}
+        path = self.folder / f"{_digest(arrays)}.safetensors"
+        write_arrays(arrays, path)
+        self._index(path)
+
+    def gather(self, ids: Sequence[str]) -> Features:
+        """Read rows in the order of the ids; every id must be here.
+
+        Returns:
+            shape (n, d), float32.
+        Raises:
+            DataError: a fragment has disappeared since it was opened, or its bytes have changed.
+        """
+        by_fragment: dict[Path, list[tuple[int, int]]] = {}
+        for row, id_ in enumerate(ids):
+            path, place = self._place[bytes.fromhex(id_)]
+            by_fragment.setdefault(path, []).append((row, place))
+        out: Features | None = None
+        for path, pairs in by_fragment.items():
+            rows, places = (np.array(column) for column in zip(*pairs, strict=True))
+            features = _read_whole(path)
+            out = np.empty((len(ids), features.shape[1]), np.float32) if out is None else out
+            out[rows] = features[places]
+        return np.empty((0, 0), np.float32) if out is None else out
+
+    def _index(self, path: Path) -> None:
+        try:
+            ids = _read(path, "ids")
+        except DataError as error:
+            print(f"store: {error}; set aside, its rows are computed again", file=sys.stderr)
+            path.replace(path.with_suffix(".damaged"))
+            return
+        self._place |= {id_.tobytes(): (path, row) for row, id_ in enumerate(ids)}
+
+
+def pack_ids(ids: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Ids in hex to shape (n, 32), uint8."""
+    return np.frombuffer(bytes.fromhex("".join(ids)), dtype=np.uint8).reshape(len(ids), 32)
+
+
+def unpack_ids(packed: npt.NDArray[np.uint8]) -> list[str]:
+    """The inverse of `pack_ids`."""
+    return [row.tobytes().hex() for row in packed]
+
+
+def _digest(arrays: Mapping[str, Array]) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(arrays["ids"]).data)
+    digest.update(np.ascontiguousarray(arrays["features"]).data)
+    return digest.hexdigest()[:32]
+
+
+def _read_whole(path: Path) -> Features:
+    features = _read(path, "features")
+    if _digest({"ids": _read(path, "ids"), "features": features}) != path.stem:
+        raise DataError(f"fragment {path} is damaged: its bytes do not fit its name; delete it and run again")
+    return features
+
+
+def _read(path: Path, name: str) -> Array:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            array: Array = file.get_tensor(name)
+            return array
+    except (FileNotFoundError, SafetensorError) as error:
+        raise DataError(f"fragment {path} cannot be read ({error})") from None

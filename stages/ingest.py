@@ -1,0 +1,48 @@
+"""Stage 1 of 6, ingest: decode every labelled image of the source, keep the good ones under their SHA-256.
+
+Reads   ingest.source: a class folder, an archive, a CSV list, a YAML spec, the http(s) address of an archive
+Writes  data/images/, data/manifest.csv, reports/ingest.json
+Params  ingest
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from stages.graft.artifacts import atomic_path, write_json
+from stages.graft.errors import run
+from stages.graft.ingestion import OnConflict, ingest
+from stages.graft.manifest import write_manifest
+from stages.graft.params import Params, load_params
+from stages.graft.places import store_folder
+from stages.graft.sources import open_source
+
+IMAGES, MANIFEST, REPORT = Path("data/images"), Path("data/manifest.csv"), Path("reports/ingest.json")
+
+
+class IngestParams(Params):
+    source: Annotated[str, Field(min_length=1)]
+    """Path or http(s) address of the labelled images; a relative path counts from the repository's root."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None
+    """SHA-256 of the source's file, hex; a must for an address, null for a folder."""
+    on_conflict: OnConflict
+    """Identical images under two labels: stop with an error, or drop all of them."""
+    max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
+    """Share of images that may be damaged before the stage fails."""
+
+
+def main() -> None:
+    params = load_params("ingest", IngestParams)
+    with (
+        open_source(params.source, store_folder(), params.sha256) as source,
+        atomic_path(IMAGES) as folder,
+    ):
+        ingestion = ingest(source, folder, params.on_conflict, params.max_bad_fraction)
+    write_manifest(ingestion.rows, MANIFEST)
+    write_json(ingestion.report(), REPORT)
+    print(f"ingest: {ingestion}")
+
+
+if __name__ == "__main__":
+    run("ingest", main)

@@ -1,0 +1,53 @@
+"""Stage 2 of 6, split: put every image in train, validation or test.
+
+Reads   data/manifest.csv
+Writes  data/splits.csv, reports/split.json
+Params  split
+"""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from stages.graft.artifacts import write_json
+from stages.graft.assignment import assign_splits
+from stages.graft.errors import run
+from stages.graft.manifest import read_manifest
+from stages.graft.params import Params, load_params
+from stages.graft.splits import count_splits, write_splits
+
+MANIFEST, SPLITS, REPORT = Path("data/manifest.csv"), Path("data/splits.csv"), Path("reports/split.json")
+
+
+class SplitParams(Params):
+    """The section `split`."""
+
+    seed: int
+    """Another seed, another split."""
+    val_fraction: Annotated[float, Field(ge=0, lt=1)]
+    """Share of each class in validation; 0 leaves it to the source's own `split` column."""
+    test_fraction: Annotated[float, Field(ge=0, lt=1)]
+    """Share of each class in test; 0 as above."""
+    train_per_class: PositiveInt | None
+    """Train with at most this many images of each class; null takes all. Validation and test stay the same."""
+
+    @model_validator(mode="after")
+    def _leave_some_for_train(self) -> Self:
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError("val_fraction and test_fraction must leave something for train: together below 1")
+        return self
+
+
+def main() -> None:
+    """Assign the splits, write the table and its counts."""
+    params = load_params("split", SplitParams)
+    table = assign_splits(read_manifest(MANIFEST), **params.model_dump())
+    report = count_splits(table)
+    write_splits(table, SPLITS)
+    write_json(report, REPORT)
+    print("split: " + ", ".join(f"{report[f'num_{name}']} {name}" for name in ("train", "val", "test", "unused")))
+
+
+if __name__ == "__main__":
+    run("split", main)

@@ -1,0 +1,92 @@
+"""Stage 4 of 6, train_head: fit a new head on frozen features; validation chooses, test is not looked at.
+
+Reads   data/features.safetensors, data/splits.csv
+Writes  data/head/, reports/train_head.json, reports/plots/train_head_curve.csv
+Params  train_head
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from stages.graft.artifacts import write_json
+from stages.graft.curves import Epoch, write_curve
+from stages.graft.errors import run
+from stages.graft.features import load_features, read_backbone_record
+from stages.graft.heads import save_head
+from stages.graft.params import Params, load_params
+from stages.graft.scores import score_head
+from stages.graft.weighting import ClassWeight, class_weights
+
+FEATURES, SPLITS = Path("data/features.safetensors"), Path("data/splits.csv")
+HEAD, REPORT, CURVE = Path("data/head"), Path("reports/train_head.json"), Path("reports/plots/train_head_curve.csv")
+
+
+class MlpParams(Params):
+    """The section `train_head.mlp`."""
+
+    hidden_size: PositiveInt
+    """Units of the hidden layer."""
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    """Share of the units left out at each step."""
+    epochs: PositiveInt
+    """Passes over the training features, at most."""
+    patience: PositiveInt
+    """Epochs without a lower validation log loss after which training ends."""
+    batch_size: PositiveInt
+    """Images a step."""
+    learning_rate: PositiveFloat
+    """AdamW's."""
+    weight_decay: Annotated[float, Field(ge=0)]
+    """AdamW's."""
+    seed: Annotated[int, Field(ge=0)]
+    """Seeds the first weights, the order and the dropout."""
+
+
+class TrainHeadParams(Params):
+    """The section `train_head`."""
+
+    kind: Literal["logistic", "prototype", "mlp"]
+    """logistic: multinomial regression; prototype: class means; mlp: one hidden layer."""
+    class_weight: ClassWeight
+    """none: every image counts alike; balanced: every class does."""
+    l2_grid: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+    """Penalties the logistic head tries, from the strongest; a tie in validation log loss keeps the stronger."""
+    mlp: MlpParams
+    """Of the mlp head alone."""
+
+
+def main() -> None:
+    """Fit the head asked for, score it on train and validation, write it."""
+    params = load_params("train_head", TrainHeadParams)
+    train, val = load_features(FEATURES, SPLITS, "train", "val")
+    weights = class_weights(train, params.class_weight)
+    choices: dict[str, float]
+    curve: Sequence[Epoch] = []
+    # Each kind is imported when it is asked for: only the MLP needs torch, only the logistic head scikit-learn.
+    if params.kind == "mlp":
+        from stages.graft.mlp import MlpRecipe, fit_mlp
+        from stages.graft.tracking import stream
+
+        with stream("train_head") as live:
+            recipe = MlpRecipe(**params.mlp.model_dump())
+            head, choices, curve = fit_mlp(train, val, weights, recipe, live.log)
+    elif params.kind == "prototype":
+        from stages.graft.prototypes import fit_prototypes
+
+        head, choices = fit_prototypes(train, val, weights)
+    else:
+        from stages.graft.logistic import fit_logistic
+
+        head, choices = fit_logistic(train, val, params.l2_grid, weights)
+    report = {"kind": params.kind, **choices, **score_head(head, train, val)}
+    save_head(head, HEAD, read_backbone_record(FEATURES))
+    write_curve(curve, CURVE)
+    write_json(report, REPORT)
+    print("train_head: " + ", ".join(f"{name} {value}" for name, value in report.items()))
+
+
+if __name__ == "__main__":
+    run("train_head", main)

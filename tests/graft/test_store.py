@@ -1,0 +1,94 @@
+"""The feature store: what is added is found again, bit for bit, by any process, and damage is noticed."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.graft.errors import DataError
+from stages.graft.store import FeatureStore, fingerprint_of, pack_ids, unpack_ids
+
+RECORD = {"weights": "abc", "batch_size": 32}
+
+
+def ids_of(*numbers: int) -> list[str]:
+    return [sha256(bytes([number])).hexdigest() for number in numbers]
+
+
+def rows_of(*numbers: int) -> np.ndarray:
+    return np.array([[number, number / 3] for number in numbers], dtype=np.float32)
+
+
+def test_ids_survive_packing():
+    ids = ids_of(0, 1, 255)
+    assert unpack_ids(pack_ids(ids)) == ids
+    assert pack_ids([]).shape == (0, 32)
+
+
+def test_an_empty_store_lacks_everything_and_gathers_nothing(tmp_path: Path):
+    store = FeatureStore(tmp_path, RECORD)
+    assert store.missing(ids_of(1, 2)) == ids_of(1, 2)
+    assert len(store.gather([])) == 0
+
+
+def test_rows_come_back_in_the_order_asked_for_across_fragments(tmp_path: Path):
+    store = FeatureStore(tmp_path, RECORD)
+    store.add(ids_of(1, 2), rows_of(1, 2))
+    store.add(ids_of(3), rows_of(3))
+    for again in (store, FeatureStore(tmp_path, RECORD)):
+        assert again.missing(ids_of(3, 4, 1)) == ids_of(4)
+        np.testing.assert_array_equal(again.gather(ids_of(3, 1, 2)), rows_of(3, 1, 2))
+
+
+def test_another_record_is_another_folder(tmp_path: Path):
+    FeatureStore(tmp_path, RECORD).add(ids_of(1), rows_of(1))
+    assert FeatureStore(tmp_path, {**RECORD, "batch_size": 16}).missing(ids_of(1)) == ids_of(1)
+    assert fingerprint_of({"a": 1, "b": 2}) == fingerprint_of({"b": 2, "a": 1})
+
+
+def test_the_fingerprint_lies_readable_beside_the_fragments(tmp_path: Path):
+    store = FeatureStore(tmp_path, RECORD)
+    assert json.loads((store.folder / "fingerprint.json").read_text()) == RECORD
+
+
+def test_a_damaged_fragment_is_named_and_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    store = FeatureStore(tmp_path, RECORD)
+    store.add(ids_of(1), rows_of(1))
+    (fragment,) = store.folder.glob("*.safetensors")
+    store.add(ids_of(2), rows_of(2))
+    fragment.write_bytes(fragment.read_bytes()[:-3])
+    again = FeatureStore(tmp_path, RECORD)
+    assert again.missing(ids_of(1, 2)) == ids_of(1)
+    assert fragment.name in capsys.readouterr().err
+    assert fragment.with_suffix(".damaged").exists()
+
+
+def test_a_flipped_byte_in_a_fragment_is_not_served(tmp_path: Path):
+    store = FeatureStore(tmp_path, RECORD)
+    store.add(ids_of(1), rows_of(1))
+    (fragment,) = store.folder.glob("*.safetensors")
+    content = bytearray(fragment.read_bytes())
+    content[-1] ^= 1
+    fragment.write_bytes(bytes(content))
+    with pytest.raises(DataError, match=fragment.name):
+        store.gather(ids_of(1))
+
+
+def test_four_writers_at_once_lose_nothing(tmp_path: Path):
+    def write(number: int) -> None:
+        FeatureStore(tmp_path, RECORD).add(ids_of(number, 99), rows_of(number, 99))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(20)))
+    store = FeatureStore(tmp_path, RECORD)
+    assert store.missing(ids_of(*range(20), 99)) == []
+    np.testing.assert_array_equal(store.gather(ids_of(7, 99)), rows_of(7, 99))
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_ids_and_rows_must_be_as_many(tmp_path: Path):
+    with pytest.raises(ValueError, match="2 ids, but 1 rows"):
+        FeatureStore(tmp_path, RECORD).add(ids_of(1, 2), rows_of(1))

@@ -1,0 +1,41 @@
+"""Small image files and class folders for tests, made by hand."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+def pixels(seed: int, width: int = 12, height: int = 10) -> Image.Image:
+    """An RGB image of noise; every seed gives another."""
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(noise)
+
+
+def encoded(image: Image.Image, format_: str, **options: Any) -> bytes:
+    """The bytes of an image file."""
+    buffer = io.BytesIO()
+    image.save(buffer, format_, **options)
+    return buffer.getvalue()
+
+
+def png(seed: int) -> bytes:
+    """A small PNG file; every seed gives other bytes."""
+    return encoded(pixels(seed), "PNG")
+
+
+def write(path: Path, data: bytes) -> Path:
+    """Write a file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def class_folder(folder: Path, per_class: int = 3, classes: tuple[str, ...] = ("hole", "scratch")) -> Path:
+    """A class folder of different small PNG files, hole/0.png and so on."""
+    for number, label in enumerate(classes):
+        for image in range(per_class):
+            write(folder / label / f"{image}.png", png(100 * number + image))
+    return folder

@@ -1,0 +1,161 @@
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages import ingest
+from stages.graft.errors import run
+from stages.graft.manifest import read_manifest
+from tests.pictures import class_folder, png, write
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PARAMS = {"sha256": None, "on_conflict": "error", "max_bad_fraction": 0.1}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A class folder: hole/0.png to hole/2.png, scratch/0.png to scratch/2.png."""
+    return class_folder(tmp_path / "plates")
+
+
+@pytest.fixture
+def ingested(project):
+    """Run the stage on a source in a project of its own; give the project's folder."""
+
+    def run_stage(source, **params):
+        folder = project(ingest={"source": str(source), **PARAMS, **params})
+        run("ingest", ingest.main)
+        return folder
+
+    return run_stage
+
+
+def outputs(folder):
+    """Path and bytes of all files the stage wrote."""
+    written = [path for name in ("data", "reports") for path in (folder / name).rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in written}
+
+
+def test_the_stage_writes_images_manifest_and_report(ingested, folder, capsys):
+    made = ingested(folder)
+    table = read_manifest(made / "data/manifest.csv")
+    assert sorted(table["file"]) == [f"{label}/{n}.png" for label in ("hole", "scratch") for n in range(3)]
+    assert list(table["id"]) == sorted(table["id"])
+    first = table.set_index("file").loc["hole/0.png"]
+    assert (made / f"data/images/{first['id']}.png").read_bytes() == png(0)
+    assert json.loads((made / "reports/ingest.json").read_text())["num_images"] == 6
+    assert capsys.readouterr().out == "ingest: 6 images in 2 classes\n"
+
+
+def test_the_same_source_gives_the_same_bytes_packed_or_not(ingested, folder, tmp_path):
+    expected = outputs(ingested(folder))
+    for kind in ("zip", "gztar"):
+        archive = shutil.make_archive(str(tmp_path / "packed"), kind, tmp_path, "plates")
+        assert outputs(ingested(archive)) == expected
+
+
+def test_a_second_run_replaces_the_first(ingested, folder):
+    ingested(folder)
+    (folder / "hole" / "0.png").unlink()
+    made = ingested(folder)
+    assert len(list((made / "data/images").iterdir())) == 5
+    assert len(read_manifest(made / "data/manifest.csv")) == 5
+
+
+def test_a_generated_source(ingested, tmp_path):
+    spec = b"kind: plates\nper_class: 2\nsize_px: 32\nseed: 1\ndifficulty: 0.5\n"
+    table = read_manifest(ingested(write(tmp_path / "plates.yaml", spec)) / "data/manifest.csv")
+    assert sorted(table["label"].value_counts()) == [2] * 6
+    assert set(table["format"]) == {"PNG"}
+
+
+def test_a_local_archive_is_checked_against_a_sha256(ingested, folder, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "plates")
+    ingested(archive, sha256=hashlib.sha256(Path(archive).read_bytes()).hexdigest())
+    with pytest.raises(SystemExit, match="has SHA-256"):
+        ingested(archive, sha256="0" * 64)
+
+
+def conflict(folder):
+    write(folder / "scratch" / "copy.png", png(0))
+    return folder
+
+
+def half_bad(folder):
+    for number in range(6):
+        write(folder / "hole" / f"bad{number}.png", b"")
+    return folder
+
+
+def empty_class(folder):
+    (folder / "pit").mkdir()
+    return folder
+
+
+def list_without_columns(folder):
+    return write(folder / "list.csv", b"file;class\n")
+
+
+def damaged_archive(folder):
+    archive = Path(shutil.make_archive(str(folder.parent / "packed"), "gztar", folder))
+    return write(archive, archive.read_bytes()[:-50])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (conflict, r"1 images are there under two labels"),
+        (half_bad, r"6 of 12 images are bad \(50\.0%\)"),
+        (empty_class, r"no image in class `pit`"),
+        (list_without_columns, r"no column path and no column label"),
+        (damaged_archive, r"is damaged or cut short"),
+        (lambda folder: folder / "hole", r"at least two classes, found none"),
+        (lambda folder: folder / "nowhere", r"does not exist"),
+        (lambda folder: "http://127.0.0.1/plates.zip", r"`ingest.sha256` is missing"),
+    ],
+)
+def test_a_bad_source_ends_in_a_message_and_leaves_nothing(ingested, folder, tmp_path, spoil, message):
+    with pytest.raises(SystemExit, match=rf"^ingest: error: .*{message}") as caught:
+        ingested(spoil(folder))
+    assert str(caught.value).count("\n") < 2
+    made = tmp_path / "project"
+    assert [path.name for path in made.rglob("*") if path.is_file()] == ["params.yaml"]
+    assert not list((made / "data").glob("*"))
+
+
+def test_a_failed_run_leaves_the_last_one_alone(ingested, folder):
+    expected = outputs(ingested(folder))
+    with pytest.raises(SystemExit):
+        ingested(conflict(folder))
+    assert outputs(Path.cwd()) == expected
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"on_conflict": "merge"}, r"`ingest\.on_conflict` should be 'error' or 'drop', got 'merge'"),
+        ({"max_bad_fraction": 10}, r"`ingest\.max_bad_fraction` should be less than or equal to 1"),
+        ({"sha256": "abc"}, r"`ingest\.sha256`"),
+        ({"source": ""}, r"`ingest\.source`"),
+        ({"sources": "x"}, r"`ingest\.sources` is not a parameter"),
+    ],
+)
+def test_wrong_parameters_are_named(ingested, folder, params, message):
+    with pytest.raises(SystemExit, match=message):
+        ingested(**{"source": folder, **params})
+
+
+def test_run_as_a_user_does_a_mistake_ends_with_code_1_and_no_traceback(project, tmp_path):
+    made = project(ingest={"source": str(tmp_path / "nowhere"), **PARAMS})
+    command = [sys.executable, "-m", "stages.ingest"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    ended = subprocess.run(command, cwd=made, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("ingest: error: source ")
+    assert ended.stderr.count("\n") <= 2
+    assert "Traceback" not in ended.stderr

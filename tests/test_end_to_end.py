@@ -1,0 +1,155 @@
+"""The real `dvc repro` in a temporary clone: once, again, from nothing, and with one thing changed at a time."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import REPOSITORY
+
+OUTS = ("data/manifest.csv", "data/splits.csv", "data/features.safetensors", "data/head", "data/images", "data/model")
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+class Clone:
+    """A copy of the repository as git sees it, with a small set of plates and its own store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "clone"
+        listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+        files = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
+        for name in files:
+            if (REPOSITORY / name).is_file() and name != "dvc.lock" and not name.startswith("reports/"):
+                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(REPOSITORY / name, self.folder / name)
+        binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment = os.environ | {
+            "PATH": binaries,
+            "GRAFT_STORE": str(folder / "store"),
+            "DVC_NO_ANALYTICS": "1",
+        }
+        self.environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
+        self.set_spec(per_class=8, size_px=64)
+        self.set_params("backbone", input_px=64)
+        for command in (["init", "--quiet"], ["add", "--all"], [*IDENTITY, "commit", "--quiet", "--message", "start"]):
+            self.run("git", *command)
+
+    def run(self, *command: str, code: int = 0) -> str:
+        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+        output = done.stdout + done.stderr
+        assert done.returncode == code, output
+        assert "Traceback" not in output
+        return output
+
+    def repro(self, code: int = 0) -> str:
+        return self.run("dvc", "repro", code=code)
+
+    def set_params(self, section: str, **changes: object) -> None:
+        path = self.folder / "params.yaml"
+        params = yaml.safe_load(path.read_text(encoding="utf-8"))
+        params[section].update(changes)
+        path.write_text(yaml.safe_dump(params), encoding="utf-8")
+
+    def set_spec(self, **changes: object) -> None:
+        path = self.folder / "data/plates.yaml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of every file the pipeline writes."""
+        places = [self.folder / out for out in (*OUTS, "reports")]
+        files = [file for place in places for file in (place.rglob("*") if place.is_dir() else [place])]
+        return {
+            str(file.relative_to(self.folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in files
+            if file.is_file() and file.name != ".gitkeep"
+        }
+
+
+IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    clone = Clone(tmp_path_factory.mktemp("end-to-end"))
+    clone.first_output = clone.repro()  # type: ignore[attr-defined]
+    return clone
+
+
+def ran(output: str) -> list[str]:
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
+
+
+def test_the_first_run_makes_everything(clone: Clone):
+    output = clone.first_output  # type: ignore[attr-defined]
+    assert ran(output) == ["ingest", "split", "extract", "train_head", "finetune", "evaluate"]
+    assert "extract: 48 images, 48 extracted, 0 reused" in output
+    metrics = json.loads((clone.folder / "reports/metrics.json").read_text())
+    assert 0 <= metrics["accuracy_low"] <= metrics["accuracy"] <= metrics["accuracy_high"] <= 1
+    assert not [path for path in clone.folder.rglob("*.tmp") if ".dvc" not in path.parts]
+    assert (clone.folder / "mlflow.db").exists()
+
+
+def test_a_second_run_does_nothing(clone: Clone):
+    assert ran(clone.repro()) == []
+
+
+def test_from_nothing_and_with_an_empty_store_the_bytes_are_the_same(clone: Clone):
+    before = clone.digests()
+    for place in (*OUTS, "reports", "dvc.lock", ".dvc/cache"):
+        path = clone.folder / place
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.rmtree(clone.environment["GRAFT_STORE"])
+    output = clone.run("dvc", "repro", "--no-run-cache")
+    assert "48 extracted, 0 reused" in output
+    assert clone.digests() == before
+    assert "0 extracted, 48 reused" in clone.run("dvc", "repro", "--force", "--single-item", "extract")
+    assert clone.digests() == before
+
+
+def test_one_change_runs_only_what_depends_on_it(clone: Clone):
+    clone.set_params("train_head", kind="prototype")
+    assert ran(clone.repro()) == ["train_head", "finetune", "evaluate"]
+    clone.set_params("split", seed=1)
+    assert "extract" not in ran(clone.repro())
+    clone.set_spec(per_class=10)
+    assert "extract: 60 images, 12 extracted, 48 reused" in clone.repro()
+
+
+def test_fine_tuning_ends_in_a_model_that_evaluate_scores(clone: Clone):
+    clone.set_params("finetune", strategy="full", epochs=1)
+    assert ran(clone.repro()) == ["finetune", "evaluate"]
+    assert (clone.folder / "data/model/backbone.safetensors").exists()
+    assert json.loads((clone.folder / "reports/finetune.json").read_text())["strategy"] == "full"
+
+
+def test_a_users_mistake_ends_with_one_line_and_nothing_lost(clone: Clone):
+    before = (clone.folder / "data/model/model.json").read_bytes()
+    clone.set_params("train_head", kind="forest")
+    output = clone.repro(code=255)
+    (line,) = [line for line in output.splitlines() if line.startswith("train_head: error:")]
+    assert "train_head.kind" in line
+    assert "forest" in line
+    clone.set_params("train_head", kind="prototype")
+    clone.repro()
+    assert (clone.folder / "data/model/model.json").read_bytes() == before
+
+
+def test_a_temporary_experiment_lands_in_the_same_store(clone: Clone):
+    clone.run("git", "add", "--all")
+    clone.run("git", *IDENTITY, "commit", "--quiet", "--message", "state")
+    clone.set_params("finetune", strategy="none")
+    output = clone.run("dvc", "exp", "run", "--temp", "--name", "few-shot", "-S", "split.train_per_class=2")
+    assert "few-shot" in output
+    import sqlite3
+
+    with sqlite3.connect(clone.folder / "mlflow.db") as database:
+        names = {name for (name,) in database.execute("select name from runs")}
+    database.close()
+    assert "few-shot" in names

@@ -1,0 +1,175 @@
+"""The pipeline's files against the code: deps are what scripts reach, params what they read, imports point one way."""
+
+import ast
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from tests.conftest import REPOSITORY
+
+STAGES = ("ingest", "split", "extract", "train_head", "finetune", "evaluate")
+SIDE_STAGES = ("compare_backbones", "pretrain", "transfer")
+"""Scripts of the pipeline in data/backbones."""
+
+TRACKING = {"tracking", "tracking_store", "run_state", "runs", "provenance"}
+"""Left out of deps: they cannot change an output."""
+
+TORCH_FREE = {"ingest", "split"}
+"""Scripts that never reach torch, not even lazily."""
+
+
+def load(path: str) -> dict[str, Any]:
+    return yaml.safe_load((REPOSITORY / path).read_text(encoding="utf-8"))
+
+
+def imports_of(path: Path, lazy: bool = True) -> set[str]:
+    """Module names a file imports; without `lazy`, only those imported when the file is."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = ast.walk(tree) if lazy else iter(tree.body)
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def file_of(module: str) -> Path | None:
+    path = REPOSITORY / (module.replace(".", "/") + ".py")
+    return path if module.startswith("stages.") and path.exists() else None
+
+
+def reached(script: Path, lazy: bool = True) -> set[Path]:
+    """The script and every project file it imports, directly or not."""
+    seen: set[Path] = set()
+    todo = [script]
+    while todo:
+        path = todo.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        todo += [file for file in map(file_of, imports_of(path, lazy)) if file is not None]
+    return seen
+
+
+def params_read(script: Path) -> set[str]:
+    """Every key a script's models take from params.yaml, as DVC writes them."""
+    module = importlib.import_module(f"stages.{script.stem}")
+    keys: set[str] = set()
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "load_params" and len(node.args) == 2:
+            section, model = ast.literal_eval(node.args[0]), getattr(module, node.args[1].id)  # type: ignore[attr-defined]
+            keys |= set(leaves(model, f"{section}."))
+    return keys
+
+
+def leaves(model: type[BaseModel], prefix: str) -> list[str]:
+    keys = []
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += leaves(field.annotation, f"{prefix}{name}.")
+        else:
+            keys.append(prefix + name)
+    return keys
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_are_the_files_the_stage_reaches(stage: str):
+    declared = {dep for dep in load("dvc.yaml")["stages"][stage]["deps"] if dep.startswith("stages/")}
+    files = reached(REPOSITORY / "stages" / f"{stage}.py")
+    assert declared == {str(path.relative_to(REPOSITORY).as_posix()) for path in files if path.stem not in TRACKING}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_params_are_the_ones_the_stage_reads(stage: str):
+    declared = load("dvc.yaml")["stages"][stage]["params"]
+    assert set(declared) == params_read(REPOSITORY / "stages" / f"{stage}.py")
+    assert len(declared) == len(set(declared))
+
+
+def test_every_parameter_is_read_by_a_stage_and_every_section_is_a_stage_or_shared():
+    params = load("params.yaml")
+    assert set(params) == {*STAGES, "backbone", "tracking"}
+    read = set().union(*(params_read(REPOSITORY / "stages" / f"{stage}.py") for stage in STAGES))
+
+    def flat(section: dict[str, Any], prefix: str) -> set[str]:
+        keys: set[str] = set()
+        for name, value in section.items():
+            keys |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name}
+        return keys
+
+    assert flat({name: value for name, value in params.items() if name != "tracking"}, "") == read
+
+
+def test_every_parameter_has_a_comment():
+    lines = (REPOSITORY / "params.yaml").read_text(encoding="utf-8").splitlines()
+    keys = [line for line in lines if line.startswith("  ") and ":" in line.split("#")[0]]
+    assert [line for line in keys if "#" not in line] == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stages_are_named_described_and_reported_alike(stage: str):
+    record = load("dvc.yaml")["stages"][stage]
+    assert record["cmd"] == f"python -m stages.{stage}"
+    assert record["desc"]
+    paths = [out if isinstance(out, str) else next(iter(out)) for out in record["outs"] + record.get("metrics", [])]
+    report = "reports/metrics.json" if stage == "evaluate" else f"reports/{stage}.json"
+    assert report in paths
+    docstring = ast.get_docstring(ast.parse((REPOSITORY / "stages" / f"{stage}.py").read_text(encoding="utf-8")))
+    assert docstring is not None
+    for path in paths:
+        folder = f"{Path(path).parent.as_posix()}/"
+        assert path in docstring or f"{path}/" in docstring or folder in docstring, f"{path} is not in the docstring"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_lock_is_a_dep_where_a_library_can_change_an_output(stage: str):
+    assert ("requirements.lock" in load("dvc.yaml")["stages"][stage]["deps"]) == (stage != "split")
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "stages/graft").glob("*.py")), ids=lambda path: path.stem)
+def test_the_library_never_imports_a_script(path: Path):
+    scripts = {f"stages.{name}" for name in (*STAGES, *SIDE_STAGES)}
+    assert not imports_of(path) & scripts
+
+
+def test_scripts_import_no_script_of_the_pipeline():
+    for stage in STAGES:
+        assert not imports_of(REPOSITORY / "stages" / f"{stage}.py") & {f"stages.{name}" for name in STAGES}
+
+
+def test_imports_go_round_no_circle():
+    modules = sorted((REPOSITORY / "stages/graft").glob("*.py"))
+    arrows = {path: {file for file in map(file_of, imports_of(path)) if file and file != path} for path in modules}
+    while arrows:
+        leaves_ = {path for path, targets in arrows.items() if not targets & arrows.keys()}
+        assert leaves_, f"a circle among {sorted(path.stem for path in arrows)}"
+        arrows = {path: targets for path, targets in arrows.items() if path not in leaves_}
+
+
+def test_mlflow_is_imported_by_the_tracking_modules_alone():
+    for path in sorted((REPOSITORY / "stages").rglob("*.py")):
+        if any(name.split(".")[0] == "mlflow" for name in imports_of(path)):
+            assert path.stem in TRACKING, path
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_stage_imports_torch_before_it_is_needed(stage: str):
+    eager = reached(REPOSITORY / "stages" / f"{stage}.py", lazy=False)
+    heavy = {
+        path.stem
+        for path in eager
+        if {"torch", "torchvision", "mlflow"} & {n.split(".")[0] for n in imports_of(path, False)}
+    }
+    assert not heavy
+
+
+@pytest.mark.parametrize("stage", sorted(TORCH_FREE))
+def test_some_stages_never_import_torch(stage: str):
+    files = reached(REPOSITORY / "stages" / f"{stage}.py")
+    assert not [path for path in files if "torch" in imports_of(path)]
