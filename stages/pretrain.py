@@ -21,10 +21,13 @@ from stages.graft.packing import packed_images
 from stages.graft.params import Params, load_params
 from stages.graft.places import store_folder
 from stages.graft.preprocessing import Preprocessing
-from stages.graft.pretraining import Recipe, pretrain, print_epoch, score, source_images
+from stages.graft.pretraining import Recipe, pretrain, print_epoch, score, settle_batch_norm, source_images
 from stages.graft.weights import Weights
 
 BACKBONES = Path("data/backbones")
+
+NUM_SETTLING = 10_000
+"""Training images over which the final batch-norm statistics are averaged, about."""
 
 
 class PretrainParams(Params):
@@ -39,7 +42,7 @@ class PretrainParams(Params):
     image_px: PositiveInt
     """Images are decoded to this, in pixels."""
     input_px: PositiveInt
-    """Side of the images whose features are wanted, in pixels: recorded for users, nothing here depends on it."""
+    """Side of the images whose features are wanted, in pixels; batch-norm is settled at it, no step depends on it."""
     epochs: PositiveInt
     """Passes over the training images."""
     sizes_px: tuple[PositiveInt, ...] = Field(min_length=1)
@@ -99,6 +102,7 @@ def main() -> None:
     ):
         images = source_images(train, val)
         network, epochs = pretrain(images, recipe_of(params), cache, print_epoch)
+        settle_batch_norm(network, images.train[0][:: max(1, len(images.train[0]) // NUM_SETTLING)], params.input_px)
         path = BACKBONES / f"{params.name}.safetensors"
         preprocessing = Preprocessing(
             resize_px=params.input_px, crop_px=params.input_px, interpolation="bilinear", mean=MEAN, std=STD

@@ -1,78 +1,14 @@
 """The real `dvc repro` in a temporary clone: once, again, from nothing, and with one thing changed at a time."""
 
-import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
+import sqlite3
 
 import pytest
-import yaml
 
-from tests.conftest import REPOSITORY
-
-OUTS = ("data/manifest.csv", "data/splits.csv", "data/features.safetensors", "data/head", "data/images", "data/model")
+from tests.clones import IDENTITY, OUTS, Clone
 
 pytestmark = pytest.mark.filterwarnings("default")
-
-
-class Clone:
-    """A copy of the repository as git sees it, with a small set of plates and its own store."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "clone"
-        listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-        files = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
-        for name in files:
-            if (REPOSITORY / name).is_file() and name != "dvc.lock" and not name.startswith("reports/"):
-                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(REPOSITORY / name, self.folder / name)
-        binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.environment = os.environ | {
-            "PATH": binaries,
-            "GRAFT_STORE": str(folder / "store"),
-            "DVC_NO_ANALYTICS": "1",
-        }
-        self.environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
-        self.set_spec(per_class=8, size_px=64)
-        self.set_params("backbone", input_px=64)
-        for command in (["init", "--quiet"], ["add", "--all"], [*IDENTITY, "commit", "--quiet", "--message", "start"]):
-            self.run("git", *command)
-
-    def run(self, *command: str, code: int = 0) -> str:
-        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
-        output = done.stdout + done.stderr
-        assert done.returncode == code, output
-        assert "Traceback" not in output
-        return output
-
-    def repro(self, code: int = 0) -> str:
-        return self.run("dvc", "repro", code=code)
-
-    def set_params(self, section: str, **changes: object) -> None:
-        path = self.folder / "params.yaml"
-        params = yaml.safe_load(path.read_text(encoding="utf-8"))
-        params[section].update(changes)
-        path.write_text(yaml.safe_dump(params), encoding="utf-8")
-
-    def set_spec(self, **changes: object) -> None:
-        path = self.folder / "data/plates.yaml"
-        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
-
-    def digests(self) -> dict[str, str]:
-        """SHA-256 of every file the pipeline writes."""
-        places = [self.folder / out for out in (*OUTS, "reports")]
-        files = [file for place in places for file in (place.rglob("*") if place.is_dir() else [place])]
-        return {
-            str(file.relative_to(self.folder)): hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in files
-            if file.is_file() and file.name != ".gitkeep"
-        }
-
-
-IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +83,6 @@ def test_a_temporary_experiment_lands_in_the_same_store(clone: Clone):
     clone.set_params("finetune", strategy="none")
     output = clone.run("dvc", "exp", "run", "--temp", "--name", "few-shot", "-S", "split.train_per_class=2")
     assert "few-shot" in output
-    import sqlite3
-
     with sqlite3.connect(clone.folder / "mlflow.db") as database:
         names = {name for (name,) in database.execute("select name from runs")}
     database.close()

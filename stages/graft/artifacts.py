@@ -103,6 +103,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="numpy") as file:
             record = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
-    except (FileNotFoundError, SafetensorError) as error:
+    except (FileNotFoundError, SafetensorError, ValueError) as error:
         raise DataError(f"{path} cannot be read as safetensors ({error}); `dvc repro` makes it anew") from None
-    return dict(record)
+    if not isinstance(record, dict):
+        raise DataError(f"{path}: expected a JSON object as metadata, found {type(record).__name__}")
+    return record

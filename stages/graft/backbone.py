@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stages.graft.artifacts import METADATA_KEY, atomic_path
 from stages.graft.errors import ParamsError, WeightsError
-from stages.graft.networks import build_network, cut_output, load_weights, num_outputs
+from stages.graft.networks import build_fitting, build_network, cut_output, load_weights
 from stages.graft.preprocessing import Preprocessing
 from stages.graft.weights import Weights
 
@@ -53,7 +53,7 @@ def load_network(weights: Weights) -> nn.Module:
             torch.manual_seed(RANDOM_SEED)
             return build_network(weights.name, 1000).eval()
     tensors = read_tensors(weights.path)
-    network = build_network(weights.name, num_outputs(tensors, weights.name))
+    network = build_fitting(weights.name, tensors)
     load_weights(network, tensors, str(weights.path))
     return network.eval()
 

@@ -10,9 +10,6 @@ READ_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".d
 OTHER_SUFFIXES = frozenset((".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".tga", ".ppm", ".pgm", ".pbm", ".dng"))
 """Of images that Graft does not read: bad images then, not something else that may lie beside images."""
 
-MAX_FILE_BYTES = 2**30
-"""A larger file is a bad image, so that a few of them at once cannot fill the memory (1 GiB)."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
@@ -99,5 +96,6 @@ def is_hidden(file: str) -> bool:
 
 
 def readable_name(name: str) -> str:
-    """Give a file name that can be written as UTF-8; bytes that are none become \\udcNN, all else stays as it is."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Give a file name as one line of UTF-8: line ends and bytes that are no UTF-8 are escaped, the rest stays."""
+    one_line = name.replace("\n", "\\n").replace("\r", "\\r")
+    return one_line.encode("utf-8", "backslashreplace").decode("utf-8")

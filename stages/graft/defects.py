@@ -76,7 +76,7 @@ def inclusion(sheet: Sheet) -> Defect:
     bands = canvas.zeros()
     for _ in range(rng.integers(1, 4)):
         along, across = canvas.rotated(towards.turned(rng.uniform(-3, 3)), sheet.place(30))
-        half = rng.uniform(7, 12) * sheet.scale
+        half = rng.uniform(9, 15) * sheet.scale
         band = soft_step(half - np.abs(across), 8) * soft_step(rng.uniform(45, 85) - np.abs(along), 20)
         bands = np.maximum(bands, band)
     slivers = blob * bands

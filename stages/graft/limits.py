@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from stages.graft.candidates import MAX_FILE_BYTES, readable_name
+from stages.graft.candidates import readable_name
 from stages.graft.errors import DataError
+
+MAX_FILE_BYTES = 2**30
+"""A larger file is a bad image, so that a few of them at once cannot fill the memory (1 GiB)."""
 
 FETCH_AGAIN = "fetch or pack it again"
 UNPACK_IT = "if you trust it, unpack it yourself and point the source at the folder"

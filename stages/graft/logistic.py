@@ -20,8 +20,11 @@ from stages.graft.metrics import log_loss
 from stages.graft.standardisation import fit_standardisation
 from stages.graft.weighting import ClassWeights
 
-MAX_ITERATIONS = 2000
-"""Of L-BFGS, for one penalty; 840 images with 1,024 features take 30 to 300."""
+SOLVER = "newton-cg"
+"""For weak penalties 2 to 3 times as fast as L-BFGS, and nearer to the optimum: 10 steps where that takes 300."""
+
+MAX_ITERATIONS = 200
+"""Newton steps for one penalty; 5 to 15 are usual."""
 
 MAX_RISES = 2
 """Steps to a weaker penalty, each to a higher validation log loss, after which the weakest, slowest are left out."""
@@ -59,7 +62,9 @@ def fit_logistic(
     """
     standardisation = fit_standardisation(train.x)
     x, val_x, basis = _reduce(standardisation.apply(train.x), standardisation.apply(val.x))
-    model = LogisticRegression(warm_start=True, max_iter=MAX_ITERATIONS, class_weight=dict(enumerate(weights.tolist())))
+    model = LogisticRegression(
+        solver=SOLVER, warm_start=True, max_iter=MAX_ITERATIONS, class_weight=dict(enumerate(weights.tolist()))
+    )
     tried: list[_Candidate] = []
     with threadpool_limits(1 if x.size < MANY else None):
         for l2 in sorted(l2_grid, reverse=True):

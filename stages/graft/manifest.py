@@ -53,7 +53,8 @@ def read_manifest(path: Path) -> pd.DataFrame:
         DataError: the file is missing, lacks columns or rows, or an id is twice in it or is no SHA-256.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8")
+        # With "\n" as the only line end, a carriage return in a label is just a character.
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False, lineterminator="\n")
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; run `dvc repro ingest`") from None
     except ValueError as error:  # pandas' parser errors and bad UTF-8 are ValueErrors

@@ -86,7 +86,7 @@ def fit_mlp(
     x, y = torch.from_numpy(standardisation.apply(train.x)), torch.from_numpy(train.y)
     val_x = torch.from_numpy(standardisation.apply(val.x))
     curve: list[MlpEpoch] = []
-    with _alone(recipe.seed, x.numel()), Progress(None, desc="train_head", unit="epochs") as progress:
+    with _alone(recipe.seed, x.numel()), Progress(recipe.epochs, desc="train_head", unit="epochs") as progress:
         module = _build(x.shape[1], len(train.classes), recipe)
         best = copy.deepcopy(module)
         optimizer = torch.optim.AdamW(module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)

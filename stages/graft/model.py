@@ -40,7 +40,7 @@ def write_model(head: Head, backbone: Mapping[str, Any], folder: Path) -> None:
         kind="finetuned" if trunk.exists() else "frozen",
         classes=head.classes,
         backbone=backbone,
-        backbone_sha256=hashlib.sha256(trunk.read_bytes()).hexdigest() if trunk.exists() else None,
+        backbone_sha256=_sha256(trunk) if trunk.exists() else None,
     )
     write_json(asdict(model), folder / MODEL)  # last: a folder without it is not a model
 
@@ -56,4 +56,12 @@ def read_model(folder: Path) -> tuple[Model, Head]:
         model = Model(**record | {"classes": tuple(record["classes"])})
     except (TypeError, KeyError) as error:
         raise DataError(f"{folder / MODEL} is not a model's record ({error}); `dvc repro` makes it anew") from None
+    trunk = folder / BACKBONE
+    if model.backbone_sha256 is not None and not (trunk.exists() and _sha256(trunk) == model.backbone_sha256):
+        raise DataError(f"{trunk} is missing or damaged; `dvc checkout` or `dvc repro` brings it back")
     return model, load_head(folder)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -95,14 +95,18 @@ def load_weights(network: nn.Module, weights: dict[str, Tensor], origin: str) ->
     network.load_state_dict(expected | {name: given[name].to(expected[name].dtype) for name in given})
 
 
-def num_outputs(weights: dict[str, Tensor], architecture: str) -> int:
-    """Read how many classes a checkpoint's output layer scores."""
-    with torch.device("meta"):  # names and shapes only
-        name = output_layer(build_network(architecture, 1000))
-    try:
-        return len(weights[f"{name}.weight"])
-    except KeyError:
-        raise WeightsError(f"the weights hold no output layer `{name}`; are they of another network?") from None
+def build_fitting(architecture: str, weights: dict[str, Tensor]) -> nn.Module:
+    """Build a network with as many classes as a checkpoint's output layer scores.
+
+    Raises:
+        WeightsError: the checkpoint holds no such output layer.
+    """
+    network = build_network(architecture, 1000)
+    name = f"{output_layer(network)}.weight"
+    if name not in weights:
+        raise WeightsError(f"the weights hold no output layer `{name}`; they are not of {architecture}")
+    num_classes = len(weights[name])
+    return network if num_classes == 1000 else build_network(architecture, num_classes)
 
 
 def normalise(x: Tensor) -> Tensor:

@@ -15,10 +15,30 @@ PARAMS = Path("params.yaml")
 class Params(BaseModel):
     """One section of params.yaml: unknown keys and wrong types are refused, values cannot change."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 SectionT = TypeVar("SectionT", bound=Params)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, but a key given twice is an error, as for DVC, and dates stay the text they are."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for number, key in enumerate(keys):
+            if any((key.tag, key.value) == (earlier.tag, earlier.value) for earlier in keys[:number]):
+                raise yaml.MarkedYAMLError(problem=f"key `{key.value}` is given twice", problem_mark=key.start_mark)
+        return node
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def load_params(section: str, model: type[SectionT], path: Path = PARAMS) -> SectionT:
@@ -33,7 +53,9 @@ def load_params(section: str, model: type[SectionT], path: Path = PARAMS) -> Sec
     """
     content = read_yaml(path)
     if section not in content:
-        raise ParamsError(f"{path}: section `{section}` is missing; it has {', '.join(content) or 'no section'}")
+        raise ParamsError(
+            f"{path}: section `{section}` is missing; it has {', '.join(map(str, content)) or 'no section'}"
+        )
     return _validated(content[section], model, section, path)
 
 
@@ -56,10 +78,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ParamsError: there is no such file, it is not YAML, or its top level is not a mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist; run from the repository's root") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ParamsError(f"{path}: expected sections of `key: value`, found {type(content).__name__}")
@@ -82,5 +104,6 @@ def _explain(section: str, problem: dict[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         return f"`{key}` is not a parameter; check its spelling and section"
     message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if problem["type"] == "float_type" else ""
+    is_text = problem["type"] == "float_type" and isinstance(problem["input"], str)
+    hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if is_text else ""
     return f"`{key}` {message}, got {problem['input']!r}{hint}"

@@ -38,12 +38,12 @@ class PlatesSpec(Params):
 
     @property
     def scale(self) -> float:
-        """Size of the defects, against the usual one."""
+        """What multiplies the lengths of the defects."""
         return 1.7 - 0.85 * self.difficulty
 
     @property
     def clutter(self) -> float:
-        """Strength of what all classes share: stains, oil, scuffs, noise."""
+        """Strength of what all classes share: stains, oil, scuffs, dust, noise."""
         return 0.1 + 1.5 * self.difficulty
 
 
@@ -58,7 +58,7 @@ def generate_plates(spec: PlatesSpec) -> Iterator[tuple[str, str, bytes]]:
 
 
 def plate(spec: PlatesSpec, index: int) -> tuple[str, str, bytes]:
-    """Generate one plate from its seed, size, difficulty, class and number alone.
+    """Generate one plate from the spec's seed, size and difficulty and its own class and number alone.
 
     Args:
         spec: what to generate.     index: in [0, num_plates); classes take turns.

@@ -50,13 +50,16 @@ def open_source(
 
 
 @contextmanager
-def open_sources(sources: Sequence[str | Path], cache: Path, limits: Limits | None = None) -> Iterator[Source]:
+def open_sources(
+    sources: Sequence[str | Path], cache: Path, limits: Limits | None = None, name: str | None = None
+) -> Iterator[Source]:
     """Open several sources as one: classes of one name are one class, files are prefixed with their source's name.
 
     Args:
         sources: as in `open_source`, but no addresses.
         cache: as in `open_source`.
         limits: of each archive.
+        name: of the union, for messages; by default all their names.
     Raises:
         DataError, ParamsError: as in `open_source`.
     """
@@ -69,7 +72,7 @@ def open_sources(sources: Sequence[str | Path], cache: Path, limits: Limits | No
             _prefixed(one, prefix) for prefix, part in zip(prefixes, parts, strict=True) for one in part.candidates
         ]
         yield Source(
-            name=", ".join(map(str, sources)),
+            name=name or ", ".join(map(str, sources)),
             candidates=tuple(sorted(candidates, key=lambda candidate: candidate.file)),
             classes=tuple(sorted({label for part in parts for label in part.classes})),
             num_hidden=sum(part.num_hidden for part in parts),
@@ -91,7 +94,7 @@ def _opened_folder(
     visible = sorted(path for path in folder.iterdir() if not is_hidden(path.name))
     archives = [path for path in visible if is_archive_name(path.name) and path.is_file()]
     if archives and not any(path.is_dir() for path in visible):
-        return open_sources(archives, cache, limits)
+        return open_sources(archives, cache, limits, name)
     return nullcontext(read_class_folder(folder, name))
 
 

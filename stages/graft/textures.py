@@ -1,8 +1,9 @@
 """Fields a picture of metal is made of: oriented noise, scattered cells, soft edges, light on a relief.
 
-Lengths are in units of 1/200 of the image's side, so that a larger image shows the same things. Every field has shape
-(size_px, size_px), or broadcasts to it, and is float64: processors differ in the last of its 53 bits at most (in the
-Fourier transform, sine and square root of sums), which is too little to change a pixel that is rounded to 8 bits.
+Lengths are in units of 1/200 of the image's side, so that a larger image shows the same things. A field has shape
+(size_px, size_px) or broadcasts to it. All arithmetic is float64, on one thread and free of BLAS: one machine always
+gives the same bits, and others differ in the last of 53 at most (Fourier transform, sums, sine), which is too little to
+move a pixel of 8 bits but once in some hundred thousand plates.
 """
 
 import math
@@ -93,10 +94,9 @@ class Canvas:
 @lru_cache(maxsize=2)
 def _frequencies(size_px: int) -> tuple[Field, Field]:
     """Cycles per unit of length, of the transform's columns and rows."""
-    cycles = size_px / SIDE
-    return np.fft.rfftfreq(size_px).astype(np.float64)[None, :] * cycles, (
-        np.fft.fftfreq(size_px).astype(np.float64)[:, None] * cycles
-    )
+    rows = np.asarray(np.fft.fftfreq(size_px, SIDE / size_px), dtype=np.float64)
+    columns = np.asarray(np.fft.rfftfreq(size_px, SIDE / size_px), dtype=np.float64)
+    return columns[None, :], rows[:, None]
 
 
 def soft_step(value: Field, width: float) -> Field:
@@ -111,7 +111,7 @@ def bump(distance_squared: Field) -> Field:
 
 
 def wander(rng: np.random.Generator, position: Field, wavelength: float) -> Field:
-    """A random smooth-ish function of one coordinate, values in [-1, 1]."""
+    """A random broken line over one coordinate, with knots every `wavelength` and values in [-1, 1]."""
     knots = np.arange(-1.5 * SIDE, 1.5 * SIDE, wavelength)
     return np.interp(position, knots, rng.uniform(-1, 1, knots.size))
 

@@ -47,9 +47,8 @@ def publish(root: Path = Path()) -> None:
             run = runs.of(state, tags)
             news = runs.write(run, state, results, root)
             runs.adopt_commit(run, state, tags)
-        print(
-            f"tracking: run {run.info.run_name} of {state.experiment} {'published' if news else 'is published already'}"
-        )
+        done = "published" if news else "is published already"
+        print(f"tracking: run {run.info.run_name} of {state.experiment} {done}")
 
 
 class Stream:
@@ -62,12 +61,15 @@ class Stream:
 
     def log(self, epoch: int, metrics: dict[str, float]) -> None:
         """Log one epoch's metrics, named as in the stage's curve, split first: `val_loss`, `train_accuracy`, …"""
-        runs, self._runs = self._runs, None  # for good if this fails: a dead server is not waited for at every epoch
-        if runs is None:
+        if self._runs is None:
             return
+        logged = False
         with _harmless(f"{self._stage} goes on unwatched: {{}}; {CURVE}"):
-            runs.log_epoch(self._ids[0], epoch, {f"{self._stage}/{name}": value for name, value in metrics.items()})
-            self._runs = runs
+            points = {f"{self._stage}/{name}": value for name, value in metrics.items()}
+            self._runs.log_epoch(self._ids[0], epoch, points)
+            logged = True
+        if not logged:
+            self._runs = None  # for good: a dead server is not waited for at every epoch
 
     def _begin(self, root: Path) -> None:
         state, tags = read_state(root), read_provenance(root)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stages.graft.errors import ParamsError, WeightsError
-from stages.graft.networks import build_network, cut_output, load_weights, num_outputs, output_layer, zero_residuals
+from stages.graft.networks import build_fitting, build_network, cut_output, load_weights, output_layer, zero_residuals
 
 
 @pytest.mark.parametrize(
@@ -57,10 +57,15 @@ def test_half_precision_weights_load_into_float32():
     assert target.fc.weight.dtype == torch.float32
 
 
-def test_a_checkpoint_tells_its_number_of_classes():
-    assert num_outputs(build_network("resnet18", 7).state_dict(), "resnet18") == 7
-    with pytest.raises(WeightsError, match="no output layer `fc`"):
-        num_outputs({}, "resnet18")
+@pytest.mark.parametrize("num_classes", [7, 1000])
+def test_a_network_is_built_for_a_checkpoints_classes(num_classes: int):
+    weights = build_network("regnet_x_400mf", num_classes).state_dict()
+    assert build_fitting("regnet_x_400mf", weights).fc.out_features == num_classes
+
+
+def test_a_checkpoint_without_the_output_layer_is_refused():
+    with pytest.raises(WeightsError, match=r"no output layer `fc\.weight`"):
+        build_fitting("resnet18", {})
 
 
 @pytest.mark.parametrize("name", ["resnet18", "regnet_x_400mf", "mobilenet_v2"])

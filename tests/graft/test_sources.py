@@ -57,6 +57,7 @@ def test_a_folder_of_archives_is_their_union(folder, tmp_path):
         assert files == sorted(files)
         assert files[:3] == ["a.zip/hole/0.png", "a.zip/hole/1.png", "a.zip/hole/2.png"]
         assert len(files) == 12
+        assert source.name == str(tmp_path / "parts")
         assert source.candidates[-1].read() == png(102)
 
 

@@ -382,6 +382,23 @@ def test_a_server_that_dies_during_a_training_is_given_up(root, monkeypatch, cap
     assert len(calls) == 1
 
 
+@pytest.mark.usefixtures("silent")
+def test_ctrl_c_while_an_epoch_is_logged(root, monkeypatch):
+    from mlflow import MlflowClient
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    def train() -> None:
+        with stream("train_head") as live:
+            monkeypatch.setattr(MlflowClient, "log_batch", interrupt)
+            live.log(1, {"val_loss": 1.0})
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    assert [run.info.status for run in all_runs(root)] == ["KILLED", "KILLED"]
+
+
 def break_store(root: Path) -> None:
     write_text("no database " * 100, root / "mlflow.db")
 

@@ -1,0 +1,55 @@
+"""Errors: a user's mistake is one line and exit code 1; everything else is not hidden."""
+
+import inspect
+import os
+import subprocess
+import sys
+
+import pytest
+
+from stages.graft import errors
+from stages.graft.errors import DataError, GraftError, ParamsError, WeightsError, run
+from tests.conftest import REPOSITORY
+
+
+def ended(raised: str) -> "subprocess.CompletedProcess[str]":
+    """Run a stage whose main raises what the text says, as a process of its own."""
+    code = f"from stages.graft.errors import *\ndef main():\n    {raised}\nrun('split', main)"
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("error", ["GraftError", "ParamsError", "DataError", "WeightsError"])
+def test_a_users_mistake_ends_with_its_line_and_code_1(error: str):
+    process = ended(f"raise {error}('a.png: the file has zero bytes')")
+    assert process.returncode == 1
+    assert process.stderr == "split: error: a.png: the file has zero bytes\n"
+    assert process.stdout == ""
+
+
+def test_control_c_ends_with_130_and_no_traceback():
+    process = ended("raise KeyboardInterrupt")
+    assert process.returncode == 130
+    assert "split: interrupted" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), OSError("disk full"), SystemExit(3)])
+def test_other_exceptions_pass_through(error: BaseException):
+    def main() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        run("split", main)
+    assert caught.value is error
+
+
+def test_success_is_silent(capsys: pytest.CaptureFixture[str]):
+    run("split", lambda: None)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_every_error_is_a_grafterror_in_the_tree_on_top():
+    found = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)}
+    assert found == {GraftError, ParamsError, DataError, WeightsError}
+    assert all(issubclass(kind, GraftError) and kind.__name__ in str(errors.__doc__) for kind in found)

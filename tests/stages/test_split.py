@@ -1,0 +1,60 @@
+import pytest
+
+from stages import split
+from stages.graft.artifacts import read_json
+from stages.graft.errors import run
+from stages.graft.splits import read_splits
+from tests.pipeline import CLASSES, write_pipeline_start
+
+
+@pytest.fixture
+def splits(project):
+    """Run the stage with parameters of its own; give the project's folder."""
+
+    def run_stage(**params):
+        folder = project(split=params)
+        if not (folder / "data").exists():
+            write_pipeline_start(folder)
+        run("split", split.main)
+        return folder
+
+    return run_stage
+
+
+def test_it_writes_the_table_and_the_counts(splits, capsys):
+    folder = splits(seed=0, val_fraction=0.25, test_fraction=0.25, train_per_class=None)
+    table = read_splits(folder / "data/splits.csv")
+    assert table["id"].is_monotonic_increasing
+    report = read_json(folder / "reports/split.json")
+    assert report["num_train"] == 18
+    assert report["classes"] == {name: {"train": 6, "val": 3, "test": 3, "unused": 0} for name in CLASSES}
+    assert capsys.readouterr().out == "split: 18 train, 9 val, 9 test, 0 unused\n"
+
+
+def test_few_shots_leave_the_other_train_images_unused(splits):
+    folder = splits(seed=0, val_fraction=0.25, test_fraction=0.25, train_per_class=2)
+    assert read_json(folder / "reports/split.json")["num_unused"] == 12
+
+
+def test_a_second_run_writes_the_same_bytes(splits):
+    first = (splits() / "data/splits.csv").read_bytes()
+    assert (splits() / "data/splits.csv").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (
+            {"val_fraction": 0.5, "test_fraction": 0.5},
+            "`split` val_fraction and test_fraction must leave something for",
+        ),
+        ({"val_fraction": -0.1}, "`split.val_fraction` should be greater than or equal to 0, got -0.1"),
+        ({"train_per_class": 0}, "`split.train_per_class` should be greater than 0, got 0"),
+        ({"test_fraction": 0.0}, "class '007' has 12 images, and none left for test"),
+    ],
+)
+def test_a_mistake_is_one_line(splits, params, message):
+    with pytest.raises(SystemExit) as stop:
+        splits(**params)
+    assert message in str(stop.value)
+    assert "\n" not in str(stop.value)

@@ -1,0 +1,84 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages import split, train_head
+from stages.graft.artifacts import read_json
+from stages.graft.errors import run
+from stages.graft.features import load_features
+from stages.graft.heads import load_head
+from tests.pipeline import CLASSES, write_pipeline_start
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FRACTIONS = {"seed": 0, "val_fraction": 0.25, "test_fraction": 0.25, "train_per_class": None}
+OUTPUTS = ("data/head/head.safetensors", "reports/train_head.json", "reports/plots/train_head_curve.csv")
+
+
+@pytest.fixture
+def trained(project, monkeypatch):
+    """Run the stage on made-up features; give the project's folder."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # nobody answers there
+
+    def run_stage(**params):
+        folder = project(split=FRACTIONS, train_head=params)
+        write_pipeline_start(folder)
+        run("split", split.main)
+        run("train_head", train_head.main)
+        return folder
+
+    return run_stage
+
+
+@pytest.mark.parametrize("kind", ["logistic", "prototype", "mlp"])
+def test_every_kind_gives_a_head_a_report_and_a_curve(trained, kind):
+    folder = trained(kind=kind)
+    head = load_head(folder / "data/head")
+    assert (head.kind, head.classes) == (kind, CLASSES)
+    val, test = load_features(folder / "data/features.safetensors", folder / "data/splits.csv", "val", "test")
+    report = read_json(folder / "reports/train_head.json")
+    assert report["kind"] == kind
+    assert report["val_accuracy"] == round(float(np.mean(head.logits(val.x).argmax(axis=1) == val.y)), 6)
+    assert np.mean(head.logits(test.x).argmax(axis=1) == test.y) > 0.7
+    assert {"val_log_loss", "train_accuracy", "num_train", "num_features"} <= set(report)
+    curve = (folder / "reports/plots/train_head_curve.csv").read_text().splitlines()
+    assert curve[0] == "epoch,split,loss,accuracy"
+    assert len(curve) == 1 + 2 * report.get("num_epochs", 0)
+
+
+@pytest.mark.parametrize("kind", ["logistic", "prototype", "mlp"])
+def test_a_second_run_writes_the_same_bytes(trained, kind):
+    folder = trained(kind=kind, class_weight="balanced")
+    first = [(folder / name).read_bytes() for name in OUTPUTS]
+    run("train_head", train_head.main)
+    assert [(folder / name).read_bytes() for name in OUTPUTS] == first
+
+
+def test_a_logistic_head_imports_neither_torch_nor_mlflow(trained):
+    folder = trained(kind="logistic")
+    code = (
+        "import sys; from stages import train_head; train_head.main(); "
+        "sys.exit(', '.join({'torch', 'mlflow', 'matplotlib'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True)
+    assert done.stderr.strip() == ""
+    assert done.stdout.startswith("train_head: kind logistic, l2 ")
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"kind": "svm"}, "`train_head.kind` should be 'logistic', 'prototype' or 'mlp', got 'svm'"),
+        ({"l2_grid": []}, "`train_head.l2_grid`"),
+        ({"l2_grid": [1.0, 0.0]}, "`train_head.l2_grid.1` should be greater than 0, got 0.0"),
+        ({"class_weight": "auto"}, "`train_head.class_weight` should be 'none' or 'balanced', got 'auto'"),
+    ],
+)
+def test_a_mistake_is_one_line(trained, params, message):
+    with pytest.raises(SystemExit) as stop:
+        trained(**params)
+    assert message in str(stop.value)
+    assert "\n" not in str(stop.value)
