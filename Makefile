@@ -1,6 +1,7 @@
 # Each target is a line or two that a person could type; CI runs the same ones. `make help` lists them.
 PYTHON ?= python3
 VENV ?= .venv
+PORT ?= 5000
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
@@ -11,8 +12,9 @@ export PATH := $(abspath $(BIN)):$(PATH)
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-repro: $(INSTALLED)  ## rebuild what has changed: from the images to the evaluated classifier
+repro: $(INSTALLED)  ## rebuild what has changed, from the images to the evaluated classifier, and publish it
 	dvc --wait-for-lock repro
+	@python -m stages.graft.tracking
 
 test: $(INSTALLED)  ## run the test suite
 	python -m pytest
@@ -26,8 +28,12 @@ format: $(INSTALLED)  ## let ruff mend what it can
 	ruff check --fix .
 	ruff format .
 
-ui: $(INSTALLED)  ## browse the runs in MLflow
-	python -m stages.graft.tracking
+ui: $(INSTALLED)  ## browse the runs in MLflow (PORT=5000)
+	@case "$$MLFLOW_TRACKING_URI" in \
+	http*) echo "the MLflow UI is at $$MLFLOW_TRACKING_URI";; \
+	*) echo "open http://127.0.0.1:$(PORT)/#/experiments?workflowType=machine_learning"; \
+	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1 --port $(PORT) \
+	--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}";; esac
 
 lock: $(INSTALLED)  ## write requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-emit-index-url --no-annotate \

@@ -50,6 +50,14 @@ class CompareBackbonesParams(Params):
     """Side of the training views, in pixels."""
     validation_px: PositiveInt
     """Side of the validation images, in pixels."""
+    warmup: float
+    """As in pretrain."""
+    weight_decay: float
+    """As in pretrain."""
+    min_area: float
+    """As in pretrain."""
+    grey: float
+    """As in pretrain."""
     trials: dict[str, Trial]
     """Architectures."""
 
@@ -65,13 +73,16 @@ def subset(packed: PackedImages, val: PackedImages, num_images: int) -> SourceIm
 
 
 def trial_recipe(name: str, trial: Trial, params: CompareBackbonesParams, base: Recipe, epochs: int) -> Recipe:
-    """The recipe of pretrain, but for the architecture, the size and the budget."""
+    """The recipe of pretrain, but for what the section sets."""
     return replace(
         base,
         architecture=name,
         epochs=epochs,
         sizes_px=(params.size_px,),
         validation_px=params.validation_px,
+        warmup=params.warmup,
+        weight_decay=params.weight_decay,
+        augmentation=replace(base.augmentation, min_area=params.min_area, grey=params.grey),
         mixed_precision=trial.mixed_precision,
     )
 

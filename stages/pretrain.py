@@ -8,6 +8,7 @@ Params  pretrain, in data/backbones/params.yaml
 import hashlib
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -21,13 +22,10 @@ from stages.graft.packing import packed_images
 from stages.graft.params import Params, load_params
 from stages.graft.places import store_folder
 from stages.graft.preprocessing import Preprocessing
-from stages.graft.pretraining import Recipe, pretrain, print_epoch, score, settle_batch_norm, source_images
+from stages.graft.pretraining import Recipe, pretrain, print_epoch, score, source_images
 from stages.graft.weights import Weights
 
 BACKBONES = Path("data/backbones")
-
-NUM_SETTLING = 10_000
-"""Training images over which the final batch-norm statistics are averaged, about."""
 
 
 class PretrainParams(Params):
@@ -42,7 +40,11 @@ class PretrainParams(Params):
     image_px: PositiveInt
     """Images are decoded to this, in pixels."""
     input_px: PositiveInt
-    """Side of the images whose features are wanted, in pixels; batch-norm is settled at it, no step depends on it."""
+    """Side of the images whose features are wanted, in pixels; recorded for users, nothing here depends on it."""
+    layers: tuple[str, ...] = Field(min_length=1)
+    """Whose output the features are: `penultimate`, or inner nodes of the network; recorded for users."""
+    pooling: Literal["avg", "avg+std"]
+    """How a map of an inner node becomes numbers; recorded for users."""
     epochs: PositiveInt
     """Passes over the training images."""
     sizes_px: tuple[PositiveInt, ...] = Field(min_length=1)
@@ -102,12 +104,12 @@ def main() -> None:
     ):
         images = source_images(train, val)
         network, epochs = pretrain(images, recipe_of(params), cache, print_epoch)
-        settle_batch_norm(network, images.train[0][:: max(1, len(images.train[0]) // NUM_SETTLING)], params.input_px)
         path = BACKBONES / f"{params.name}.safetensors"
         preprocessing = Preprocessing(
             resize_px=params.input_px, crop_px=params.input_px, interpolation="bilinear", mean=MEAN, std=STD
         )
         record = {"architecture": params.name, "classes": train.classes, "preprocessing": asdict(preprocessing)}
+        record |= {"layers": params.layers, "pooling": params.pooling}
         save_network(network, path, record)
         # What users load is half as precise: that is what the record speaks of.
         loaded = load_network(
@@ -123,6 +125,7 @@ def main() -> None:
         "num_val": len(images.val[0]),
         "val_top1_accuracy": round(val_accuracy, 6),
         "val_log_loss": round(val_loss, 6),
+        "validation_px": params.validation_px,
         "epochs": params.epochs,
         "images_digest": images.digest,
     }

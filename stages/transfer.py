@@ -5,6 +5,7 @@ Writes  data/backbones/<name>_transfer.csv
 Params  pretrain.name and transfer, in data/backbones/params.yaml
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,7 @@ def main() -> None:
     bundled = find_weights(BackboneParams(name=name, weights="bundled", sha256=None, input_px=None), BACKBONES)
     input_px = bundled.preprocessing.crop_px
     random = find_weights(BackboneParams(name=name, weights="random", sha256=None, input_px=input_px), BACKBONES)
+    random = replace(random, layers=bundled.layers, pooling=bundled.pooling)
     rows = []
     for dataset, source in params.datasets.items():
         labelled = read_set(dataset, source, store_folder())

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stages.graft.artifacts import METADATA_KEY, atomic_path
 from stages.graft.errors import ParamsError, WeightsError
-from stages.graft.networks import build_fitting, build_network, cut_output, load_weights
+from stages.graft.networks import build_fitting, build_network, load_weights, trunk_of
 from stages.graft.preprocessing import Preprocessing
 from stages.graft.weights import Weights
 
@@ -60,7 +60,11 @@ def load_network(weights: Weights) -> nn.Module:
 
 def load_trunk(weights: Weights) -> Normalised:
     """Build the frozen feature extractor: uint8 images (n, h, w, 3) in, float32 features (n, d) out."""
-    trunk = Normalised(cut_output(load_network(weights)), weights.preprocessing).eval().requires_grad_(False)
+    trunk = (
+        Normalised(trunk_of(load_network(weights), weights.layers, weights.pooling), weights.preprocessing)
+        .eval()
+        .requires_grad_(False)
+    )
     return trunk.to(memory_format=torch.channels_last)
 
 

@@ -71,8 +71,8 @@ def inclusion(sheet: Sheet) -> Defect:
     along, across = canvas.rotated(towards)
     ragged = canvas.noise(rng, canvas.spectrum(6, 1.2, towards))
     length, width = rng.uniform(26, 46) * sheet.scale, rng.uniform(6.5, 10.5) * sheet.scale
-    nearest, _, owned = cells(rng, along / length, (across + 2 * wander(rng, along, 30)) / width)
-    blob = soft_step(0.24 + 0.25 * owned - nearest + 0.07 * ragged, 0.16) * (0.6 + 0.4 * owned)
+    nearest, _, owned = cells(rng, along / length, (across + 4 * wander(rng, along, 30)) / width)
+    blob = soft_step(0.1 + 0.42 * owned - nearest + 0.09 * ragged, 0.16) * (0.6 + 0.4 * ((owned * 7.0) % 1.0))
     bands = canvas.zeros()
     for _ in range(rng.integers(1, 4)):
         along, across = canvas.rotated(towards.turned(rng.uniform(-3, 3)), sheet.place(30))

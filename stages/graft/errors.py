@@ -6,6 +6,7 @@ GraftError            any mistake the user can mend; shown as one or two lines, 
 └── WeightsError      a weights file is missing, damaged, of the wrong network or cannot be fetched
 """
 
+import signal
 import sys
 from collections.abc import Callable
 
@@ -27,7 +28,8 @@ class WeightsError(GraftError):
 
 
 def run(stage: str, main: Callable[[], None]) -> None:
-    """Run a stage's main; end a user's mistake with its message and exit code 1, Ctrl-C with 130."""
+    """Run a stage's main; end a user's mistake with its message and exit code 1, Ctrl-C and SIGTERM with 130."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same way out: temporary files are removed
     try:
         main()
     except GraftError as error:

@@ -35,7 +35,6 @@ def runtime_record(weights: Weights, batch_size: int, device: torch.device) -> d
     cuda = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         **weights.record(),
-        "layer": "penultimate",
         "decoder": DECODER,
         "runtime": f"torch {torch.__version__}",
         "processor": cuda or f"cpu {torch.backends.cpu.get_cpu_capability()}",

@@ -28,7 +28,7 @@ from stages.graft.extraction import PathOf, decoded_batches
 from stages.graft.heads import Head
 from stages.graft.manifest import manifest_paths, read_manifest
 from stages.graft.model import BACKBONE, read_model
-from stages.graft.networks import build_network, cut_output, load_weights
+from stages.graft.networks import build_network, load_weights, trunk_of
 from stages.graft.preprocessing import Preprocessing, preprocessing_from
 from stages.graft.progress import Progress
 from stages.graft.splits import read_splits
@@ -160,6 +160,8 @@ def finetune(
     for epoch in range(1, recipe.epochs + 1):
         loss = _train_epoch(classifier, optimizer, train, path_of, preprocessing, recipe, epoch, generator)
         records.append(_record(epoch, loss, predict(classifier, val.ids, path_of, preprocessing), val.y))
+        if not math.isfinite(loss + records[-1].val_loss):
+            raise DataError(f"epoch {epoch}: the loss is no number any more; lower `finetune.learning_rate`")
         on_epoch(records[-1])
         if records[-1].val_loss < best.val_loss:
             best, best_state = records[-1], copy.deepcopy(classifier.state_dict())
@@ -225,7 +227,7 @@ def predict_logits(folder: Path, ids: Sequence[str], path_of: PathOf, device: to
     """
     model, head = read_model(folder)
     preprocessing = preprocessing_from(model.backbone["preprocessing"])
-    network = cut_output(build_network(model.backbone["name"], 1000))
+    network = trunk_of(build_network(model.backbone["name"], 1000), model.backbone["layers"], model.backbone["pooling"])
     load_weights(network, read_tensors(folder / BACKBONE), str(folder / BACKBONE))
     classifier = Classifier(Normalised(network, preprocessing), head_module(head))
     classifier = classifier.to(device)
@@ -263,8 +265,6 @@ def _train_epoch(
             y = torch.from_numpy(train.y[order[step * recipe.batch_size :][: len(ids)]]).to(device)
             total += _step(classifier, optimizer, torch.from_numpy(images).to(device), y, generator) * len(ids)
             progress.advance(len(ids))
-    if not math.isfinite(total):
-        raise DataError(f"epoch {epoch}: the loss is {total}; lower `finetune.learning_rate`")
     return total / len(order)
 
 

@@ -1,6 +1,8 @@
 """torchvision's own weights: their names, their transforms, their download."""
 
 import difflib
+import hashlib
+import http.client
 import urllib.error
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from stages.graft.preprocessing import Preprocessing
 def fetch_weights(name: str, weights: str) -> tuple[Path, str]:
     """Give torchvision's weights file, downloaded with a progress bar unless it is there, and its SHA-256.
 
-    The file name ends in the first eight digits of its SHA-256, which are checked on every call.
+    The file name ends in the first digits of its SHA-256, which are checked on every call.
 
     Raises:
         ParamsError: no such network or weights name.
@@ -27,8 +29,6 @@ def fetch_weights(name: str, weights: str) -> tuple[Path, str]:
     prefix = path.stem.rpartition("-")[2]
     if not path.exists():
         _download(url, path, prefix)
-    import hashlib
-
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if not sha256.startswith(prefix):
@@ -70,8 +70,11 @@ def _download(url: str, path: Path, prefix: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=True)
-    except (urllib.error.URLError, OSError, RuntimeError) as error:
+    except (OSError, http.client.HTTPException, RuntimeError) as error:  # refused, cut short, of another hash
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+        reason = " ".join(str(error).split())
         raise WeightsError(
-            f"{path.name} cannot be downloaded ({error}); fetch it elsewhere and put it into {path.parent}, "
+            f"{path.name} cannot be downloaded ({reason}); fetch it elsewhere and put it into {path.parent}, "
             "or set `backbone.weights: bundled`"
         ) from None

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stages.graft.features import FeatureSet
 from stages.graft.heads import Float32, Head
-from stages.graft.metrics import log_loss
+from stages.graft.metrics import Labels, log_loss
 from stages.graft.standardisation import fit_standardisation
 from stages.graft.weighting import ClassWeights
 
@@ -30,7 +29,7 @@ MAX_RISES = 2
 """Steps to a weaker penalty, each to a higher validation log loss, after which the weakest, slowest are left out."""
 
 
-MANY = 2**22
+MANY = 2**23
 """Numbers in the features, above which several threads are worth it. Below, they wait for each other more than they
 compute, on a busy machine 30 times as long; and one thread gives the same bits whatever the number of cores."""
 
@@ -61,21 +60,11 @@ def fit_logistic(
         The head, and for the report: the penalty, how many were tried, and whether the fit converged.
     """
     standardisation = fit_standardisation(train.x)
-    x, val_x, basis = _reduce(standardisation.apply(train.x), standardisation.apply(val.x))
-    model = LogisticRegression(
-        solver=SOLVER, warm_start=True, max_iter=MAX_ITERATIONS, class_weight=dict(enumerate(weights.tolist()))
-    )
-    tried: list[_Candidate] = []
-    with threadpool_limits(1 if x.size < MANY else None):
-        for l2 in sorted(l2_grid, reverse=True):
-            converged = _fit(model.set_params(C=1 / l2), x, train.y)
-            weight, bias = _layer(model)
-            loss = log_loss(val_x @ weight.T + bias, val.y, weights)
-            tried.append(_Candidate(l2=l2, weight=weight, bias=bias, val_loss=loss, converged=converged))
-            if _only_rises([one.val_loss for one in tried]):
-                break
-    best = min(tried, key=lambda one: one.val_loss)  # the first of equals
-    layer = standardisation.fold(best.weight if basis is None else best.weight @ basis.T, best.bias)
+    with threadpool_limits(1 if train.x.size < MANY else None):
+        x, val_x, basis = _reduce(standardisation.apply(train.x), standardisation.apply(val.x))
+        tried = _fit_path(x, train.y, val_x, val.y, l2_grid, weights)
+        best = min(tried, key=lambda one: one.val_loss)  # the first of equals
+        layer = standardisation.fold(best.weight if basis is None else best.weight @ basis.T, best.bias)
     head = Head(kind="logistic", classes=train.classes, layers=(layer,))
     return head, {"l2": best.l2, "num_tried": len(tried), "converged": best.converged}
 
@@ -91,8 +80,26 @@ def _reduce(x: Float32, val_x: Float32) -> tuple[Float32, Float32, Float32 | Non
     return np.ascontiguousarray(triangle.T), val_x @ basis, basis
 
 
-def _fit(model: LogisticRegression, x: Float32, y: npt.NDArray[np.int64]) -> bool:
-    """Fit in place, from where the last fit ended; tell whether it converged."""
+def _fit_path(
+    x: Float32, y: Labels, val_x: Float32, val_y: Labels, l2_grid: Sequence[float], weights: ClassWeights
+) -> list[_Candidate]:
+    """Fit from the strongest penalty on, each from where the last one ended."""
+    model = LogisticRegression(
+        solver=SOLVER, warm_start=True, max_iter=MAX_ITERATIONS, class_weight=dict(enumerate(weights.tolist()))
+    )
+    tried: list[_Candidate] = []
+    for l2 in sorted(l2_grid, reverse=True):
+        converged = _fit(model.set_params(C=1 / l2), x, y)
+        weight, bias = _layer(model)
+        loss = log_loss(val_x @ weight.T + bias, val_y, weights)
+        tried.append(_Candidate(l2=l2, weight=weight, bias=bias, val_loss=loss, converged=converged))
+        if _only_rises([one.val_loss for one in tried]):
+            break
+    return tried
+
+
+def _fit(model: LogisticRegression, x: Float32, y: Labels) -> bool:
+    """Fit in place; tell whether it converged."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         model.fit(x, y)

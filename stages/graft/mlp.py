@@ -22,7 +22,7 @@ from stages.graft.progress import Progress
 from stages.graft.standardisation import Standardisation, fit_standardisation
 from stages.graft.weighting import ClassWeights
 
-MANY = 2**22
+MANY = 2**23
 """Numbers in the features, above which several threads are worth it; one gives the same bits on any number of cores."""
 
 

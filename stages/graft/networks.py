@@ -1,10 +1,12 @@
 """torchvision's classification networks by name: build one, find its output layer, cut it off."""
 
 import difflib
+from collections.abc import Sequence
 
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.models.mobilenetv2 import InvertedResidual as MobileNetV2Block
 from torchvision.models.mobilenetv3 import InvertedResidual as MobileNetV3Block
 from torchvision.models.regnet import ResBottleneckBlock
@@ -14,6 +16,11 @@ from stages.graft.errors import ParamsError, WeightsError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel, of RGB in [0, 1], over ImageNet's training images: what torchvision's weights expect."""
+
+PENULTIMATE = "penultimate"
+
+STD_FLOOR = 1e-3
+"""Keeps the gradient of a constant map's deviation finite."""
 
 
 def build_network(architecture: str, num_classes: int) -> nn.Module:
@@ -75,6 +82,41 @@ def cut_output(network: nn.Module) -> nn.Module:
     else:
         setattr(network.get_submodule(parent), child, nn.Identity())
     return network
+
+
+def trunk_of(network: nn.Module, layers: Sequence[str], pooling: str) -> nn.Module:
+    """Turn a network into one that gives features, shape (n, d).
+
+    Args:
+        network: changed in place when the features are the penultimate ones.
+        layers: `penultimate` alone, or names of inner nodes whose maps are pooled and put side by side.
+        pooling: avg: the mean over each map; avg+std: its standard deviation as well, which says how much a texture
+            varies where the mean only says how much of it there is.
+    Raises:
+        WeightsError: the network has no such node.
+    """
+    if tuple(layers) == (PENULTIMATE,):
+        return cut_output(network)
+    try:
+        return PooledLayers(create_feature_extractor(network, list(layers)), pooling)
+    except ValueError as error:
+        raise WeightsError(f"{type(network).__name__}: {' '.join(str(error).split())}") from None
+
+
+class PooledLayers(nn.Module):
+    """Maps of several layers, each pooled to one or two numbers a channel."""
+
+    def __init__(self, extractor: nn.Module, pooling: str) -> None:
+        super().__init__()
+        self.extractor, self.pooling = extractor, pooling
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (n, 3, h, w) to features (n, d)."""
+        parts = []
+        for maps in self.extractor(x).values():
+            variance, mean = torch.var_mean(maps, dim=(2, 3), correction=0)
+            parts += [mean, (variance + STD_FLOOR**2).sqrt()] if self.pooling == "avg+std" else [mean]
+        return torch.cat(parts, dim=1)
 
 
 def load_weights(network: nn.Module, weights: dict[str, Tensor], origin: str) -> None:

@@ -170,25 +170,6 @@ def pretrain(
     return network.eval(), records
 
 
-def settle_batch_norm(network: nn.Module, images: Images, size_px: int, batch_size: int = 250) -> None:
-    """Set every batch-norm's statistics to their mean over these images, plain and at one size, in place.
-
-    The running averages of training belong to the last steps' weights and views; users show whole images at another
-    size. Source: Wu and Johnson, Rethinking "Batch" in BatchNorm, 2021, section 3.
-    """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over the batches to come
-    network.train()
-    device = next(network.parameters()).device
-    with torch.inference_mode():
-        for start in range(0, max(1, len(images) - batch_size + 1), batch_size):
-            with autocast(device):
-                network(scaled(images[start : start + batch_size], size_px, device))
-    network.eval()
-
-
 def scaled(images: Images, size_px: int, device: torch.device) -> Tensor:
     """Whole images as the network's input: shape (n, 3, size_px, size_px), float32, normalised."""
     x = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255

@@ -15,8 +15,8 @@ SHRINKAGE = 0.1
 """Share of the squared mean deviation added to every variance.
 
 Five images a class say little about a feature that is nearly always 0: divided by its tiny deviation it would drown the
-others. On sparse features this raised 5-shot accuracy from 0.52 to 0.72; with 140 a class it changes little. It also
-keeps a constant feature from a division by 0.
+others. On 1,200 images of steel, 5 a class to train on, the bundled network's features gave 90.2% (log loss 0.30) with
+it and 87.0% (0.69) without; with 140 a class, 98.9% either way. It also keeps a constant feature from a division by 0.
 """
 
 

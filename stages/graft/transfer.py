@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 
 from stages.graft.assignment import assign_splits
+from stages.graft.candidates import Candidate
+from stages.graft.errors import DataError
 from stages.graft.extraction import run_batch
 from stages.graft.features import FeatureSet
 from stages.graft.images import decode, resize_and_crop
@@ -49,15 +51,19 @@ def read_set(name: str, source: str, cache: Path) -> LabelledSet:
     """Decode every image of a source; of identical files, one is kept.
 
     Raises:
-        DataError: the source is not there, or an image of it cannot be decoded.
+        DataError: the source is not there, or an image of it cannot be decoded; names the file.
     """
     with open_source(source, cache) as opened:
+
+        def read(one: Candidate) -> tuple[str, tuple[str, str, str, Image.Image]]:
+            try:
+                data = one.read()
+                return hashlib.sha256(data).hexdigest(), (one.label, one.group, one.split, decode(data))
+            except DataError as error:
+                raise DataError(f"{opened.name}: {one.file}: {error}; repair or remove it") from None
+
         chosen = [one for one in opened.candidates if one.label and one.claims_to_be_image]
-        files = in_threads(lambda one: one.read(), chosen)
-        rows = {
-            hashlib.sha256(data).hexdigest(): (one.label, one.group, one.split, decode(data))
-            for one, data in zip(chosen, files, strict=True)
-        }
+        rows = dict(in_threads(read, chosen))
     columns = ["label", "group", "split", "image"]
     frame = pd.DataFrame(rows.values(), columns=columns).assign(id=list(rows)).sort_values("id")
     table = frame[["id", "label", "group", "split"]].reset_index(drop=True)

@@ -41,6 +41,10 @@ class Weights:
     """Of the file; None for random weights."""
     preprocessing: Preprocessing
     """How images are prepared."""
+    layers: tuple[str, ...] = ("penultimate",)
+    """Whose output the features are: penultimate, or inner nodes of the network, pooled and put side by side."""
+    pooling: str = "avg"
+    """avg, or avg+std: how a map becomes numbers."""
     path: Path | None
     """The file on this machine; None for random weights."""
 
@@ -74,7 +78,16 @@ def find_weights(params: BackboneParams, bundled: Path) -> Weights:
     if path is not None and sha256 is not None:
         check_sha256(path, sha256)
     preprocessing = resized(_preprocessing(params, path), params.input_px)
-    return Weights(name=params.name, weights=params.weights, sha256=sha256, preprocessing=preprocessing, path=path)
+    layers, pooling = _layers(path)
+    return Weights(
+        name=params.name,
+        weights=params.weights,
+        sha256=sha256,
+        preprocessing=preprocessing,
+        layers=layers,
+        pooling=pooling,
+        path=path,
+    )
 
 
 def weights_of(record: Mapping[str, Any], bundled: Path) -> Weights:
@@ -138,6 +151,14 @@ def _find_local(params: BackboneParams) -> tuple[Path, str]:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         raise ParamsError(f"`backbone.sha256` must be given for a local file; {path} has {found}, if you trust it")
     return path, params.sha256
+
+
+def _layers(path: Path | None) -> tuple[tuple[str, ...], str]:
+    """What a file of ours says its features are best taken from."""
+    if path is None or path.suffix != ".safetensors":
+        return ("penultimate",), "avg"
+    record = read_metadata(path)
+    return tuple(record.get("layers", ["penultimate"])), record.get("pooling", "avg")
 
 
 def _preprocessing(params: BackboneParams, path: Path | None) -> Preprocessing:

@@ -1,0 +1,246 @@
+"""torchvision's weights: fetched from a real server, proven by the hash in their name, refused in one clear line."""
+
+import io
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from stages.graft.backbone import Normalised, load_network
+from stages.graft.errors import ParamsError, WeightsError
+from stages.graft.hub import fetch_weights, preprocessing_of
+from stages.graft.images import decode, resize_and_crop
+from stages.graft.networks import build_network
+from stages.graft.weights import BackboneParams, find_weights
+from tests.pictures import encoded
+
+NAME, WEIGHTS = "shufflenet_v2_x0_5", "IMAGENET1K_V1"
+DATA = np.random.default_rng(0).bytes(50_000)
+
+
+class Site(ThreadingHTTPServer):
+    """Serves `data` at every path, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Page)
+        self.data = DATA
+        self.num_asked = 0
+        self.flaw = ""
+        """What is wrong: 404, cut (fewer bytes than announced), chunked (cut in a chunk), other, silent, garbage."""
+
+
+class Page(BaseHTTPRequestHandler):
+    server: Site
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.server.num_asked += 1
+        self.close_connection = True
+        data, flaw = self.server.data, self.server.flaw
+        if flaw == "404":
+            return self.send_error(404)
+        if flaw in ("silent", "garbage"):
+            self.wfile.write(b"" if flaw == "silent" else b"220 ftp ready\r\n\r\n")
+            return None
+        self.send_response(200)
+        if flaw == "chunked":
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"%x\r\n%b" % (len(data), data[:1000]))
+            return None
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[:1000] if flaw == "cut" else data[::-1] if flaw == "other" else data)
+        return None
+
+    def log_message(self, *args: object) -> None:
+        """Keep the tests' output clean."""
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
+    """A web server on this machine, from which torchvision fetches the network's weights into a cache of its own."""
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    server = Site()
+    offer(server, monkeypatch, DATA)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def offer(site: Site, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    """Serve the bytes under the name torchvision would give them."""
+    site.data = data
+    url = f"http://127.0.0.1:{site.server_port}/models/{NAME}-{sha256(data).hexdigest()[:8]}.pth"
+    member = torchvision.models.get_model_weights(NAME)[WEIGHTS]
+    monkeypatch.setattr(member.value, "url", url)
+
+
+@pytest.fixture
+def cached(tmp_path: Path) -> Path:
+    """Where torchvision itself would keep the file."""
+    return tmp_path / "torch" / "hub" / "checkpoints" / f"{NAME}-{sha256(DATA).hexdigest()[:8]}.pth"
+
+
+def params(**changes: object) -> BackboneParams:
+    return BackboneParams(**{"name": NAME, "weights": WEIGHTS, "sha256": None, "input_px": None} | changes)
+
+
+def refused() -> str:
+    with pytest.raises(WeightsError) as caught:
+        fetch_weights(NAME, WEIGHTS)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_file_is_fetched_once_into_torchs_own_folder(site: Site, cached: Path):
+    assert fetch_weights(NAME, WEIGHTS) == (cached, sha256(DATA).hexdigest())
+    assert cached.read_bytes() == DATA
+    assert fetch_weights(NAME, "DEFAULT") == (cached, sha256(DATA).hexdigest())
+    assert site.num_asked == 1
+
+
+def test_a_file_put_there_by_hand_is_taken_without_any_network(site: Site, cached: Path):
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(DATA)
+    assert fetch_weights(NAME, WEIGHTS)[0] == cached
+    assert site.num_asked == 0
+
+
+@pytest.mark.parametrize("flaw", ["404", "cut", "chunked", "other", "silent", "garbage"])
+def test_a_failed_download_says_what_to_put_where_and_leaves_nothing(site: Site, cached: Path, flaw: str):
+    site.flaw = flaw
+    message = refused()
+    assert message.startswith(f"{cached.name} cannot be downloaded (")
+    assert f"put it into {cached.parent}" in message
+    assert list(cached.parent.iterdir()) == []
+    site.flaw = ""
+    assert fetch_weights(NAME, WEIGHTS)[0] == cached
+
+
+def test_without_a_server_the_message_is_the_same(site: Site, cached: Path, monkeypatch: pytest.MonkeyPatch):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    member = torchvision.models.get_model_weights(NAME)[WEIGHTS]
+    monkeypatch.setattr(member.value, "url", f"http://127.0.0.1:{port}/{cached.name}")
+    message = refused()
+    assert "refused" in message
+    assert f"put it into {cached.parent}" in message
+
+
+@pytest.mark.parametrize("content", [b"", DATA[:-1], DATA[::-1]], ids=["empty", "cut", "other"])
+def test_a_damaged_file_in_the_cache_is_noticed(site: Site, cached: Path, content: bytes):
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(content)
+    message = refused()
+    assert message.startswith(f"{cached} is damaged")
+    assert "delete it" in message
+    assert site.num_asked == 0
+
+
+def test_fetched_weights_end_in_a_network_that_computes_what_they_say(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    network = build_network(NAME, 7).eval()
+    buffer = io.BytesIO()
+    torch.save(network.state_dict(), buffer)
+    offer(site, monkeypatch, buffer.getvalue())
+    weights = find_weights(params(input_px=32), tmp_path)
+    assert weights.sha256 == sha256(buffer.getvalue()).hexdigest()
+    assert (weights.preprocessing.resize_px, weights.preprocessing.crop_px) == (37, 32)
+    assert weights.record()["weights"] == WEIGHTS
+    x = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(load_network(weights)(x), network(x))
+
+
+def test_fetched_bytes_that_are_no_checkpoint_are_refused(site: Site, tmp_path: Path):
+    weights = find_weights(params(), tmp_path)
+    with pytest.raises(WeightsError, match="cannot be read as tensors alone") as caught:
+        load_network(weights)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_names_are_refused_with_those_there_are():
+    with pytest.raises(ParamsError, match=r"no network 'shufflenet'; nearest: .*shufflenet_v2_x1_0"):
+        fetch_weights("shufflenet", WEIGHTS)
+    with pytest.raises(ParamsError, match=r"one of DEFAULT, IMAGENET1K_V1, IMAGENET1K_V2; got 'IMAGENET1K_V3'"):
+        fetch_weights("resnet50", "IMAGENET1K_V3")
+
+
+ENUMS = {
+    name: torchvision.models.get_model_weights(name)
+    for name in torchvision.models.list_models(module=torchvision.models)
+}
+
+
+def test_every_published_file_is_named_after_its_hash():
+    urls = [member.url for enum in ENUMS.values() for member in enum]
+    assert len(urls) > 100
+    assert [url for url in urls if not re.search(r"/[^/]+-[0-9a-f]{8,}\.pth$", url)] == []
+
+
+def test_every_published_transform_is_read():
+    for name, enum in ENUMS.items():
+        for member in enum:
+            found = preprocessing_of(name, member.name)
+            assert 0 < found.crop_px <= found.resize_px, (name, member)
+            assert found.interpolation in ("bilinear", "bicubic")
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "expected"),
+    [
+        ("vgg19", "IMAGENET1K_V1", (256, 224, "bilinear")),
+        ("resnet50", "IMAGENET1K_V2", (232, 224, "bilinear")),
+        ("inception_v3", "DEFAULT", (342, 299, "bilinear")),
+        ("swin_t", "DEFAULT", (232, 224, "bicubic")),
+        ("vit_b_16", "IMAGENET1K_SWAG_E2E_V1", (384, 384, "bicubic")),
+    ],
+)
+def test_the_transforms_are_the_published_ones(name: str, weights: str, expected: tuple[int, int, str]):
+    found = preprocessing_of(name, weights)
+    assert (found.resize_px, found.crop_px, found.interpolation) == expected
+    assert (found.mean, found.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def test_random_weights_take_the_transforms_of_the_best_ones():
+    assert preprocessing_of("resnet50", "random") == preprocessing_of("resnet50", "DEFAULT")
+    assert preprocessing_of("resnet50", "IMAGENET1K_V1") != preprocessing_of("resnet50", "DEFAULT")
+
+
+@pytest.mark.parametrize("name", ["vgg19", "resnet50", "inception_v3", "regnet_x_400mf", "swin_t", "vit_b_16"])
+@pytest.mark.parametrize("size", [(300, 400), (640, 200), (150, 150)], ids=["tall", "wide", "small"])
+def test_images_are_prepared_as_torchvision_prepares_them(name: str, size: tuple[int, int]):
+    image = decode(encoded(scene(*size), "PNG"))
+    p = preprocessing_of(name, "DEFAULT")
+    ours = Normalised(torch.nn.Identity(), p)(
+        torch.from_numpy(resize_and_crop(image, p.resize_px, p.crop_px, p.interpolation).copy())[None]
+    )
+    theirs = ENUMS[name].DEFAULT.transforms()(image)
+    assert ours[0].shape == theirs.shape
+    # They cut at whole pixels after resizing, we at the exact place before: at most half a pixel apart.
+    assert (ours[0] - theirs).abs().mean() < 0.025  # about one and a half of 255 grey levels
+
+
+def scene(width: int, height: int) -> Image.Image:
+    """Smooth colours with an edge and a little noise, as in a photo."""
+    y, x = np.mgrid[:height, :width]
+    smooth = 127 + 60 * np.stack([np.sin(x / 17), np.cos(y / 23), np.sin((x + y) / 31)], axis=2)
+    edge = 60 * (x > width // 3)[..., None]
+    noise = np.random.default_rng(0).normal(0, 2, smooth.shape)
+    return Image.fromarray((smooth + edge + noise).clip(0, 255).astype(np.uint8))

@@ -1,0 +1,131 @@
+"""Extract, run as a stage: the same features from any store, and a report of what was done."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stages import extract
+from stages.graft.artifacts import read_json
+from stages.graft.errors import run
+from stages.graft.features import read_backbone_record, read_features
+from stages.graft.manifest import image_path, read_manifest
+from stages.graft.weights import BackboneParams
+from tests.pictures import class_folder
+
+BACKBONE = {"name": "shufflenet_v2_x0_5", "weights": "random", "sha256": None, "input_px": 32}
+
+
+@pytest.fixture
+def extracted(project, tmp_path):
+    """Run ingest once and the stage on six small images; give the project's folder."""
+    from stages import ingest
+
+    class_folder(tmp_path / "plates")
+
+    def run_stage(backbone=None, **params):
+        source = {"source": str(tmp_path / "plates"), "sha256": None}
+        settings = {"batch_size": 4, "device": "cpu"} | params
+        folder = project(ingest=source, backbone=BACKBONE | (backbone or {}), extract=settings)
+        if not (folder / "data/manifest.csv").exists():
+            run("ingest", ingest.main)
+        run("extract", extract.main)
+        return folder
+
+    return run_stage
+
+
+def last_line(capsys):
+    return capsys.readouterr().out.splitlines()[-1]
+
+
+def outputs(folder):
+    return [(folder / name).read_bytes() for name in ("data/features.safetensors", "reports/extract.json")]
+
+
+def test_every_image_gets_its_features_and_the_report_says_what_they_are(extracted, capsys):
+    folder = extracted()
+    assert last_line(capsys) == "extract: 6 images, 6 extracted, 0 reused, 1024 features each"
+    ids, x = read_features(folder / "data/features.safetensors")
+    assert ids == read_manifest(folder / "data/manifest.csv")["id"].tolist()
+    assert (x.shape, str(x.dtype)) == ((6, 1024), "float32")
+    assert len({row.tobytes() for row in x}) == 6
+    report = read_json(folder / "reports/extract.json")
+    assert (report["num_images"], report["num_features"]) == (6, 1024)
+    assert report["backbone"] == read_backbone_record(folder / "data/features.safetensors")
+    assert (report["backbone"]["name"], report["backbone"]["weights"]) == ("shufflenet_v2_x0_5", "random")
+    assert report["backbone"]["preprocessing"]["crop_px"] == 32
+    assert str(folder) not in (folder / "reports/extract.json").read_text()
+
+
+def test_a_warm_store_and_a_cold_one_give_the_same_bytes(extracted, capsys, monkeypatch, tmp_path):
+    first = outputs(extracted())
+    assert outputs(extracted()) == first
+    assert last_line(capsys) == "extract: 6 images, 0 extracted, 6 reused, 1024 features each"
+    monkeypatch.setenv("GRAFT_STORE", str(tmp_path / "another"))
+    assert outputs(extracted()) == first
+    assert last_line(capsys) == "extract: 6 images, 6 extracted, 0 reused, 1024 features each"
+
+
+def test_new_images_alone_are_extracted(extracted, capsys, tmp_path):
+    folder = extracted()
+    before = dict(zip(*read_features(folder / "data/features.safetensors"), strict=True))
+    class_folder(tmp_path / "plates", 4)
+    shutil.rmtree(folder / "data")
+    ids, x = read_features(extracted() / "data/features.safetensors")
+    assert last_line(capsys) == "extract: 8 images, 2 extracted, 6 reused, 1024 features each"
+    assert [row.tobytes() for id_, row in zip(ids, x, strict=True) if id_ in before] == [
+        before[id_].tobytes() for id_ in ids if id_ in before
+    ]
+
+
+def test_another_input_size_is_another_set_of_features(extracted, capsys):
+    first = outputs(extracted())
+    assert outputs(extracted({"input_px": 64})) != first
+    assert "6 extracted, 0 reused" in last_line(capsys)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"x")], ids=["missing", "damaged"])
+def test_an_image_that_cannot_be_read_ends_in_one_line_and_keeps_the_last_features(
+    extracted, damage, monkeypatch, tmp_path
+):
+    folder = extracted()
+    before = outputs(folder)
+    id_ = read_manifest(folder / "data/manifest.csv")["id"][2]
+    damage(image_path(folder / "data/images", id_, "PNG"))
+    monkeypatch.setenv("GRAFT_STORE", str(tmp_path / "another"))
+    with pytest.raises(SystemExit, match=rf"^extract: error: data/images/{id_}\.png: ") as caught:
+        extracted()
+    assert "\n" not in str(caught.value)
+    assert outputs(folder) == before
+    assert not list(folder.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "params", "message"),
+    [
+        ({}, {"batch_size": 0}, r"`extract\.batch_size` should be greater than or equal to 1, got 0"),
+        ({}, {"device": "gpu"}, r"`extract\.device` should be 'auto', 'cpu' or 'cuda', got 'gpu'"),
+        ({}, {"threads": 2}, r"`extract\.threads` is not a parameter"),
+        ({"input_px": 16}, {}, r"`backbone\.input_px` should be greater than or equal to 32, got 16"),
+        ({"name": "shufflenet"}, {}, r"`backbone\.name`: torchvision has no network 'shufflenet'; nearest: shufflenet"),
+        ({"weights": "bundled"}, {}, r"`backbone\.weights`: no bundled weights for 'shufflenet_v2_x0_5'"),
+        ({"weights": "best"}, {}, r"`backbone\.weights` must be bundled, random, .*; got 'best'"),
+        ({"weights": "w.pth"}, {}, r"`backbone\.weights`: w\.pth does not exist"),
+    ],
+)
+def test_wrong_parameters_are_named(extracted, backbone, params, message):
+    with pytest.raises(SystemExit, match=rf"^extract: error: .*{message}") as caught:
+        extracted(backbone, **params)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_images_the_message_says_what_to_run(project):
+    project(backbone=BACKBONE)
+    with pytest.raises(SystemExit, match=r"^extract: error: data/manifest\.csv does not exist; run `dvc repro ingest`"):
+        run("extract", extract.main)
+
+
+def test_every_parameter_has_a_description():
+    for section in (BackboneParams, extract.ExtractParams):
+        assert all(field.description for field in section.model_fields.values())

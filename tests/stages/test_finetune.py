@@ -1,0 +1,130 @@
+"""Finetune, run as a stage: a model is assembled, whole or not at all."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages import finetune
+from stages.graft.artifacts import read_json
+from stages.graft.errors import run
+from stages.graft.heads import Head, save_head
+from stages.graft.manifest import read_manifest
+from stages.graft.model import read_model
+from stages.graft.splits import write_splits
+from stages.graft.weights import BackboneParams, find_weights
+from tests.pictures import class_folder
+
+BACKBONE = BackboneParams(name="shufflenet_v2_x0_5", weights="random", sha256=None, input_px=32)
+CLASSES = ("hole", "scratch")
+
+
+@pytest.fixture
+def assembled(project, monkeypatch, tmp_path):
+    """Run the stage on ten small images and a head fitted to nothing; give the project's folder."""
+    from stages import ingest
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # nobody answers there
+    class_folder(tmp_path / "plates", 5, CLASSES)
+
+    def run_stage(**params):
+        folder = project(ingest={"source": str(tmp_path / "plates"), "sha256": None}, finetune=params)
+        if not (folder / "data/manifest.csv").exists():
+            run("ingest", ingest.main)
+            manifest = read_manifest(folder / "data/manifest.csv")
+            place = manifest.groupby("label").cumcount()
+            splits = pd.Series(np.where(place < 3, "train", np.where(place < 4, "val", "test")))
+            write_splits(manifest.assign(split=splits), folder / "data/splits.csv")
+            weight = np.random.default_rng(0).normal(size=(2, 1024)).astype(np.float32) / 10
+            head = Head(kind="logistic", classes=CLASSES, layers=((weight, np.zeros(2, np.float32)),))
+            save_head(head, folder / "data/head", find_weights(BACKBONE, folder).record())
+        run("finetune", finetune.main)
+        return folder
+
+    return run_stage
+
+
+def model_files(folder):
+    return {path.name: path.read_bytes() for path in (folder / "data/model").iterdir()}
+
+
+def test_none_puts_the_head_and_its_record_together(assembled, capsys):
+    folder = assembled(strategy="none")
+    assert capsys.readouterr().out.splitlines()[-1] == "finetune: strategy none"
+    assert sorted(model_files(folder)) == ["head.safetensors", "model.json"]
+    assert model_files(folder)["head.safetensors"] == (folder / "data/head/head.safetensors").read_bytes()
+    model, _ = read_model(folder / "data/model")
+    assert (model.kind, model.classes, model.backbone["name"]) == ("frozen", CLASSES, BACKBONE.name)
+    assert read_json(folder / "reports/finetune.json") == {"strategy": "none"}
+    assert (folder / "reports/plots/finetune_curve.csv").read_text() == "epoch,split,loss,accuracy\n"
+
+
+def test_full_trains_both_and_reports_the_epoch_it_kept(assembled, capsys):
+    folder = assembled(strategy="full", epochs=2, batch_size=4, learning_rate=1.0e-3)
+    model, head = read_model(folder / "data/model")
+    assert (model.kind, head.classes) == ("finetuned", CLASSES)
+    assert sorted(model_files(folder)) == ["backbone.safetensors", "head.safetensors", "model.json"]
+    report = read_json(folder / "reports/finetune.json")
+    assert list(report) == ["strategy", "epoch", "val_log_loss", "val_accuracy"]
+    curve = pd.read_csv(folder / "reports/plots/finetune_curve.csv")
+    assert list(zip(curve["epoch"], curve["split"], strict=True)) == [
+        (0, "val"), (1, "train"), (1, "val"), (2, "train"), (2, "val"),
+    ]  # fmt: skip
+    val = curve[curve["split"] == "val"].set_index("epoch")
+    assert val["loss"].min() == val["loss"][report["epoch"]] == report["val_log_loss"]
+    printed = capsys.readouterr()
+    assert "finetune: epoch 2: val loss" in printed.out
+    assert printed.out.splitlines()[-1].startswith("finetune: strategy full, epoch ")
+    assert "finetune runs unwatched" in printed.err
+
+
+def test_training_twice_gives_the_same_bytes(assembled):
+    params = {"strategy": "full", "epochs": 1, "batch_size": 4, "learning_rate": 1.0e-3}
+    first = model_files(assembled(**params))
+    assert model_files(assembled(**params)) == first
+
+
+def test_going_back_to_none_leaves_no_trained_trunk(assembled):
+    frozen = model_files(assembled(strategy="none"))
+    assembled(strategy="full", epochs=1, batch_size=4)
+    assert model_files(assembled(strategy="none")) == frozen
+
+
+def test_a_failure_leaves_the_last_model_alone(assembled):
+    folder = assembled(strategy="none")
+    before = model_files(folder)
+    damaged = sorted((folder / "data/images").iterdir())[0]
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    splits = pd.read_csv(folder / "data/splits.csv").assign(split=["train"] * 9 + ["val"])
+    write_splits(splits, folder / "data/splits.csv")
+    with pytest.raises(SystemExit, match=rf"^finetune: error: data/images/{damaged.name}: ") as caught:
+        assembled(strategy="full", epochs=1)
+    assert "\n" not in str(caught.value)
+    assert model_files(folder) == before
+    assert not list(folder.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"strategy": "half"}, r"`finetune\.strategy` should be 'none' or 'full', got 'half'"),
+        ({"epochs": 0}, r"`finetune\.epochs` should be greater than 0, got 0"),
+        ({"learning_rate": "1e-4"}, r"`finetune\.learning_rate` should be a valid number, got '1e-4' \(YAML reads"),
+        ({"weight_decay": -1.0}, r"`finetune\.weight_decay` should be greater than or equal to 0"),
+        ({"warmup": 1}, r"`finetune\.warmup` is not a parameter"),
+    ],
+)
+def test_wrong_parameters_are_named(assembled, params, message):
+    with pytest.raises(SystemExit, match=rf"^finetune: error: params\.yaml: {message}"):
+        assembled(**params)
+
+
+def test_without_a_head_the_message_names_it(assembled):
+    shutil.rmtree(assembled(strategy="none") / "data/head")
+    with pytest.raises(SystemExit, match=r"^finetune: error: data/head/head\.safetensors .*dvc repro"):
+        assembled(strategy="none")
+
+
+def test_every_parameter_has_a_description():
+    assert all(field.description for field in finetune.FinetuneParams.model_fields.values())
