@@ -38,7 +38,7 @@ class FinetuneParams(Params):
     """AdamW's weight decay."""
     patience: PositiveInt
     """Epochs without a lower validation log loss after which training ends."""
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**32)
     """Seeds the order and the views."""
 
 

@@ -38,6 +38,7 @@ def runtime_record(weights: Weights, batch_size: int, device: torch.device) -> d
         "decoder": DECODER,
         "runtime": f"torch {torch.__version__}",
         "processor": cuda or f"cpu {torch.backends.cpu.get_cpu_capability()}",
+        "threads": torch.get_num_threads(),  # sums are cut differently for another number
         "precision": "fp32",
         "batch_size": batch_size,
     }
