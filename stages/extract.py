@@ -12,10 +12,12 @@ from pydantic import Field
 
 from stages.graft.artifacts import write_json
 from stages.graft.errors import run
-from stages.graft.features import write_features
+from stages.graft.extraction import extract_missing
 from stages.graft.manifest import manifest_paths, read_manifest
 from stages.graft.params import Params, load_params
 from stages.graft.places import store_folder
+from stages.graft.runtime_choice import RuntimeChoice, choose_runtime
+from stages.graft.squares import DECODER
 from stages.graft.store import FeatureStore
 from stages.graft.weights import BackboneParams, find_weights
 
@@ -26,39 +28,33 @@ FEATURES, REPORT = Path("data/features.safetensors"), Path("reports/extract.json
 class ExtractParams(Params):
     """The section `extract`."""
 
-    batch_size: int = Field(ge=1, le=4096)
-    """Images a batch; part of the fingerprint, since a row's bits depend on it."""
+    runtime: Literal["auto", "torch", "openvino"]
+    """What runs the network: auto takes OpenVINO on a CPU, torch on a GPU."""
+    precision: Literal["auto", "fp32", "bf16"]
+    """What the network computes in; auto takes bf16 where that is quick and the features agree."""
     device: Literal["auto", "cpu", "cuda"]
     """Where the network runs; auto takes a GPU when there is one."""
+    compile: bool
+    """Translate the network with torch.compile first; torch alone."""
+    batch_size: int | None = Field(ge=1, le=4096)
+    """Images a batch; part of the fingerprint, since a row's bits depend on it; null suits the device."""
 
 
 def main() -> None:
     """Extract the features of every image in the manifest."""
     backbone_params = load_params("backbone", BackboneParams)
-    params = load_params("extract", ExtractParams)
+    choice = RuntimeChoice(**load_params("extract", ExtractParams).model_dump())
     manifest = read_manifest(MANIFEST)
     weights = find_weights(backbone_params, BACKBONES)
+    runtime = choose_runtime(weights, choice, store_folder() / "networks")
 
-    from stages.graft.backbone import choose_device, load_trunk  # torch: a second, spent after the checks
-    from stages.graft.extraction import extract_missing, runtime_record
-
-    device = choose_device(params.device)
     ids = manifest["id"].tolist()
-    store = FeatureStore(store_folder(), runtime_record(weights, params.batch_size, device))
-    num_extracted = extract_missing(
-        ids,
-        path_of=manifest_paths(manifest, IMAGES),
-        load_trunk=lambda: load_trunk(weights),
-        store=store,
-        preprocessing=weights.preprocessing,
-        batch_size=params.batch_size,
-        device=device,
-    )
+    store = FeatureStore(store_folder(), {**weights.record(), **runtime.record, "decoder": DECODER})
+    num_extracted = extract_missing(ids, manifest_paths(manifest, IMAGES), store, weights.preprocessing, runtime)
+    num_features = store.pack(ids, FEATURES, {"backbone": weights.record()})
 
-    features = store.gather(ids)
-    write_features(ids, features, weights.record(), FEATURES)
-    num_features = features.shape[1]
-    write_json({"num_images": len(ids), "num_features": num_features, "backbone": weights.record()}, REPORT)
+    record = {"num_images": len(ids), "num_features": num_features, "backbone": weights.record()}
+    write_json(record | {"runtime": runtime.record}, REPORT)
     reused = len(ids) - num_extracted
     print(f"extract: {len(ids)} images, {num_extracted} extracted, {reused} reused, {num_features} features each")
 

@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from safetensors.numpy import save_file
 from stages.graft.errors import DataError
 
 Array = npt.NDArray[Any]
+
+_SAFETENSORS_TYPES = {"float32": "F32", "uint8": "U8"}
+"""The format's names of the types `rows_file` is asked for."""
 
 METADATA_KEY = "graft"
 """safetensors writes several metadata keys in no fixed order; one key holding sorted JSON keeps the bytes the same."""
@@ -79,6 +82,44 @@ def write_arrays(arrays: Mapping[str, Array], path: Path, metadata: Mapping[str,
     header = {METADATA_KEY: json.dumps(metadata or {}, sort_keys=True)}
     with atomic_path(path) as temporary:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, metadata=header)
+
+
+@contextmanager
+def rows_file(
+    path: Path, shapes: Mapping[str, tuple[npt.DTypeLike, tuple[int, int]]], metadata: Mapping[str, Any]
+) -> Iterator[Callable[[str, int, Array], None]]:
+    """Write the bytes of `write_arrays` without ever holding them: give `write(name, first_row, rows)`.
+
+    Args:
+        path: the safetensors file; appears whole, when every row has been written.
+        shapes: type and shape of each two-dimensional array.
+        metadata: a JSON record.
+    """
+    # The format: length of the header, header as JSON padded to 8 bytes, then the arrays, those of wider types first.
+    names = sorted(shapes, key=lambda name: (-np.dtype(shapes[name][0]).itemsize, name))
+    entries: dict[str, Any] = {"__metadata__": {METADATA_KEY: json.dumps(metadata, sort_keys=True)}}
+    end, offsets, widths = 0, dict[str, int](), dict[str, int]()
+    for name in names:
+        dtype, (num_rows, num_columns) = np.dtype(shapes[name][0]), shapes[name][1]
+        offsets[name], widths[name] = end, num_columns * dtype.itemsize
+        end += num_rows * widths[name]
+        entries[name] = {
+            "dtype": _SAFETENSORS_TYPES[dtype.name],
+            "shape": [num_rows, num_columns],
+            "data_offsets": [offsets[name], end],
+        }
+    header = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        start = file.tell()
+
+        def write(name: str, first_row: int, rows: Array) -> None:
+            file.seek(start + offsets[name] + first_row * widths[name])
+            file.write(np.ascontiguousarray(rows, dtype=shapes[name][0]).data)
+
+        yield write
+        file.truncate(start + end)
 
 
 def read_arrays(path: Path) -> dict[str, Array]:

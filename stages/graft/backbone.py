@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 
 from stages.graft.artifacts import METADATA_KEY, atomic_path
 from stages.graft.errors import ParamsError, WeightsError
+from stages.graft.images import Batch
 from stages.graft.networks import build_fitting, build_network, load_weights, trunk_of
 from stages.graft.preprocessing import Preprocessing
+from stages.graft.store import Features
 from stages.graft.weights import Weights
 
 RANDOM_SEED = 0
@@ -66,6 +69,19 @@ def load_trunk(weights: Weights) -> Normalised:
         .requires_grad_(False)
     )
     return trunk.to(memory_format=torch.channels_last)
+
+
+def run_batch(trunk: nn.Module, images: Batch, batch_size: int, device: torch.device) -> Features:
+    """Compute features of at most `batch_size` images, uint8 of shape (n, h, w, 3), in one batch of exactly that size.
+
+    Returns:
+        shape (n, d), float32.
+    """
+    padding = np.zeros((batch_size - len(images), *images.shape[1:]), np.uint8)
+    with torch.inference_mode():
+        batch = torch.from_numpy(np.concatenate([images, padding])).to(device)
+        features: Features = trunk(batch).float().cpu().numpy()[: len(images)]
+    return features.reshape(len(images), -1)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

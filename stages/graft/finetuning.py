@@ -24,13 +24,13 @@ from stages.graft.artifacts import atomic_path
 from stages.graft.augmentation import Augmentation, augment
 from stages.graft.backbone import Normalised, choose_device, load_trunk, read_tensors
 from stages.graft.errors import DataError
-from stages.graft.extraction import PathOf, decoded_batches
 from stages.graft.heads import Head
 from stages.graft.manifest import manifest_paths, read_manifest
 from stages.graft.model import BACKBONE, read_model
 from stages.graft.networks import build_network, load_weights, trunk_of
 from stages.graft.preprocessing import Preprocessing, preprocessing_from
 from stages.graft.progress import Progress
+from stages.graft.reading import PathOf, decoded_batches
 from stages.graft.splits import read_splits
 from stages.graft.weights import weights_of
 

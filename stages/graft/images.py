@@ -15,9 +15,6 @@ from PIL import ExifTags, Image
 
 from stages.graft.errors import DataError
 
-DECODER = f"pillow {PIL.__version__}"
-"""Part of every feature's fingerprint: decoders differ in pixels."""
-
 Batch = npt.NDArray[np.uint8]
 """Images of one size, shape (n, h, w, 3), uint8; one image without the n."""
 
@@ -100,13 +97,9 @@ def open_whole(data: bytes) -> Image.Image:
     Raises:
         DataError: as in `decode`.
     """
-    if not data:
-        raise DataError("the file has zero bytes")
     try:
-        with _no_warnings():  # odd metadata is no reason to refuse pixels; the bomb limit is checked below
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(f"{image.width}x{image.height} pixels are over the limit of {MAX_PIXELS}")
+        with _no_warnings():
+            image = open_header(data)
             image.load()
     except DataError:
         raise
@@ -119,14 +112,34 @@ def open_whole(data: bytes) -> Image.Image:
     return image
 
 
+def open_header(data: bytes) -> Image.Image:
+    """Open an image file without loading its pixels.
+
+    Raises:
+        DataError: empty or too large; Pillow's own errors pass through.
+    """
+    if not data:
+        raise DataError("the file has zero bytes")
+    with _no_warnings():  # odd metadata is no reason to refuse pixels; the bomb limit is checked below
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(f"{image.width}x{image.height} pixels are over the limit of {MAX_PIXELS}")
+    return image
+
+
 def turn_upright(image: Image.Image) -> Image.Image:
     """Turn an image as its EXIF orientation says; one whose metadata cannot be read stays as it is."""
+    turn = turn_of(image)
+    return image if turn is None else image.transpose(turn)
+
+
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """Read which turn makes an image upright; None when there is nothing to do."""
     try:
         with _no_warnings():
-            orientation = image.getexif().get(ExifTags.Base.Orientation)
+            return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # many kinds; damaged metadata is no reason to refuse pixels
-        return image
-    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+        return None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -10,7 +10,8 @@ read and add at once; a row that two of them computed is there twice, with the s
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from stages.graft.artifacts import Array, write_arrays, write_json
+from stages.graft.artifacts import Array, rows_file, write_arrays, write_json
 from stages.graft.errors import DataError
 
 FORMAT = 1
@@ -73,17 +74,40 @@ class FeatureStore:
         Raises:
             DataError: a fragment has disappeared since it was opened, or its bytes have changed.
         """
+        out: Features | None = None
+        for rows, features in self._rows_by_fragment(ids):
+            out = np.empty((len(ids), features.shape[1]), np.float32) if out is None else out
+            out[rows] = features
+        return np.empty((0, 0), np.float32) if out is None else out
+
+    def pack(self, ids: Sequence[str], path: Path, metadata: Mapping[str, Any]) -> int:
+        """Write rows in the order of the ids to one file, as `features.write_features` does, in bounded memory.
+
+        One fragment at a time is read, checked and scattered to its rows' places; every id must be here.
+
+        Returns:
+            d, the number of features in a row.
+        Raises:
+            DataError: as in `gather`; nothing is left at `path` then.
+        """
+        num_features = _num_features(self._place[bytes.fromhex(ids[0])][0])
+        shapes = {"features": (np.float32, (len(ids), num_features)), "ids": (np.uint8, (len(ids), 32))}
+        with rows_file(path, shapes, metadata) as write:
+            write("ids", 0, pack_ids(ids))
+            for rows, features in self._rows_by_fragment(ids):
+                for start, stop in _runs(rows):
+                    write("features", int(rows[start]), features[start:stop])
+        return num_features
+
+    def _rows_by_fragment(self, ids: Sequence[str]) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
+        """For each fragment: which of the rows wanted it holds, ascending, and their features."""
         by_fragment: dict[Path, list[tuple[int, int]]] = {}
         for row, id_ in enumerate(ids):
             path, place = self._place[bytes.fromhex(id_)]
             by_fragment.setdefault(path, []).append((row, place))
-        out: Features | None = None
         for path, pairs in by_fragment.items():
-            rows, places = (np.array(column) for column in zip(*pairs, strict=True))
-            features = _read_whole(path)
-            out = np.empty((len(ids), features.shape[1]), np.float32) if out is None else out
-            out[rows] = features[places]
-        return np.empty((0, 0), np.float32) if out is None else out
+            rows, places = np.array(pairs, np.int64).T
+            yield rows, _read_whole(path)[places]
 
     def _index(self, path: Path) -> None:
         try:
@@ -105,6 +129,17 @@ def unpack_ids(packed: npt.NDArray[np.uint8]) -> list[str]:
     return [row.tobytes().hex() for row in packed]
 
 
+def _runs(rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Cut ascending row numbers where one is left out: starts and ends of the unbroken runs."""
+    cuts = np.flatnonzero(np.diff(rows) != 1) + 1
+    yield from zip([0, *cuts.tolist()], [*cuts.tolist(), len(rows)], strict=True)
+
+
+def _num_features(path: Path) -> int:
+    with _opened(path) as file:
+        return int(file.get_slice("features").get_shape()[1])
+
+
 def _digest(arrays: Mapping[str, Array]) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(arrays["ids"]).data)
     digest.update(np.ascontiguousarray(arrays["features"]).data)
@@ -119,9 +154,15 @@ def _read_whole(path: Path) -> Features:
 
 
 def _read(path: Path, name: str) -> Array:
+    with _opened(path) as file:
+        array: Array = file.get_tensor(name)
+        return array
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="numpy") as file:
-            array: Array = file.get_tensor(name)
-            return array
+            yield file
     except (FileNotFoundError, SafetensorError) as error:
         raise DataError(f"fragment {path} cannot be read ({error})") from None

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from stages.graft.assignment import assign_splits
+from stages.graft.backbone import run_batch
 from stages.graft.candidates import Candidate
 from stages.graft.errors import DataError
-from stages.graft.extraction import run_batch
 from stages.graft.features import FeatureSet
 from stages.graft.images import decode, resize_and_crop
 from stages.graft.logistic import fit_logistic

@@ -1,14 +1,13 @@
 """Extraction: a row's bits depend on its image alone, whatever was there before, beside it or broke in between."""
 
-import json
 import signal
 import subprocess
 import sys
-import threading
-import time
+import weakref
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,23 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from stages.graft import extraction
-from stages.graft.artifacts import write_json
-from stages.graft.backbone import load_trunk
+from stages.graft.backbone import load_trunk, run_batch
 from stages.graft.errors import DataError
-from stages.graft.extraction import (
-    BATCHES_AHEAD,
-    decoded_batches,
-    extract_missing,
-    read_image,
-    run_batch,
-    runtime_record,
-)
-from stages.graft.images import decode, resize_and_crop
+from stages.graft.extraction import extract_missing
 from stages.graft.preprocessing import Preprocessing
+from stages.graft.reading import read_batch, read_image
+from stages.graft.runtimes import Compute
+from stages.graft.squares import square
 from stages.graft.store import Features, FeatureStore
+from stages.graft.threads import num_cpus
 from stages.graft.weights import Weights
 from tests.conftest import REPOSITORY
-from tests.pictures import encoded, pixels, png, write
+from tests.pictures import encoded, pixels, write
 
 CPU = torch.device("cpu")
 BATCH_SIZE = 4
@@ -67,10 +61,23 @@ def write_images(folder: Path, number: int) -> list[str]:
     return [write(folder / f"{sha256(one).hexdigest()}.png", one).stem for one in data]
 
 
+class TrunkRuntime:
+    """A network at hand as a runtime."""
+
+    num_streams = 1
+    record: ClassVar = {"batch_size": BATCH_SIZE}
+
+    def __init__(self, trunk: nn.Module) -> None:
+        self.trunk = trunk
+
+    def load(self) -> Compute:
+        return lambda images: run_batch(self.trunk, images, BATCH_SIZE, CPU)
+
+
 def extract(ids: Sequence[str], path_of: PathOf, trunk: nn.Module, root: Path) -> tuple[int, Features]:
     """Extract into the store below `root`, opened anew; how many were computed, and all rows."""
     store = FeatureStore(root, RECORD)
-    number = extract_missing(ids, path_of, lambda: trunk, store, PREPROCESSING, BATCH_SIZE, CPU)
+    number = extract_missing(ids, path_of, store, PREPROCESSING, TrunkRuntime(trunk))
     assert store.missing(ids) == []
     return number, FeatureStore(root, RECORD).gather(ids)
 
@@ -91,7 +98,7 @@ def test_features_are_those_of_the_network_on_the_decoded_image(ids, path_of, tr
     _, rows = extract(ids, path_of, trunk, tmp_path / "store")
     assert rows.dtype == np.float32
     for id_, row in zip(ids, rows, strict=True):
-        image = resize_and_crop(decode(path_of(id_).read_bytes()), 36, 32)
+        image = square(path_of(id_).read_bytes(), 36, 32)
         expected = trunk(torch.from_numpy(image.copy())[None])
         np.testing.assert_allclose(row, expected[0], rtol=1e-3, atol=1e-4)
 
@@ -100,11 +107,12 @@ def test_a_warm_store_gives_the_bytes_of_a_cold_one_without_building_the_network
     number, cold = extract(ids, path_of, trunk, tmp_path / "store")
     assert number == 10
 
-    def refuse() -> nn.Module:
-        raise AssertionError("nothing is missing")
+    class Refusing(TrunkRuntime):
+        def load(self) -> Compute:
+            raise AssertionError("nothing is missing")
 
     store = FeatureStore(tmp_path / "store", RECORD)
-    assert extract_missing(ids, path_of, refuse, store, PREPROCESSING, BATCH_SIZE, CPU) == 0
+    assert extract_missing(ids, path_of, store, PREPROCESSING, Refusing(trunk)) == 0
     assert store.gather(ids).tobytes() == cold.tobytes()
 
 
@@ -139,21 +147,24 @@ def test_only_missing_images_are_read(ids, path_of, tmp_path):
 
 
 KILLED = """
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
+from typing import ClassVar
 from stages.graft import extraction
-from tests.graft.test_extraction import CPU, RECORD, WEIGHTS, PREPROCESSING, BATCH_SIZE, FeatureStore, load_trunk
+from tests.graft.test_extraction import RECORD, WEIGHTS, PREPROCESSING, FeatureStore, TrunkRuntime, load_trunk
 
 folder, ids = Path(sys.argv[1]), sys.argv[2:]
 store = FeatureStore(folder / "killed", RECORD)
-extraction.MAX_ROWS_PER_FRAGMENT, extraction.BATCHES_AHEAD = BATCH_SIZE, 1
+extraction.MAX_BYTES_PER_FRAGMENT = 1
 
 def path_of(id_):
     if id_ == ids[-1]:
+        while len(list((folder / "killed").rglob("*.safetensors"))) < 3:
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
     return folder / "images" / f"{id_}.png"
 
-extraction.extract_missing(ids, path_of, lambda: load_trunk(WEIGHTS), store, PREPROCESSING, BATCH_SIZE, CPU)
+extraction.extract_missing(ids, path_of, store, PREPROCESSING, TrunkRuntime(load_trunk(WEIGHTS)))
 """
 
 
@@ -164,14 +175,11 @@ def test_a_killed_extraction_goes_on_and_ends_with_the_same_bytes(path_of, trunk
     process = subprocess.run(command, cwd=REPOSITORY, capture_output=True)
     assert process.returncode == -signal.SIGKILL, process.stderr
     number, resumed = extract(ids, path_of, trunk, tmp_path / "killed")
-    assert 0 < number <= 14 - BATCH_SIZE
-    assert number % BATCH_SIZE == 2  # what came before was stored in whole batches
+    assert number == 2  # three whole batches were stored
     assert resumed.tobytes() == rows.tobytes()
 
 
-def test_a_damaged_image_loses_no_stored_fragment(ids, path_of, trunk, tmp_path, monkeypatch):
-    monkeypatch.setattr(extraction, "MAX_ROWS_PER_FRAGMENT", BATCH_SIZE)
-    monkeypatch.setattr(extraction, "BATCHES_AHEAD", 1)
+def test_a_damaged_image_loses_none_of_the_rows_before_it(ids, path_of, trunk, tmp_path):
     _, rows = extract(ids, path_of, trunk, tmp_path / "whole")
     whole = path_of(ids[-1]).read_bytes()
     path_of(ids[-1]).write_bytes(whole[:50])
@@ -179,17 +187,33 @@ def test_a_damaged_image_loses_no_stored_fragment(ids, path_of, trunk, tmp_path,
         extract(ids, path_of, trunk, tmp_path / "store")
     path_of(ids[-1]).write_bytes(whole)
     number, repaired = extract(ids, path_of, trunk, tmp_path / "store")
-    assert number <= 10 - BATCH_SIZE
+    assert number == 2  # the batch that held it
     assert repaired.tobytes() == rows.tobytes()
 
 
 def test_fragments_are_no_larger_than_they_may_be(ids, path_of, tmp_path, monkeypatch):
-    monkeypatch.setattr(extraction, "MAX_ROWS_PER_FRAGMENT", 8)
-    extract(ids, path_of, Mean(), tmp_path / "by rows")
-    assert len(list((tmp_path / "by rows").rglob("*.safetensors"))) == 2
+    monkeypatch.setattr(extraction, "MAX_BYTES_PER_FRAGMENT", 8 * 3 * 4)  # two batches of three features
+    extract(ids, path_of, Mean(), tmp_path / "by size")
+    assert len(list((tmp_path / "by size").rglob("*.safetensors"))) == 2
     monkeypatch.setattr(extraction, "MAX_SECONDS_PER_FRAGMENT", 0.0)
     extract(ids, path_of, Mean(), tmp_path / "by time")
     assert len(list((tmp_path / "by time").rglob("*.safetensors"))) == 3
+
+
+def test_pixels_in_memory_do_not_grow_with_the_number_of_images(path_of, tmp_path, monkeypatch):
+    held: list[int] = []
+    alive = []
+
+    def noted(*args):
+        batch = read_batch(*args)
+        alive.append(weakref.ref(batch))
+        held.append(sum(ref() is not None for ref in alive))
+        return batch
+
+    monkeypatch.setattr(extraction, "read_batch", noted)
+    extract(write_images(tmp_path / "images", 80), path_of, Mean(), tmp_path / "store")
+    assert len(held) == 20
+    assert max(held) <= num_cpus() + 2
 
 
 def test_every_batch_has_the_same_shape_the_last_one_too(ids, path_of, tmp_path):
@@ -212,40 +236,6 @@ def test_features_are_flattened_to_float32_rows(rng):
     assert rows.dtype == np.float32
 
 
-def test_batches_come_in_the_order_asked_for_however_long_an_image_takes(ids, path_of):
-    def slow(id_: str) -> Path:
-        time.sleep(0.02 if id_ in ids[::3] else 0)
-        return path_of(id_)
-
-    batches = list(decoded_batches(ids, slow, PREPROCESSING, BATCH_SIZE))
-    assert [part for part, _ in batches] == [ids[:4], ids[4:8], ids[8:]]
-    for part, images in batches:
-        assert images.shape == (len(part), 32, 32, 3)
-        for id_, image in zip(part, images, strict=True):
-            np.testing.assert_array_equal(image, read_image(path_of(id_), PREPROCESSING))
-
-
-def test_no_images_make_no_batch(path_of):
-    assert list(decoded_batches([], path_of, PREPROCESSING, BATCH_SIZE)) == []
-
-
-def test_only_a_few_batches_are_decoded_ahead(tmp_path):
-    image = write(tmp_path / "a.png", png(0))
-    begun: list[str] = []
-
-    def path_of(id_: str) -> Path:
-        begun.append(id_)
-        return image
-
-    batches = decoded_batches([str(number) for number in range(100)], path_of, PREPROCESSING, BATCH_SIZE)
-    for taken in range(1, 4):
-        next(batches)
-        time.sleep(0.05)  # as many as may begin have begun
-        assert len(begun) <= (taken + BATCHES_AHEAD) * BATCH_SIZE
-    batches.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
-
-
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -263,22 +253,6 @@ def test_an_image_that_cannot_be_read_is_named_by_its_path_in_one_line(ids, path
     assert str(path_of(ids[5])) in str(caught.value)
     assert "dvc" in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_the_runtimes_record_is_json_and_tells_apart_what_can_change_a_bit(tmp_path):
-    record = runtime_record(WEIGHTS, 4, CPU)
-    write_json(record, tmp_path / "record.json")
-    other_crop = Preprocessing(**{**vars(PREPROCESSING), "crop_px": 36})
-    others = [
-        runtime_record(WEIGHTS, 8, CPU),
-        runtime_record(Weights(**{**vars(WEIGHTS), "sha256": "0" * 64}), 4, CPU),
-        runtime_record(Weights(**{**vars(WEIGHTS), "name": "alexnet"}), 4, CPU),
-        runtime_record(Weights(**{**vars(WEIGHTS), "preprocessing": other_crop}), 4, CPU),
-    ]
-    assert len({json.dumps(one, sort_keys=True) for one in [record, *others]}) == 5
-    elsewhere = Weights(**{**vars(WEIGHTS), "path": tmp_path / "elsewhere.pth"})
-    assert runtime_record(elsewhere, 4, CPU) == record
-    assert torch.__version__ in record["runtime"]
 
 
 @pytest.mark.gpu

@@ -13,9 +13,8 @@ from PIL import Image
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from stages.graft.backbone import Normalised, load_trunk
+from stages.graft.backbone import Normalised, load_trunk, run_batch
 from stages.graft.errors import DataError
-from stages.graft.extraction import read_image, run_batch
 from stages.graft.finetuning import (
     Classifier,
     FinetuneEpoch,
@@ -35,6 +34,7 @@ from stages.graft.manifest import ManifestRow, write_manifest
 from stages.graft.metrics import log_loss
 from stages.graft.model import write_model
 from stages.graft.preprocessing import Preprocessing
+from stages.graft.reading import read_image
 from stages.graft.splits import write_splits
 from stages.graft.weights import Weights
 from tests.pictures import encoded, write

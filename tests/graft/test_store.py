@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from stages.graft.errors import DataError
+from stages.graft.features import write_features
 from stages.graft.store import FeatureStore, fingerprint_of, pack_ids, unpack_ids
 
 RECORD = {"weights": "abc", "batch_size": 32}
@@ -92,3 +93,24 @@ def test_four_writers_at_once_lose_nothing(tmp_path: Path):
 def test_ids_and_rows_must_be_as_many(tmp_path: Path):
     with pytest.raises(ValueError, match="2 ids, but 1 rows"):
         FeatureStore(tmp_path, RECORD).add(ids_of(1, 2), rows_of(1))
+
+
+def test_packed_rows_are_the_bytes_of_the_whole_table_whatever_fragments_they_lie_in(tmp_path):
+    store = FeatureStore(tmp_path, RECORD)
+    for part in ((5, 1, 9), (2,), (8, 3, 4, 7), (6,)):
+        store.add(ids_of(*part), rows_of(*part))
+    order = (9, 1, 2, 3, 8, 7, 5, 4)
+    assert store.pack(ids_of(*order), tmp_path / "packed", {"backbone": {"é": [1]}}) == rows_of(1).shape[1]
+    write_features(ids_of(*order), rows_of(*order), {"é": [1]}, tmp_path / "whole")
+    assert (tmp_path / "packed").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_a_damaged_fragment_leaves_no_packed_file(tmp_path):
+    store = FeatureStore(tmp_path / "store", RECORD)
+    store.add(ids_of(1, 2), rows_of(1, 2))
+    (fragment,) = (tmp_path / "store").rglob("*.safetensors")
+    content = fragment.read_bytes()
+    fragment.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(DataError, match="damaged"):
+        store.pack(ids_of(1, 2), tmp_path / "packed", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]

@@ -25,7 +25,7 @@ def extracted(project, tmp_path):
 
     def run_stage(backbone=None, **params):
         source = {"source": str(tmp_path / "plates"), "sha256": None}
-        settings = {"batch_size": 4, "device": "cpu"} | params
+        settings = {"batch_size": 4, "device": "cpu", "runtime": "torch"} | params
         folder = project(ingest=source, backbone=BACKBONE | (backbone or {}), extract=settings)
         if not (folder / "data/manifest.csv").exists():
             run("ingest", ingest.main)

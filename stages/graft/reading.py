@@ -1,0 +1,60 @@
+"""Image files to the network's input: decoded by several threads, given in order, a few batches ahead."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stages.graft.errors import DataError
+from stages.graft.images import Batch
+from stages.graft.preprocessing import Preprocessing
+from stages.graft.squares import square
+from stages.graft.threads import in_threads
+
+BATCHES_AHEAD = 4
+"""Batches decoded before the network asks for them: bounds the memory."""
+
+PathOf = Callable[[str], Path]
+"""Where the file of an image's id is."""
+
+
+def read_image(path: Path, preprocessing: Preprocessing) -> Batch:
+    """Decode one file to the network's input size.
+
+    Returns:
+        shape (crop_px, crop_px, 3), uint8.
+    Raises:
+        DataError: the file is missing or cannot be decoded.
+    """
+    p = preprocessing
+    try:
+        return square(path.read_bytes(), p.resize_px, p.crop_px, p.interpolation)
+    except (DataError, FileNotFoundError) as error:
+        raise DataError(f"{path}: {error}; `dvc checkout` or `dvc repro ingest` brings it back") from None
+
+
+def read_batch(ids: Sequence[str], path_of: PathOf, preprocessing: Preprocessing, batch_size: int) -> Batch:
+    """Decode at most `batch_size` files, one after the other, into a batch of exactly that size.
+
+    The rest is black: a row's bits depend on the batch's shape, not on its other rows.
+
+    Returns:
+        shape (batch_size, crop_px, crop_px, 3), uint8.
+    Raises:
+        DataError: as in `read_image`.
+    """
+    side = preprocessing.crop_px
+    batch = np.zeros((batch_size, side, side, 3), np.uint8)
+    for row, id_ in enumerate(ids):
+        batch[row] = read_image(path_of(id_), preprocessing)
+    return batch
+
+
+def decoded_batches(
+    ids: Sequence[str], path_of: PathOf, preprocessing: Preprocessing, batch_size: int
+) -> Iterator[tuple[list[str], Batch]]:
+    """Read images in the order given, a few batches ahead of whoever consumes them; the last batch may be short."""
+    images = in_threads(lambda id_: read_image(path_of(id_), preprocessing), ids, num_ahead=BATCHES_AHEAD * batch_size)
+    for start in range(0, len(ids), batch_size):
+        chunk = list(ids[start : start + batch_size])
+        yield chunk, np.stack([next(images) for _ in chunk])

@@ -1,0 +1,72 @@
+"""Which runtime a network gets: OpenVINO on a processor, torch on a GPU or where OpenVINO falls short."""
+
+import ctypes
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from stages.graft.errors import ParamsError
+from stages.graft.runtimes import Precision, Runtime
+from stages.graft.weights import Weights
+
+CPU_BATCH, GPU_BATCH = 8, 128
+"""Images a batch unless the parameters say otherwise. A processor is as quick with 8 as with 32, and a few new images
+cost less padding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeChoice:
+    """What the parameters ask for."""
+
+    runtime: Literal["auto", "torch", "openvino"]
+    """auto: OpenVINO on a CPU, torch on a GPU."""
+    precision: Precision
+    """auto: bf16 where the processor computes in it and the features stay the same to three digits, else fp32."""
+    device: Literal["auto", "cpu", "cuda"]
+    """auto: a GPU when there is one."""
+    compile: bool
+    """torch alone: translate the network with torch.compile first."""
+    batch_size: int | None
+    """Images a batch; None takes the device's default."""
+
+
+def choose_runtime(weights: Weights, choice: RuntimeChoice, folder: Path) -> Runtime:
+    """Find what the network is to be run with; nothing is loaded if it was run with OpenVINO before.
+
+    Args:
+        weights: the network's.
+        choice: what the parameters ask for.
+        folder: where networks converted for OpenVINO are kept.
+    Raises:
+        ParamsError: OpenVINO or a GPU is asked for where it cannot be had.
+    """
+    on_gpu = choice.device == "cuda" or (choice.device == "auto" and choice.runtime != "openvino" and gpu_present())
+    if choice.runtime == "openvino" and choice.device == "cuda":
+        raise ParamsError(
+            "`extract.runtime: openvino` runs on the CPU; set `extract.device: cpu` or the runtime to torch"
+        )
+    batch_size = choice.batch_size or (GPU_BATCH if on_gpu else CPU_BATCH)
+    if choice.runtime != "torch" and not on_gpu:
+        from stages.graft.openvino_runtime import prepare
+
+        prepared = prepare(weights, choice.precision, batch_size, folder)
+        if not isinstance(prepared, str):
+            return prepared
+        if choice.runtime == "openvino":
+            raise ParamsError(f"`extract.runtime: openvino` cannot run {weights.name}: {prepared}; set it to auto")
+        print(f"extract: {weights.name} runs on torch, since OpenVINO falls short: {prepared}", file=sys.stderr)
+    from stages.graft.torch_runtime import TorchRuntime  # torch: seconds, spent only where it is needed
+
+    return TorchRuntime(weights, "cuda" if on_gpu else "cpu", choice.precision, batch_size, choice.compile)
+
+
+def gpu_present() -> bool:
+    """Say whether an NVIDIA driver is installed and torch can use its GPU; torch is imported only if one is."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
