@@ -7,7 +7,7 @@ INSTALLED = $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test check format lock ui
+.PHONY: help repro test check format bench lock ui
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ ui: $(INSTALLED)  ## browse the runs in MLflow (PORT=5000)
 	*) echo "open http://127.0.0.1:$(PORT)/#/experiments?workflowType=machine_learning"; \
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1 --port $(PORT) \
 	--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}";; esac
+
+bench: $(INSTALLED)  ## measure speed on this machine and write reports/bench.md (a quarter of an hour, nothing beside it)
+	python -m stages.bench
 
 lock: $(INSTALLED)  ## write requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-emit-index-url --no-annotate \

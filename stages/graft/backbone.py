@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from stages.graft.artifacts import METADATA_KEY, atomic_path
 from stages.graft.errors import ParamsError, WeightsError
 from stages.graft.images import Batch
-from stages.graft.networks import build_fitting, build_network, load_weights, trunk_of
+from stages.graft.layers import on_meta, trunk_of
+from stages.graft.networks import build_fitting, build_network, load_weights
 from stages.graft.preprocessing import Preprocessing
 from stages.graft.store import Features
 from stages.graft.weights import Weights
@@ -62,13 +63,28 @@ def load_network(weights: Weights) -> nn.Module:
 
 
 def load_trunk(weights: Weights) -> Normalised:
-    """Build the frozen feature extractor: uint8 images (n, h, w, 3) in, float32 features (n, d) out."""
+    """Build the frozen feature extractor: uint8 images (n, h, w, 3) in, float32 features (n, d) out.
+
+    Raises:
+        ParamsError: the network has no such layer, or does not take images of that size.
+        WeightsError: as in `load_network`.
+    """
     trunk = (
         Normalised(trunk_of(load_network(weights), weights.layers, weights.pooling), weights.preprocessing)
         .eval()
         .requires_grad_(False)
     )
+    _check_size(trunk, weights)
     return trunk.to(memory_format=torch.channels_last)
+
+
+def _check_size(trunk: nn.Module, weights: Weights) -> None:
+    px = weights.preprocessing.crop_px
+    try:
+        on_meta(trunk, torch.empty(2, px, px, 3, dtype=torch.uint8, device="meta"))
+    except Exception as error:  # networks refuse a size in many ways
+        reason = " ".join(str(error).split())[:150]
+        raise ParamsError(f"`backbone.input_px`: {weights.name} does not take {px} x {px} pixels ({reason})") from None
 
 
 def run_batch(trunk: nn.Module, images: Batch, batch_size: int, device: torch.device) -> Features:

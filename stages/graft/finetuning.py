@@ -25,9 +25,10 @@ from stages.graft.augmentation import Augmentation, augment
 from stages.graft.backbone import Normalised, choose_device, load_trunk, read_tensors
 from stages.graft.errors import DataError
 from stages.graft.heads import Head
+from stages.graft.layers import trunk_of
 from stages.graft.manifest import manifest_paths, read_manifest
 from stages.graft.model import BACKBONE, read_model
-from stages.graft.networks import build_network, load_weights, trunk_of
+from stages.graft.networks import build_network, load_weights
 from stages.graft.preprocessing import Preprocessing, preprocessing_from
 from stages.graft.progress import Progress
 from stages.graft.reading import PathOf, decoded_batches

@@ -1,80 +1,141 @@
-"""torchvision's own weights: their names, their transforms, their download."""
+"""torchvision's own weights: where they are, their download, how images are prepared for them; torch at first use only.
+
+What torchvision says of a network's weights is kept beside the store, so that a second start need not import it.
+"""
 
 import difflib
-import hashlib
-import http.client
-import urllib.error
+import os
+import re
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-import torchvision
+from stages.graft.artifacts import read_json, write_json
+from stages.graft.downloads import DownloadError, fetch_to
+from stages.graft.errors import DataError, ParamsError, WeightsError
+from stages.graft.hashing import sha256_of
+from stages.graft.places import store_folder
+from stages.graft.preprocessing import Preprocessing, preprocessing_from
 
-from stages.graft.errors import ParamsError, WeightsError
-from stages.graft.networks import MEAN, STD
-from stages.graft.preprocessing import Preprocessing
+DEFAULT = "DEFAULT"
+"""torchvision's name of a network's best weights."""
+
+ANSWER_SECONDS = 4.0
+"""A server that has not begun to answer by then is taken for unreachable."""
+
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
-def fetch_weights(name: str, weights: str) -> tuple[Path, str]:
-    """Give torchvision's weights file, downloaded with a progress bar unless it is there, and its SHA-256.
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What torchvision says of one set of weights."""
 
-    The file name ends in the first digits of its SHA-256, which are checked on every call.
+    url: str
+    """Of the file, which is named after the first digits of its SHA-256."""
+    megabytes: float
+    """Size of the file."""
+    preprocessing: Preprocessing
+    """The evaluation transforms that go with them."""
+
+
+def fetch_weights(name: str, weights: str, offline: bool = False) -> tuple[Path, str]:
+    """Give torchvision's weights file, downloaded unless it is there, and its SHA-256, checked on every call.
+
+    Args:
+        name: of the network.
+        weights: torchvision's name of the weights.
+        offline: never open a connection.
+    Raises:
+        ParamsError: no such network or weights name.
+        WeightsError: the file cannot be had, or is damaged.
+    """
+    published = published_weights(name, weights)
+    path = checkpoints_folder() / published.url.rpartition("/")[2]
+    prefix = path.stem.rpartition("-")[2]
+    if path.exists():
+        sha256 = sha256_of(path)
+        if not sha256.startswith(prefix):
+            raise WeightsError(
+                f"{path} is damaged: its SHA-256 is {sha256}, expected {prefix}…; delete it and run again"
+            )
+        return path, sha256
+    if offline:
+        raise _unavailable(path, published, "`backbone.offline` is true")
+
+    def misfit(found: str) -> str | None:
+        return None if found.startswith(prefix) else f"expected {prefix}…"
+
+    try:
+        return path, fetch_to(path, published.url, misfit, ANSWER_SECONDS, attempts=1)
+    except DownloadError as error:
+        raise _unavailable(path, published, str(error)) from None
+
+
+def preprocessing_of(name: str, weights: str = DEFAULT) -> Preprocessing:
+    """Give the evaluation transforms that torchvision publishes with its weights.
 
     Raises:
         ParamsError: no such network or weights name.
-        WeightsError: the download failed, or the file is damaged.
     """
-    url = _weights_enum(name, weights).url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    prefix = path.stem.rpartition("-")[2]
-    if not path.exists():
-        _download(url, path, prefix)
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if not sha256.startswith(prefix):
-        raise WeightsError(f"{path} is damaged: its SHA-256 is {sha256}, expected {prefix}…; delete it and run again")
-    return path, sha256
+    return published_weights(name, weights).preprocessing
 
 
-def preprocessing_of(name: str, weights: str) -> Preprocessing:
-    """Give the evaluation transforms that torchvision publishes with its weights, or with the network's best ones."""
-    enum = torchvision.models.get_model_weights(name) if name in torchvision.models.list_models() else None
-    if enum is None or not len(enum):
-        return Preprocessing(resize_px=256, crop_px=224, interpolation="bilinear", mean=MEAN, std=STD)
-    transforms: Any = getattr(enum, weights, enum.DEFAULT).transforms()
-    return Preprocessing(
+def published_weights(name: str, weights: str) -> Published:
+    """Ask torchvision once; from then on, the file beside the store.
+
+    Raises:
+        ParamsError: no such network or weights name.
+    """
+    # Names that cannot be a file's are no network's either; torchvision's message is the right one then.
+    known = re.fullmatch(r"\w+", name) and re.fullmatch(r"\w+", weights)
+    path = store_folder() / "weights" / f"{name}-{weights}-{version('torchvision')}.json"
+    if known and path.exists():
+        try:
+            record = read_json(path)
+            return Published(**record | {"preprocessing": preprocessing_from(record["preprocessing"])})
+        except (DataError, TypeError, KeyError):
+            pass  # asked anew
+    published = _ask_torchvision(name, weights)
+    write_json(asdict(published), path)
+    return published
+
+
+def checkpoints_folder() -> Path:
+    """Where torch.hub keeps its downloads, without importing torch."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("TORCH_HOME") or Path(cache) / "torch"
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def _unavailable(path: Path, published: Published, reason: str) -> WeightsError:
+    return WeightsError(
+        f"{path.name} ({published.megabytes:.0f} MB) cannot be downloaded ({reason}); put it into {path.parent}, or "
+        "name a local file in `backbone.weights` and its hash in `backbone.sha256`, or set `backbone.weights: bundled`"
+    )
+
+
+def _ask_torchvision(name: str, weights: str) -> Published:
+    import torchvision  # and torch with it: seconds
+
+    names = torchvision.models.list_models(module=torchvision.models)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=5, cutoff=0.4) or names
+        raise ParamsError(f"`backbone.name`: torchvision has no network {name!r}; nearest: {', '.join(near)}")
+    enum = torchvision.models.get_model_weights(name)
+    allowed = list(dict.fromkeys([DEFAULT, *enum.__members__]))
+    if weights not in allowed:
+        raise ParamsError(
+            f"`backbone.weights` must be bundled, random, a .safetensors or .pth file, or for {name} "
+            f"one of {', '.join(allowed)}; got {weights!r}"
+        )
+    member: Any = getattr(enum, weights)
+    transforms = member.transforms()
+    preprocessing = Preprocessing(
         resize_px=transforms.resize_size[0],
         crop_px=transforms.crop_size[0],
         interpolation=transforms.interpolation.value,
         mean=tuple(transforms.mean),
         std=tuple(transforms.std),
     )
-
-
-def _weights_enum(name: str, weights: str) -> Any:
-    names = torchvision.models.list_models(module=torchvision.models)
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=5, cutoff=0.4) or names
-        raise ParamsError(f"`backbone.name`: torchvision has no network {name!r}; nearest: {', '.join(near)}")
-    enum = torchvision.models.get_model_weights(name)
-    allowed = ["DEFAULT", *enum.__members__]
-    if weights not in allowed:
-        raise ParamsError(
-            f"`backbone.weights` must be bundled, random, a .safetensors or .pth file, or for {name} "
-            f"one of {', '.join(dict.fromkeys(allowed))}; got {weights!r}"
-        )
-    return getattr(enum, weights)
-
-
-def _download(url: str, path: Path, prefix: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=True)
-    except (OSError, http.client.HTTPException, RuntimeError) as error:  # refused, cut short, of another hash
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()
-        reason = " ".join(str(error).split())
-        raise WeightsError(
-            f"{path.name} cannot be downloaded ({reason}); fetch it elsewhere and put it into {path.parent}, "
-            "or set `backbone.weights: bundled`"
-        ) from None
+    return Published(url=member.url, megabytes=float(member.meta["_file_size"]), preprocessing=preprocessing)

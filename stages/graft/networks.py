@@ -1,34 +1,32 @@
 """torchvision's classification networks by name: build one, find its output layer, cut it off."""
 
 import difflib
-from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 import torchvision
 from torch import Tensor, nn
-from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.models.mobilenetv2 import InvertedResidual as MobileNetV2Block
 from torchvision.models.mobilenetv3 import InvertedResidual as MobileNetV3Block
 from torchvision.models.regnet import ResBottleneckBlock
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from stages.graft.errors import ParamsError, WeightsError
+from stages.graft.timm_networks import build_timm
+from stages.graft.weights import TIMM
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel, of RGB in [0, 1], over ImageNet's training images: what torchvision's weights expect."""
 
-PENULTIMATE = "penultimate"
-
-STD_FLOOR = 1e-3
-"""Keeps the gradient of a constant map's deviation finite."""
-
 
 def build_network(architecture: str, num_classes: int) -> nn.Module:
-    """Build a torchvision classification network with fresh weights from torch's global generator.
+    """Build a classification network of torchvision or, as timm:<name>, of timm, with weights from torch's generator.
 
     Raises:
         ParamsError: no network has that name; the message lists the nearest ones.
     """
+    if architecture.startswith(TIMM):
+        return build_timm(architecture, num_classes)
     names = torchvision.models.list_models(module=torchvision.models)
     if architecture not in names:
         near = difflib.get_close_matches(architecture, names, n=5, cutoff=0.4) or names
@@ -64,6 +62,9 @@ def zero_residuals(network: nn.Module) -> None:
 
 def output_layer(network: nn.Module) -> str:
     """Name the layer that turns features into class scores: the last linear one or, in SqueezeNet, convolution."""
+    if hasattr(network, "get_classifier"):  # timm knows its own
+        classifier = cast(Any, network).get_classifier()
+        return str(next(name for name, module in network.named_modules() if module is classifier))
     layers = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not layers:
         layers = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
@@ -75,6 +76,9 @@ def cut_output(network: nn.Module) -> nn.Module:
 
     SqueezeNet ends in a convolution, a ReLU and an average; there the maps before the convolution are averaged.
     """
+    if hasattr(network, "reset_classifier"):
+        cast(Any, network).reset_classifier(0)
+        return network
     name = output_layer(network)
     parent, _, child = name.rpartition(".")
     if isinstance(network.get_submodule(name), nn.Conv2d):
@@ -82,41 +86,6 @@ def cut_output(network: nn.Module) -> nn.Module:
     else:
         setattr(network.get_submodule(parent), child, nn.Identity())
     return network
-
-
-def trunk_of(network: nn.Module, layers: Sequence[str], pooling: str) -> nn.Module:
-    """Turn a network into one that gives features, shape (n, d).
-
-    Args:
-        network: changed in place when the features are the penultimate ones.
-        layers: `penultimate` alone, or names of inner nodes whose maps are pooled and put side by side.
-        pooling: avg: the mean over each map; avg+std: its standard deviation as well, which says how much a texture
-            varies where the mean only says how much of it there is.
-    Raises:
-        WeightsError: the network has no such node.
-    """
-    if tuple(layers) == (PENULTIMATE,):
-        return cut_output(network)
-    try:
-        return PooledLayers(create_feature_extractor(network, list(layers)), pooling)
-    except ValueError as error:
-        raise WeightsError(f"{type(network).__name__}: {' '.join(str(error).split())}") from None
-
-
-class PooledLayers(nn.Module):
-    """Maps of several layers, each pooled to one or two numbers a channel."""
-
-    def __init__(self, extractor: nn.Module, pooling: str) -> None:
-        super().__init__()
-        self.extractor, self.pooling = extractor, pooling
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (n, 3, h, w) to features (n, d)."""
-        parts = []
-        for maps in self.extractor(x).values():
-            variance, mean = torch.var_mean(maps, dim=(2, 3), correction=0)
-            parts += [mean, (variance + STD_FLOOR**2).sqrt()] if self.pooling == "avg+std" else [mean]
-        return torch.cat(parts, dim=1)
 
 
 def load_weights(network: nn.Module, weights: dict[str, Tensor], origin: str) -> None:

@@ -62,7 +62,7 @@ def prepare(weights: Weights, precision: Precision, batch_size: int, folder: Pat
     record = read_json(place / RECORD)
     if record["error"] is not None:
         return str(record["error"])
-    candidates = [precision] if precision != "auto" else ["bf16", "fp32"] if _computes_in_bf16() else ["fp32"]
+    candidates = [precision] if precision != "auto" else ["bf16", "fp32"] if computes_in_bf16() else ["fp32"]
     fitting = [name for name in candidates if precision != "auto" or _agrees(record["cosine"][name])]
     if not fitting:
         return f"cosine to torch's features {record['cosine']['fp32']['worst']:.4f} at worst"
@@ -112,7 +112,8 @@ class OpenVinoRuntime:
         return _pooled(_compile(model, batch_size, self._size_px, precision, self.num_streams), self.num_streams)
 
 
-def _computes_in_bf16() -> bool:
+def computes_in_bf16() -> bool:
+    """Say whether this processor has instructions for bf16."""
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 

@@ -1,32 +1,43 @@
 """Pretrained weights: which file, proven by its SHA-256, and how images are prepared for it; torch where needed."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from stages.graft.artifacts import read_json, read_metadata
 from stages.graft.errors import DataError, ParamsError, WeightsError
+from stages.graft.hashing import sha256_of
+from stages.graft.hub import DEFAULT, fetch_weights, preprocessing_of
 from stages.graft.params import Params
 from stages.graft.preprocessing import Preprocessing, preprocessing_from, resized
 
 BUNDLED, RANDOM = "bundled", "random"
+
+TIMM = "timm:"
+"""Before the name of a network of the timm library."""
 
 
 class BackboneParams(Params):
     """The section `backbone`: the pretrained network features come from."""
 
     name: str
-    """A torchvision classification network, such as regnet_x_400mf, vgg19 or resnet50."""
+    """A torchvision classification network, such as regnet_x_400mf, vgg19 or resnet50, or timm:<name>."""
     weights: str
     """bundled, a torchvision weights name (IMAGENET1K_V1, DEFAULT), a .safetensors or .pth file, or random."""
     sha256: str | None = Field(pattern="^[0-9a-f]{64}$")
     """Expected SHA-256 of a local weights file; null for all others, whose hash is known."""
     input_px: int | None = Field(ge=32)
     """Side of the square the network sees, in pixels; null for what its weights were made for."""
+    layer: str | tuple[str, ...] | None = None
+    """penultimate, a node of the network's graph, or several, side by side; null for what the weights' file says, else
+    penultimate."""
+    pooling: Literal["avg", "max", "avg+max", "avg+std"] | None = None
+    """How a layer's maps become numbers; null for what the weights' file says, else avg."""
+    offline: bool = False
+    """Never open a connection."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +55,7 @@ class Weights:
     layers: tuple[str, ...] = ("penultimate",)
     """Whose output the features are: penultimate, or inner nodes of the network, pooled and put side by side."""
     pooling: str = "avg"
-    """avg, or avg+std: how a map becomes numbers."""
+    """avg, max, avg+max or avg+std: how a map becomes numbers."""
     path: Path | None
     """The file on this machine; None for random weights."""
 
@@ -65,20 +76,9 @@ def find_weights(params: BackboneParams, bundled: Path) -> Weights:
         WeightsError: the file is missing, damaged, a Git-LFS pointer or cannot be fetched.
         ParamsError: no such network or weights name, or a local file without `backbone.sha256`.
     """
-    if params.weights == BUNDLED:
-        path, sha256 = _find_bundled(params.name, bundled)
-    elif params.weights == RANDOM:
-        path, sha256 = None, None
-    elif Path(params.weights).suffix in (".safetensors", ".pth", ".pt"):
-        path, sha256 = _find_local(params)
-    else:
-        from stages.graft.hub import fetch_weights
-
-        path, sha256 = fetch_weights(params.name, params.weights)
-    if path is not None and sha256 is not None:
-        check_sha256(path, sha256)
+    path, sha256 = _find_file(params, bundled)
     preprocessing = resized(_preprocessing(params, path), params.input_px)
-    layers, pooling = _layers(path)
+    layers, pooling = _layers(params, path)
     return Weights(
         name=params.name,
         weights=params.weights,
@@ -96,12 +96,13 @@ def weights_of(record: Mapping[str, Any], bundled: Path) -> Weights:
     Raises:
         WeightsError: as in `find_weights`; also when the file found is another than the record's.
     """
-    local = Path(record["weights"]).suffix in (".safetensors", ".pth", ".pt")
     params = BackboneParams(
         name=record["name"],
         weights=record["weights"],
-        sha256=record["sha256"] if local else None,
+        sha256=record["sha256"] if _is_local(record["weights"]) else None,
         input_px=None,
+        layer=tuple(record["layers"]),
+        pooling=record["pooling"],
     )
     found = find_weights(params, bundled)
     if found.sha256 != record["sha256"]:
@@ -116,19 +117,33 @@ def check_sha256(path: Path, expected: str) -> None:
     Raises:
         WeightsError: the file is missing, a Git-LFS pointer, or has another hash.
     """
-    try:
-        with path.open("rb") as file:
-            pointer = file.read(64).startswith(b"version https://git-lfs")
-            file.seek(0)
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise WeightsError(
-            f"{path} is missing; `git checkout -- {path}` brings back a file of the repository"
-        ) from None
-    if pointer:
-        raise WeightsError(f"{path} is a Git-LFS pointer, not the weights; run `git lfs pull`")
+    if not path.exists():
+        raise WeightsError(f"{path} is missing; `git checkout -- {path}` brings back a file of the repository")
+    with path.open("rb") as file:
+        if file.read(64).startswith(b"version https://git-lfs"):
+            raise WeightsError(f"{path} is a Git-LFS pointer, not the weights; run `git lfs pull`")
+    found = sha256_of(path)
     if found != expected:
         raise WeightsError(f"{path} is damaged or another file: SHA-256 {found}, expected {expected}; fetch it again")
+
+
+def _is_local(weights: str) -> bool:
+    return Path(weights).suffix in (".safetensors", ".pth", ".pt")
+
+
+def _find_file(params: BackboneParams, bundled: Path) -> tuple[Path | None, str | None]:
+    """The file and its proven SHA-256; None for random weights."""
+    if params.weights == RANDOM:
+        return None, None
+    if params.weights == BUNDLED or _is_local(params.weights):
+        path, sha256 = _find_bundled(params.name, bundled) if params.weights == BUNDLED else _find_local(params)
+        check_sha256(path, sha256)
+        return path, sha256
+    if params.name.startswith(TIMM):
+        from stages.graft.timm_networks import find_timm_weights
+
+        return find_timm_weights(params.name, params.weights, params.offline)
+    return fetch_weights(params.name, params.weights, params.offline)
 
 
 def _find_bundled(name: str, bundled: Path) -> tuple[Path, str]:
@@ -147,18 +162,20 @@ def _find_local(params: BackboneParams) -> tuple[Path, str]:
     if not path.is_file():
         raise WeightsError(f"`backbone.weights`: {path} does not exist")
     if params.sha256 is None:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        raise ParamsError(f"`backbone.sha256` must be given for a local file; {path} has {found}, if you trust it")
+        raise ParamsError(
+            f"`backbone.sha256` must be given for a local file; {path} has {sha256_of(path)}, if you trust it"
+        )
     return path, params.sha256
 
 
-def _layers(path: Path | None) -> tuple[tuple[str, ...], str]:
-    """What a file of ours says its features are best taken from."""
-    if path is None or path.suffix != ".safetensors":
-        return ("penultimate",), "avg"
-    record = read_metadata(path)
-    return tuple(record.get("layers", ["penultimate"])), record.get("pooling", "avg")
+def _layers(params: BackboneParams, path: Path | None) -> tuple[tuple[str, ...], str]:
+    """Which layers, and how pooled: as the parameters say, else as a file of ours says, else the penultimate one."""
+    record = read_metadata(path) if path is not None and path.suffix == ".safetensors" else {}
+    if params.layer is None:
+        layers, pooling = tuple(record.get("layers", ["penultimate"])), record.get("pooling", "avg")
+    else:
+        layers, pooling = (params.layer,) if isinstance(params.layer, str) else params.layer, "avg"
+    return layers, params.pooling or pooling
 
 
 def _preprocessing(params: BackboneParams, path: Path | None) -> Preprocessing:
@@ -169,6 +186,9 @@ def _preprocessing(params: BackboneParams, path: Path | None) -> Preprocessing:
             raise WeightsError(str(error)) from None
         if record is not None:
             return preprocessing_from(record)
-    from stages.graft.hub import preprocessing_of
+    published = params.weights if not _is_local(params.weights) and params.weights != RANDOM else DEFAULT
+    if params.name.startswith(TIMM):
+        from stages.graft.timm_networks import timm_preprocessing
 
-    return preprocessing_of(params.name, params.weights)
+        return timm_preprocessing(params.name, published)
+    return preprocessing_of(params.name, published)

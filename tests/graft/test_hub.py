@@ -3,7 +3,10 @@
 import io
 import re
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +24,7 @@ from stages.graft.hub import fetch_weights, preprocessing_of
 from stages.graft.images import decode, resize_and_crop
 from stages.graft.networks import build_network
 from stages.graft.weights import BackboneParams, find_weights
+from tests.conftest import REPOSITORY
 from tests.pictures import encoded
 
 NAME, WEIGHTS = "shufflenet_v2_x0_5", "IMAGENET1K_V1"
@@ -34,8 +38,11 @@ class Site(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Page)
         self.data = DATA
         self.num_asked = 0
+        self.ranges: list[str] = []
+        self.released = threading.Event()
         self.flaw = ""
-        """What is wrong: 404, cut (fewer bytes than announced), chunked (cut in a chunk), other, silent, garbage."""
+        """What is wrong: 404, cut (fewer bytes than announced), chunked (cut in a chunk), other, silent, garbage,
+        stalled."""
 
 
 class Page(BaseHTTPRequestHandler):
@@ -48,15 +55,23 @@ class Page(BaseHTTPRequestHandler):
         data, flaw = self.server.data, self.server.flaw
         if flaw == "404":
             return self.send_error(404)
+        if flaw == "stalled":
+            self.server.released.wait(30)
+            return None
         if flaw in ("silent", "garbage"):
             self.wfile.write(b"" if flaw == "silent" else b"220 ftp ready\r\n\r\n")
             return None
-        self.send_response(200)
+        self.send_response(206 if "Range" in self.headers and not flaw else 200)
         if flaw == "chunked":
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             self.wfile.write(b"%x\r\n%b" % (len(data), data[:1000]))
             return None
+        if not flaw and (asked := self.headers.get("Range")):
+            self.server.ranges.append(asked)
+            first = int(asked.removeprefix("bytes=").removesuffix("-"))
+            self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
+            data = data[first:]
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data[:1000] if flaw == "cut" else data[::-1] if flaw == "other" else data)
@@ -125,9 +140,10 @@ def test_a_file_put_there_by_hand_is_taken_without_any_network(site: Site, cache
 def test_a_failed_download_says_what_to_put_where_and_leaves_nothing(site: Site, cached: Path, flaw: str):
     site.flaw = flaw
     message = refused()
-    assert message.startswith(f"{cached.name} cannot be downloaded (")
+    assert message.startswith(f"{cached.name} (5 MB) cannot be downloaded (")
     assert f"put it into {cached.parent}" in message
-    assert list(cached.parent.iterdir()) == []
+    assert "`backbone.weights`" in message
+    assert {path.suffix for path in cached.parent.iterdir()} <= {".part", ".lock"}  # nothing taken for whole
     site.flaw = ""
     assert fetch_weights(NAME, WEIGHTS)[0] == cached
 
@@ -140,6 +156,57 @@ def test_without_a_server_the_message_is_the_same(site: Site, cached: Path, monk
     message = refused()
     assert "refused" in message
     assert f"put it into {cached.parent}" in message
+
+
+def test_a_server_that_does_not_answer_ends_within_five_seconds(site: Site, cached: Path):
+    site.flaw = "stalled"
+    start = time.monotonic()
+    assert "no answer within 4 seconds" in refused()
+    assert time.monotonic() - start < 5
+    site.released.set()
+
+
+def test_a_download_that_broke_off_goes_on_where_it_stopped(site: Site, cached: Path):
+    cached.parent.mkdir(parents=True)
+    cached.with_name(f"{cached.name}.part").write_bytes(DATA[:20_000])
+    assert fetch_weights(NAME, WEIGHTS)[0] == cached
+    assert site.ranges == ["bytes=20000-"]
+
+
+def test_offline_no_connection_is_opened_and_the_message_says_why(site: Site, cached: Path):
+    with pytest.raises(WeightsError, match=r"cannot be downloaded \(`backbone.offline` is true\)"):
+        fetch_weights(NAME, WEIGHTS, offline=True)
+    assert site.num_asked == 0
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(DATA)
+    assert fetch_weights(NAME, WEIGHTS, offline=True)[0] == cached
+
+
+SECOND_START = """
+import sys
+from pathlib import Path
+from stages.graft.weights import BackboneParams, find_weights
+for name, weights in (("shufflenet_v2_x0_5", "IMAGENET1K_V1"), ("shufflenet_v2_x0_5", "random")):
+    found = find_weights(BackboneParams(name=name, weights=weights, sha256=None, input_px=None), Path("data/backbones"))
+assert "torch" not in sys.modules and "torchvision" not in sys.modules
+print(found.preprocessing.resize_px)
+"""
+
+
+def test_a_second_start_finds_weights_and_transforms_without_torch(site: Site, cached: Path):
+    fetch_weights(NAME, WEIGHTS)
+    preprocessing_of(NAME)
+    done = subprocess.run([sys.executable, "-c", SECOND_START], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout == "256\n", done.stderr
+    assert site.num_asked == 1
+
+
+def test_a_damaged_note_of_what_torchvision_says_is_made_anew(tmp_path: Path):
+    expected = preprocessing_of("resnet50")
+    (note,) = (tmp_path / "store" / "weights").iterdir()
+    note.write_text("{")
+    assert preprocessing_of("resnet50") == expected
+    assert len(note.read_text()) > 100
 
 
 @pytest.mark.parametrize("content", [b"", DATA[:-1], DATA[::-1]], ids=["empty", "cut", "other"])
@@ -218,8 +285,9 @@ def test_the_transforms_are_the_published_ones(name: str, weights: str, expected
     assert (found.mean, found.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def test_random_weights_take_the_transforms_of_the_best_ones():
-    assert preprocessing_of("resnet50", "random") == preprocessing_of("resnet50", "DEFAULT")
+def test_random_weights_take_the_transforms_of_the_best_ones(tmp_path: Path):
+    random = find_weights(params(name="resnet50", weights="random"), tmp_path)
+    assert random.preprocessing == preprocessing_of("resnet50", "DEFAULT")
     assert preprocessing_of("resnet50", "IMAGENET1K_V1") != preprocessing_of("resnet50", "DEFAULT")
 
 

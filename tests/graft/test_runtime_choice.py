@@ -126,7 +126,7 @@ def test_a_network_that_openvino_cannot_convert_runs_on_torch_with_one_line(tmp_
 
 def test_bf16_that_changes_the_features_is_left_for_fp32_and_fp32_for_torch(tmp_path, monkeypatch, capsys):
     place = converted(tmp_path)
-    monkeypatch.setattr(openvino_runtime, "_computes_in_bf16", lambda: True)
+    monkeypatch.setattr(openvino_runtime, "computes_in_bf16", lambda: True)
     set_cosine(place, bf16={"mean": 0.9995, "worst": 0.99}, fp32={"mean": 1.0, "worst": 1.0})
     assert choose_runtime(WEIGHTS, choice(precision="auto"), tmp_path).record["precision"] == "fp32"
     assert "runs in fp32: in bf16 its features differ (cosine 0.9900)" in capsys.readouterr().err

@@ -1,0 +1,166 @@
+"""How many images a second: the usual torchvision loop, the same with its best flags, Graft, and what bounds Graft."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
+
+from stages.graft.backbone import load_trunk
+from stages.graft.extraction import extract_missing
+from stages.graft.images import Batch
+from stages.graft.preprocessing import Preprocessing
+from stages.graft.reading import PathOf, read_batch
+from stages.graft.runtimes import Compute, Runtime
+from stages.graft.store import FeatureStore
+from stages.graft.threads import in_threads, num_cpus
+from stages.graft.weights import Weights
+
+LOOP_BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Images a second with one network, all measured in one run."""
+
+    loop: float
+    """ImageFolder, DataLoader with a worker for each processor, fp32, eager: what most people run."""
+    best_loop: float
+    """The same loop with bf16 autocast, channels-last and inference mode."""
+    graft: float
+    """`extract_missing` from files into an empty store."""
+    ceiling: float
+    """Graft's network, fed from memory."""
+    decoding: float
+    """Graft's decoding alone, on all processors."""
+    load_seconds: float
+    """Getting the converted network ready, at a second start."""
+
+    @property
+    def bound(self) -> float:
+        """The most that decoding and network can reach on the processors they share."""
+        return 1 / (1 / self.ceiling + 1 / self.decoding)
+
+
+def measure_rates(
+    weights: Weights, runtime: Runtime, folder: Path, ids: list[str], path_of: PathOf, store: Path, seconds: float
+) -> Rates:
+    """Measure one network for about `seconds` at a time.
+
+    Args:
+        weights: the network's.
+        runtime: what Graft runs it with.
+        folder: a class folder of image files, for the loops.
+        ids: of the same files.
+        path_of: where an image's file is.
+        store: an empty folder.
+        seconds: of each measurement; the first batch of each is not counted.
+    """
+    threads = torch.get_num_threads()
+    loops = [_rate(_loop(weights, folder, best_flags), seconds) for best_flags in (False, True)]
+    start = time.perf_counter()
+    compute, batch_size = runtime.load(), int(runtime.record["batch_size"])
+    load_seconds = time.perf_counter() - start
+    images = read_batch(ids[:batch_size], path_of, weights.preprocessing, batch_size)
+    ceiling = _rate(_from_memory(compute, images, runtime.num_streams), seconds)
+    decoding = _rate(_decoded(ids, path_of, weights.preprocessing, batch_size), seconds)
+    num_images = min(len(ids), max(4 * batch_size, int(ceiling * seconds)))
+    graft = _extraction_rate(ids[:num_images], path_of, weights.preprocessing, _Loaded(runtime, compute), store)
+    torch.set_num_threads(threads)
+    return Rates(
+        loop=loops[0],
+        best_loop=loops[1],
+        graft=graft,
+        ceiling=ceiling,
+        decoding=decoding,
+        load_seconds=load_seconds,
+    )
+
+
+def parity(weights: Weights, runtime: Runtime, ids: list[str], path_of: PathOf) -> tuple[float, float]:
+    """Cosine between a runtime's features and those of torch in fp32, on image files: the mean and the worst."""
+    batch_size = int(runtime.record["batch_size"])
+    images = read_batch(ids[:batch_size], path_of, weights.preprocessing, batch_size)
+    with torch.inference_mode():
+        expected = load_trunk(weights)(torch.from_numpy(images)).numpy().reshape(batch_size, -1)
+    found = runtime.load()(images)
+    cosine = (found * expected).sum(axis=1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+    return float(cosine.mean()), float(cosine.min())
+
+
+class _Loaded:
+    """A runtime whose network is ready, so that loading it is not part of a rate."""
+
+    def __init__(self, runtime: Runtime, compute: Compute) -> None:
+        self.record, self.num_streams, self._compute = runtime.record, runtime.num_streams, compute
+
+    def load(self) -> Compute:
+        return self._compute
+
+
+def _rate(counts: Iterable[int], seconds: float) -> float:
+    """Images a second of a stream of batch sizes, from its second batch on, at least two of them."""
+    stream = iter(counts)
+    next(stream)
+    start, total, num_batches = time.perf_counter(), 0, 0
+    for count in stream:
+        total, num_batches = total + count, num_batches + 1
+        if time.perf_counter() - start > seconds and num_batches >= 2:
+            break
+    return total / (time.perf_counter() - start)
+
+
+def _loop(weights: Weights, folder: Path, best_flags: bool) -> Iterator[int]:
+    p = weights.preprocessing
+    transform = transforms.Compose(
+        [
+            transforms.Resize(p.resize_px),
+            transforms.CenterCrop(p.crop_px),
+            transforms.ToTensor(),
+            transforms.Normalize(p.mean, p.std),
+        ]
+    )
+    loader = DataLoader(datasets.ImageFolder(str(folder), transform), LOOP_BATCH, num_workers=num_cpus())
+    network = load_trunk(weights).network  # the loop normalises by itself
+    network = network.to(memory_format=torch.channels_last if best_flags else torch.contiguous_format)
+    for images, _ in loader:
+        if best_flags:
+            with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+                network(images.to(memory_format=torch.channels_last)).float().numpy()
+        else:
+            with torch.no_grad():
+                network(images).numpy()
+        yield len(images)
+
+
+def _from_memory(compute: Compute, images: Batch, num_streams: int) -> Iterator[int]:
+    for features in in_threads(compute, cycle([images]), num_streams, 2 * num_streams):
+        yield len(features)
+
+
+def _decoded(ids: list[str], path_of: PathOf, preprocessing: Preprocessing, batch_size: int) -> Iterator[int]:
+    chunks = (list(islice(endless, batch_size)) for endless in cycle([cycle(ids)]))
+    for batch in in_threads(lambda chunk: read_batch(chunk, path_of, preprocessing, batch_size), chunks):
+        yield len(batch)
+
+
+def _extraction_rate(
+    ids: list[str], path_of: PathOf, preprocessing: Preprocessing, runtime: Runtime, store: Path
+) -> float:
+    start = time.perf_counter()
+    num_extracted = extract_missing(ids, path_of, FeatureStore(store, {}), preprocessing, runtime)
+    return num_extracted / (time.perf_counter() - start)
+
+
+def write_images(folder: Path, plates: list[bytes], number: int) -> None:
+    """Write a class folder of `number` JPEG files from fewer pictures: bytes after a JPEG's end make another file."""
+    for index in range(number):
+        path = folder / f"class{index % 6}" / f"{index:06}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        copy = index // len(plates)
+        path.write_bytes(plates[index % len(plates)] + (str(copy).encode() if copy else b""))
