@@ -68,7 +68,7 @@ def head_logits(head: Head) -> Float32:
 def network_logits(manifest: pd.DataFrame, ids: list[str]) -> Float32:
     """Score the test images with the fine-tuned network, (n, c)."""
     from stages.graft.backbone import choose_device  # torch
-    from stages.graft.finetuning import predict_logits
+    from stages.graft.classifier import predict_logits
 
     return predict_logits(MODEL, ids, manifest_paths(manifest, IMAGES), choose_device("auto"))
 

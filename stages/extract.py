@@ -48,9 +48,10 @@ def main() -> None:
     weights = find_weights(backbone_params, BACKBONES)
     runtime = choose_runtime(weights, choice, store_folder() / "networks")
 
-    ids = manifest["id"].tolist()
+    ids, path_of = manifest["id"].tolist(), manifest_paths(manifest, IMAGES)
+    del manifest  # the rest of it need not be in memory while images are
     store = FeatureStore(store_folder(), {**weights.record(), **runtime.record, "decoder": DECODER})
-    num_extracted = extract_missing(ids, manifest_paths(manifest, IMAGES), store, weights.preprocessing, runtime)
+    num_extracted = extract_missing(ids, path_of, store, weights.preprocessing, runtime)
     num_features = store.pack(ids, FEATURES, {"backbone": weights.record()})
 
     record = {"num_images": len(ids), "num_features": num_features, "backbone": weights.record()}

@@ -1,22 +1,24 @@
-"""Stage 5 of 6, finetune: assemble the model, after training the whole network further if that is asked for.
+"""Stage 5 of 6, finetune: assemble the model, after training the network further if that is asked for.
 
 Reads   data/head/, and when it trains data/images/, data/manifest.csv, data/splits.csv, the backbone's weights
 Writes  data/model/, reports/finetune.json, reports/plots/finetune_curve.csv
 Params  finetune
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from stages.graft.artifacts import atomic_path, read_metadata, write_json
 from stages.graft.curves import Epoch, write_curve
 from stages.graft.errors import run
-from stages.graft.heads import HEAD, load_head
+from stages.graft.heads import HEAD, Head, load_head
 from stages.graft.model import write_model
 from stages.graft.params import Params, load_params
+from stages.graft.places import store_folder
 
 IMAGES, MANIFEST, SPLITS = Path("data/images"), Path("data/manifest.csv"), Path("data/splits.csv")
 HEAD_FOLDER, BACKBONES = Path("data/head"), Path("data/backbones")
@@ -26,47 +28,107 @@ MODEL, REPORT, CURVE = Path("data/model"), Path("reports/finetune.json"), Path("
 class FinetuneParams(Params):
     """The section `finetune`."""
 
-    strategy: Literal["none", "full"]
-    """none keeps the trunk frozen and only assembles the model; full trains the trunk and the head on."""
+    strategy: Literal["none", "partial", "full"]
+    """none keeps the trunk frozen; partial trains its last blocks and the head on; full all of it."""
+    unfreeze_from: str | PositiveInt
+    """partial: the first block that is trained, by name, or the last so many."""
+    keep: Literal["better", "always"]
+    """better keeps the fine-tuned weights only when validation says so."""
+    augmentation: Literal["none", "texture", "natural"]
+    """Views of the training images, by preset."""
+    optimizer: Literal["adamw", "sgd"]
+    """How steps are taken."""
+    learning_rate: PositiveFloat
+    """Peak rate of the head."""
+    layer_decay: float = Field(gt=0, le=1)
+    """What the rate is multiplied by for every block further from the head."""
+    weight_decay: float = Field(ge=0)
+    """Of the optimizer."""
+    warmup_epochs: int = Field(ge=0)
+    """Epochs over which the rate rises."""
     epochs: PositiveInt
     """Passes over the training images, at most."""
-    batch_size: PositiveInt
-    """Images a step."""
-    learning_rate: PositiveFloat
-    """AdamW's peak rate."""
-    weight_decay: float = Field(ge=0)
-    """AdamW's weight decay."""
     patience: PositiveInt
     """Epochs without a lower validation log loss after which training ends."""
+    batch_size: PositiveInt
+    """Images a step."""
+    accumulate: PositiveInt
+    """Parts a step is computed in."""
+    clip_norm: PositiveFloat
+    """Largest norm of a step's gradients."""
+    label_smoothing: float = Field(ge=0, lt=1)
+    """Share of the target that is spread over all classes."""
+    ema_decay: float = Field(ge=0, lt=1)
+    """Of the average of the weights."""
+    l2_sp: float = Field(ge=0)
+    """Pull towards the pretrained weights."""
+    class_weight: Literal["none", "balanced"]
+    """How much each class counts."""
+    views: PositiveInt
+    """partial: views of each training image."""
+    cache_gb: float = Field(ge=0)
+    """partial: room on disk for what the frozen part gives."""
+    precision: Literal["auto", "fp32", "bf16"]
+    """While training."""
+    source_images: str | None
+    """Labelled images that the network was pretrained on, to see what it forgets; null if not at hand."""
     seed: int = Field(ge=0, lt=2**32)
     """Seeds the order and the views."""
 
 
 def main() -> None:
-    """Assemble data/model from the head, and from the trunk when it was trained on."""
+    """Assemble data/model from the head, and from the trunk when it was trained on and that helped."""
     params = load_params("finetune", FinetuneParams)
     head, backbone = load_head(HEAD_FOLDER), read_metadata(HEAD_FOLDER / HEAD)["backbone"]
     curve: Sequence[Epoch] = []
-    report: dict[str, str | int | float] = {"strategy": params.strategy}
+    report: dict[str, Any] = {"strategy": params.strategy}
     with atomic_path(MODEL) as folder:
-        if params.strategy == "full":
-            from stages.graft.finetuning import FinetuneRecipe, PipelineFiles, finetune_from_files  # torch
-            from stages.graft.tracking import stream
-
-            recipe = FinetuneRecipe(**params.model_dump(exclude={"strategy"}))
-            inputs = PipelineFiles(images=IMAGES, manifest=MANIFEST, splits=SPLITS, bundled=BACKBONES)
-            with stream("finetune") as log:
-                head, curve = finetune_from_files(head, backbone, inputs, recipe, folder, log.log)
-            best = min(curve, key=lambda record: record.val_loss)
-            report |= {
-                "epoch": best.epoch,
-                "val_log_loss": round(best.val_loss, 6),
-                "val_accuracy": round(best.val_accuracy, 6),
-            }
+        if params.strategy != "none":
+            head, curve, measured = train_on(params, head, backbone, folder)
+            report |= measured
         write_model(head, backbone, folder)
     write_curve(curve, CURVE)
     write_json(report, REPORT)
-    print(f"finetune: {', '.join(f'{key} {value}' for key, value in report.items())}")
+    print(f"finetune: strategy {params.strategy}" + (f", kept {report['kept']}" if "kept" in report else ""))
+
+
+def train_on(
+    params: FinetuneParams, head: Head, backbone: Mapping[str, Any], folder: Path
+) -> tuple[Head, Sequence[Epoch], dict[str, Any]]:
+    """Fine-tune, compare on validation, and leave the trunk in the folder if it is kept."""
+    from stages.graft import forgetting, verdict  # torch, and all that trains
+    from stages.graft.classifier import save_trunk
+    from stages.graft.finetune_run import Extent, PipelineFiles, finetune_from_files
+    from stages.graft.finetuning import FinetuneRecipe
+    from stages.graft.source_accuracy import SourceImages
+    from stages.graft.tracking import stream
+
+    start, values = time.monotonic(), params.model_dump()
+    recipe = FinetuneRecipe(**{name: values[name] for name in FinetuneRecipe.__dataclass_fields__})
+    extent = Extent(
+        unfreeze_from=params.unfreeze_from if params.strategy == "partial" else None,
+        augmentation=params.augmentation,
+        views=params.views,
+        cache_gb=params.cache_gb,
+    )
+    files = PipelineFiles(images=IMAGES, manifest=MANIFEST, splits=SPLITS, bundled=BACKBONES, store=store_folder())
+    with stream("finetune") as log:
+        found = finetune_from_files(head, backbone, files, recipe, extent, log.log)
+    seconds = time.monotonic() - start
+    comparison = verdict.compare(found.val.y, found.outcome.val_before, found.outcome.val_after)
+    decision = verdict.decide(comparison, params.keep)
+    if decision.kept:
+        save_trunk(found.trunk, folder)
+    source = SourceImages(path=params.source_images, cache=store_folder()) if params.source_images else None
+    moved = forgetting.measure_forgetting(
+        found.weights, found.trunk.state_dict(), found.val.ids, found.path_of, found.device, source
+    )
+    print(f"finetune: {verdict.in_words(comparison, 'validation')}; {seconds:.0f} seconds")
+    print(f"finetune: {forgetting.in_words(moved)}")
+    best = min(found.outcome.records, key=lambda one: one.val_loss)
+    measured = {"kept": "fine-tuned" if decision.kept else "head-only", "epoch": best.epoch}
+    measured |= verdict.record(comparison, "val") | forgetting.record(moved)
+    return found.head if decision.kept else head, found.outcome.records, measured
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def measure_rates(
     images = read_batch(ids[:batch_size], path_of, weights.preprocessing, batch_size)
     ceiling = _rate(_from_memory(compute, images, runtime.num_streams), seconds)
     decoding = _rate(_decoded(ids, path_of, weights.preprocessing, batch_size), seconds)
-    num_images = min(len(ids), max(4 * batch_size, int(ceiling * seconds)))
+    num_images = min(len(ids), max(20 * batch_size, int(ceiling * seconds)))
     graft = _extraction_rate(ids[:num_images], path_of, weights.preprocessing, _Loaded(runtime, compute), store)
     torch.set_num_threads(threads)
     return Rates(

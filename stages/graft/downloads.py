@@ -1,9 +1,11 @@
-"""Archives fetched once: resumed where a connection broke off, checked against their SHA-256, kept in the store."""
+"""Files fetched once: resumed where a connection broke off, checked against their SHA-256, renamed when whole."""
 
 import http.client
 import queue
 import re
+import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,12 +18,18 @@ from stages.graft.hashing import sha256_of
 from stages.graft.progress import Progress
 
 TIMEOUT_SECONDS = 30.0
-"""Without a byte for so long, a connection is dead."""
+"""A server that has not begun to answer by then is taken for unreachable; a checkpoint's has less time."""
+
+STALL_SECONDS = 10.0
+"""A connection that brings less than the floor for so long is dead."""
+
+FLOOR_BYTES_PER_SECOND = 1000
+"""Slower than this is not alive: 100 MB would take more than a day."""
 
 ATTEMPTS = 5
-"""Connections that may break off one after the other without a byte received."""
+"""Connections that may end one after the other with less than the floor received."""
 
-_BLOCK = 2**20
+_BLOCK = 2**16
 
 
 class _BrokenOff(Exception):
@@ -67,33 +75,28 @@ def fetch_to(
     """Give the SHA-256 of the file at `path`, after downloading it unless a fitting one is there.
 
     One process at a time downloads, others wait. What a broken connection brought is kept as `<path>.part` and gone on
-    from.
+    from. A connection may be slow, but not slower than `FLOOR_BYTES_PER_SECOND` for `STALL_SECONDS`.
 
     Args:
         path: where the file is to be.
         address: http or https.
         misfit: says of a SHA-256 why it is not the one meant; None when it is.
         answer_seconds: a server must begin to answer within so long, its name's resolution included.
-        attempts: connections that may end one after the other without a byte.
+        attempts: connections that may end one after the other with next to nothing.
     Raises:
-        DownloadError: the address does not answer, refuses, or gives another file, which is not kept.
+        DownloadError: the address does not answer, refuses, or gives another file, which is not kept; or the folder
+            cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    with _locked(path.with_name(f"{path.name}.lock")):
-        if path.exists() and misfit(found := sha256_of(path)) is None:
-            return found
-        resumed = part.exists()
-        if not resumed or misfit(sha256_of(part)) is not None:
-            _download(address, part, answer_seconds, attempts)
-        if resumed and misfit(sha256_of(part)) is not None:  # the file may have changed between the two halves
-            part.unlink()
-            _download(address, part, answer_seconds, attempts)
-        found = sha256_of(part)
-        if (why := misfit(found)) is not None:
-            part.unlink()
-            raise DownloadError(f"{address} has SHA-256 {found}, {why}")
-        part.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_name(f"{path.name}.lock")):
+            if path.exists() and misfit(found := sha256_of(path)) is None:
+                return found
+            part = path.with_name(f"{path.name}.part")
+            found = _fetch_part(part, address, misfit, answer_seconds, attempts)
+            part.replace(path)
+    except OSError as error:
+        raise DownloadError(f"{path} cannot be written ({error})") from None
     return found
 
 
@@ -136,11 +139,30 @@ class _RefusedError(DownloadError):
     """The server answers, but not with the file."""
 
 
+def _fetch_part(
+    part: Path, address: str, misfit: Callable[[str], str | None], answer_seconds: float, attempts: int
+) -> str:
+    """Complete `part` and give its SHA-256, or remove it when it is another file."""
+    resumed = part.exists()
+    if resumed and misfit(found := sha256_of(part)) is None:  # killed between the last byte and the new name
+        return found
+    _download(address, part, answer_seconds, attempts)
+    found = sha256_of(part)
+    if resumed and misfit(found) is not None:  # the file may have changed between the two halves
+        part.unlink()
+        _download(address, part, answer_seconds, attempts)
+        found = sha256_of(part)
+    if (why := misfit(found)) is not None:
+        part.unlink()
+        raise DownloadError(f"{address} has SHA-256 {found}, {why}")
+    return found
+
+
 def _download(address: str, part: Path, answer_seconds: float, attempts: int) -> None:
-    """Download to `part`, going on from what it holds, as long as every connection brings something."""
+    """Download to `part`, going on from what it holds, as long as connections bring more than the floor."""
     failures = 0
     while True:
-        before = _size(part)
+        before, since = _size(part), time.monotonic()
         try:
             return _receive(address, part, before, answer_seconds)
         except urllib.error.HTTPError as error:
@@ -152,18 +174,19 @@ def _download(address: str, part: Path, answer_seconds: float, attempts: int) ->
         except ValueError as error:
             raise DownloadError(f"{address} is not a valid address ({error})") from None
         except (OSError, http.client.HTTPException, _BrokenOff) as error:
-            failures = 0 if _size(part) > before else failures + 1
+            alive = _size(part) - before > FLOOR_BYTES_PER_SECOND * (time.monotonic() - since)
+            failures = 0 if alive else failures + 1
             if failures >= attempts:
                 reason = " ".join(str(getattr(error, "reason", None) or error).split())
-                raise DownloadError(
-                    f"{address} cannot be fetched ({reason}); {_size(part)} bytes are kept, run again to go on"
-                ) from None
+                kept = f"; {_size(part)} bytes are kept, run again to go on" if _size(part) else ""
+                raise DownloadError(f"{address} cannot be fetched ({reason}){kept}") from None
 
 
 def _receive(address: str, part: Path, start: int, answer_seconds: float) -> None:
     headers = {"User-Agent": "graft", **({"Range": f"bytes={start}-"} if start else {})}
     request = urllib.request.Request(address, headers=headers)
-    with within(answer_seconds, lambda: urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)) as answer:
+    silent_seconds = max(answer_seconds, STALL_SECONDS)  # of the socket; it must not cut the wait for the answer short
+    with within(answer_seconds, lambda: urllib.request.urlopen(request, timeout=silent_seconds)) as answer:
         if not _goes_on_from(answer, start):
             start = 0  # the server sends the whole file again
         length = answer.headers.get("Content-Length")
@@ -172,7 +195,7 @@ def _receive(address: str, part: Path, start: int, answer_seconds: float) -> Non
             part.open("ab" if start else "wb") as file,
             Progress(total, desc="download", unit="B", done=start) as shown,
         ):
-            _copy(answer.read, file, shown)
+            _copy(answer.read1, file, shown)
             if total is not None and file.tell() < total:
                 raise _BrokenOff(f"broke off after {file.tell()} of {total} bytes")
 
@@ -183,9 +206,17 @@ def _goes_on_from(answer: http.client.HTTPResponse, start: int) -> bool:
 
 
 def _copy(read: Callable[[int], bytes], file: IO[bytes], shown: Progress) -> None:
+    """Copy what comes as it comes (`read` must not wait for a full block), as long as it comes fast enough."""
+    since, received = time.monotonic(), 0
     while block := read(_BLOCK):
         file.write(block)
         shown.advance(len(block))
+        received += len(block)
+        seconds = time.monotonic() - since
+        if seconds >= STALL_SECONDS:
+            if received < FLOOR_BYTES_PER_SECOND * seconds:
+                raise _BrokenOff(f"stalled: {received} bytes in {seconds:.0f} seconds")
+            since, received = time.monotonic(), 0
 
 
 def _size(path: Path) -> int:
@@ -201,5 +232,9 @@ def _locked(path: Path) -> Iterator[None]:
         except ImportError:
             yield
         else:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"download: another process is at {path.stem}; waiting for it", file=sys.stderr, flush=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
             yield

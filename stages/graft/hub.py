@@ -11,20 +11,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from stages.graft.artifacts import read_json, write_json
+from pydantic import TypeAdapter
+
+from stages.graft.artifacts import write_json
 from stages.graft.downloads import DownloadError, fetch_to
-from stages.graft.errors import DataError, ParamsError, WeightsError
+from stages.graft.errors import ParamsError, WeightsError
 from stages.graft.hashing import sha256_of
 from stages.graft.places import store_folder
-from stages.graft.preprocessing import Preprocessing, preprocessing_from
+from stages.graft.preprocessing import Preprocessing
 
 DEFAULT = "DEFAULT"
 """torchvision's name of a network's best weights."""
 
 ANSWER_SECONDS = 4.0
 """A server that has not begun to answer by then is taken for unreachable."""
-
-_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,10 @@ class Published:
     """Size of the file."""
     preprocessing: Preprocessing
     """The evaluation transforms that go with them."""
+
+
+_PUBLISHED = TypeAdapter(Published)
+"""Reads one back from JSON, types and all."""
 
 
 def fetch_weights(name: str, weights: str, offline: bool = False) -> tuple[Path, str]:
@@ -61,10 +65,10 @@ def fetch_weights(name: str, weights: str, offline: bool = False) -> tuple[Path,
             )
         return path, sha256
     if offline:
-        raise _unavailable(path, published, "`backbone.offline` is true")
+        raise _unavailable(path, published, f"`backbone.offline` is true; it is at {published.url}")
 
     def misfit(found: str) -> str | None:
-        return None if found.startswith(prefix) else f"expected {prefix}…"
+        return None if found.startswith(prefix) else f"expected {prefix}…; it is not kept"
 
     try:
         return path, fetch_to(path, published.url, misfit, ANSWER_SECONDS, attempts=1)
@@ -92,10 +96,9 @@ def published_weights(name: str, weights: str) -> Published:
     path = store_folder() / "weights" / f"{name}-{weights}-{version('torchvision')}.json"
     if known and path.exists():
         try:
-            record = read_json(path)
-            return Published(**record | {"preprocessing": preprocessing_from(record["preprocessing"])})
-        except (DataError, TypeError, KeyError):
-            pass  # asked anew
+            return _PUBLISHED.validate_json(path.read_bytes())
+        except (OSError, ValueError):
+            pass  # damaged: asked anew
     published = _ask_torchvision(name, weights)
     write_json(asdict(published), path)
     return published

@@ -54,6 +54,7 @@ class Progress:
         """
         self.total, self.desc, self.unit = total, desc, unit
         self.done = self._done_before = done
+        self._note = ""
         self._clock = clock
         self._start = self._last_line = clock()
         self._tqdm = _terminal_bar(total, desc, unit, done) if sys.stderr.isatty() else None
@@ -77,12 +78,18 @@ class Progress:
         elif self._clock() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._print_line(finished=False)
 
+    def note(self, text: str) -> None:
+        """Show a few words behind the numbers, such as the present loss."""
+        self._note = text
+        if self._tqdm is not None:
+            self._tqdm.set_postfix_str(text, refresh=False)
+
     def _print_line(self, finished: bool) -> None:
         self._last_line = self._clock()
         seconds = max(self._last_line - self._start, 1e-9)
         rate = (self.done - self._done_before) / seconds
         time_spent = f"in {_clock_face(seconds)}" if finished else self._time_left(rate)
-        shown = [f"{self.desc}: {self._amount()}", f"{_quantity(rate, self.unit)}/s", time_spent]
+        shown = [f"{self.desc}: {self._amount()}", f"{_quantity(rate, self.unit)}/s", time_spent, self._note]
         print(", ".join(part for part in shown if part), file=sys.stderr, flush=True)
 
     def _amount(self) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from stages.graft.artifacts import read_json, read_metadata
 from stages.graft.errors import DataError, ParamsError, WeightsError
@@ -14,10 +14,18 @@ from stages.graft.hub import DEFAULT, fetch_weights, preprocessing_of
 from stages.graft.params import Params
 from stages.graft.preprocessing import Preprocessing, preprocessing_from, resized
 
-BUNDLED, RANDOM = "bundled", "random"
+BUNDLED, RANDOM, PENULTIMATE = "bundled", "random", "penultimate"
 
 TIMM = "timm:"
 """Before the name of a network of the timm library."""
+
+
+def _several(layer: Any) -> Any:
+    """One name as a tuple of one, so that a wrong value is explained once."""
+    return (layer,) if isinstance(layer, str) else tuple(layer) if isinstance(layer, list) else layer
+
+
+Layers = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
 
 
 class BackboneParams(Params):
@@ -31,7 +39,7 @@ class BackboneParams(Params):
     """Expected SHA-256 of a local weights file; null for all others, whose hash is known."""
     input_px: int | None = Field(ge=32)
     """Side of the square the network sees, in pixels; null for what its weights were made for."""
-    layer: str | tuple[str, ...] | None = None
+    layer: Annotated[Layers | None, BeforeValidator(_several)] = None
     """penultimate, a node of the network's graph, or several, side by side; null for what the weights' file says, else
     penultimate."""
     pooling: Literal["avg", "max", "avg+max", "avg+std"] | None = None
@@ -52,7 +60,7 @@ class Weights:
     """Of the file; None for random weights."""
     preprocessing: Preprocessing
     """How images are prepared."""
-    layers: tuple[str, ...] = ("penultimate",)
+    layers: tuple[str, ...] = (PENULTIMATE,)
     """Whose output the features are: penultimate, or inner nodes of the network, pooled and put side by side."""
     pooling: str = "avg"
     """avg, max, avg+max or avg+std: how a map becomes numbers."""
@@ -90,9 +98,13 @@ def find_weights(params: BackboneParams, bundled: Path) -> Weights:
     )
 
 
-def weights_of(record: Mapping[str, Any], bundled: Path) -> Weights:
+def weights_of(record: Mapping[str, Any], bundled: Path, offline: bool = False) -> Weights:
     """Find the weights a record was written with, on this machine.
 
+    Args:
+        record: of `Weights.record`.
+        bundled: the folder of the networks that ship with the repository.
+        offline: never open a connection.
     Raises:
         WeightsError: as in `find_weights`; also when the file found is another than the record's.
     """
@@ -103,6 +115,7 @@ def weights_of(record: Mapping[str, Any], bundled: Path) -> Weights:
         input_px=None,
         layer=tuple(record["layers"]),
         pooling=record["pooling"],
+        offline=offline,
     )
     found = find_weights(params, bundled)
     if found.sha256 != record["sha256"]:
@@ -171,10 +184,9 @@ def _find_local(params: BackboneParams) -> tuple[Path, str]:
 def _layers(params: BackboneParams, path: Path | None) -> tuple[tuple[str, ...], str]:
     """Which layers, and how pooled: as the parameters say, else as a file of ours says, else the penultimate one."""
     record = read_metadata(path) if path is not None and path.suffix == ".safetensors" else {}
-    if params.layer is None:
-        layers, pooling = tuple(record.get("layers", ["penultimate"])), record.get("pooling", "avg")
-    else:
-        layers, pooling = (params.layer,) if isinstance(params.layer, str) else params.layer, "avg"
+    layers = params.layer or tuple(record.get("layers", [PENULTIMATE]))
+    # How the file pools its blocks says nothing of penultimate features, which are pooled as the network does it.
+    pooling = "avg" if params.layer == (PENULTIMATE,) else record.get("pooling", "avg")
     return layers, params.pooling or pooling
 
 

@@ -13,22 +13,19 @@ from PIL import Image
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from stages.graft.activations import LabelledImages, Pixels
 from stages.graft.backbone import Normalised, load_trunk, run_batch
-from stages.graft.errors import DataError
-from stages.graft.finetuning import (
+from stages.graft.classifier import (
     Classifier,
-    FinetuneEpoch,
-    FinetuneRecipe,
-    LabelledImages,
-    PipelineFiles,
-    finetune,
-    finetune_from_files,
     head_module,
     head_of,
     predict,
     predict_logits,
     save_trunk,
 )
+from stages.graft.errors import DataError
+from stages.graft.finetune_run import Extent, PipelineFiles, finetune_from_files
+from stages.graft.finetuning import FinetuneEpoch, FinetuneRecipe, finetune
 from stages.graft.heads import Head, load_head, save_head
 from stages.graft.manifest import ManifestRow, write_manifest
 from stages.graft.metrics import log_loss
@@ -101,17 +98,39 @@ def mlp_head(rng: np.random.Generator) -> Head:
 
 
 def recipe(**changes: object) -> FinetuneRecipe:
-    fields = {"epochs": 3, "batch_size": 5, "learning_rate": 0.01, "weight_decay": 0.1, "patience": 10, "seed": 0}
+    fields = {
+        "optimizer": "adamw", "learning_rate": 0.01, "layer_decay": 1.0, "weight_decay": 0.1, "warmup_epochs": 1,
+        "epochs": 3, "patience": 10, "batch_size": 5, "accumulate": 1, "clip_norm": 1.0, "label_smoothing": 0.0,
+        "ema_decay": 0.0, "l2_sp": 0.0, "class_weight": "none", "precision": "fp32", "seed": 0,
+    }  # fmt: skip
     return FinetuneRecipe(**fields | changes)
 
 
 def train(
-    classifier: Classifier, images: Images, sets: tuple[LabelledImages, LabelledImages], **changes: object
+    classifier: Classifier,
+    images: Images,
+    sets: tuple[LabelledImages, LabelledImages],
+    on_epoch: Callable[[FinetuneEpoch], None] = lambda _: None,
+    **changes: object,
 ) -> list[FinetuneEpoch]:
+    how = recipe(**changes)
+    pixels = Pixels(
+        path_of=images.path_of, preprocessing=PREPROCESSING, preset="texture", seed=how.seed,
+        batch_size=how.batch_size, frozen=None, device=CPU,
+    )  # fmt: skip
     seen: list[FinetuneEpoch] = []
-    records = finetune(classifier, *sets, images.path_of, PREPROCESSING, recipe(**changes), seen.append)
-    assert seen == records
-    return records
+
+    def note(record: FinetuneEpoch) -> None:
+        seen.append(record)
+        on_epoch(record)
+
+    classifier.requires_grad_(True)
+    depths = {name: 0 if name.startswith("head") else 1 for name, _ in classifier.named_parameters()}
+    state_file = images.folder.parent / "state.safetensors"
+    outcome = finetune(classifier, pixels, *sets, how, depths, lambda epoch: epoch - 1, state_file, note)
+    state_file.unlink(missing_ok=True)
+    assert seen[-1] == outcome.records[-1]
+    return outcome.records
 
 
 def state(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -267,6 +286,7 @@ def files(images: Images, tmp_path: Path) -> PipelineFiles:
         manifest=tmp_path / "manifest.csv",
         splits=tmp_path / "splits.csv",
         bundled=tmp_path / "nothing bundled",
+        store=tmp_path / "store",
     )
 
 
@@ -281,17 +301,31 @@ def test_a_saved_network_predicts_what_it_did_in_memory(images, rng, tmp_path):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_what_the_files_model_scores_on_validation_is_what_training_measured(images, files, rng, tmp_path):
+def extent(**changes: object) -> Extent:
+    return Extent(**{"unfreeze_from": None, "augmentation": "texture", "views": 2, "cache_gb": 1.0} | changes)
+
+
+@pytest.mark.parametrize("unfreeze_from", [None, 3])
+def test_what_the_files_model_scores_on_validation_is_what_training_measured(
+    images, files, rng, tmp_path, unfreeze_from
+):
     head = linear_head(rng, 1024)
     logged: dict[int, dict[str, float]] = {}
-    tuned, records = finetune_from_files(
-        head, WEIGHTS.record(), files, recipe(epochs=2, learning_rate=1e-3), tmp_path / "model", logged.__setitem__
+    found = finetune_from_files(
+        head,
+        WEIGHTS.record(),
+        files,
+        recipe(epochs=2, learning_rate=1e-3),
+        extent(unfreeze_from=unfreeze_from),
+        logged.__setitem__,
     )
-    write_model(tuned, WEIGHTS.record(), tmp_path / "model")
-    val = images.labelled(12, 16)
+    save_trunk(found.trunk, tmp_path / "model")
+    write_model(found.head, WEIGHTS.record(), tmp_path / "model")
+    val, records = images.labelled(12, 16), found.outcome.records
     logits = predict_logits(tmp_path / "model", val.ids, images.path_of, CPU)
     best = min(records, key=lambda record: record.val_loss)
     assert best.epoch > 0
+    np.testing.assert_allclose(found.outcome.val_after, logits, rtol=1e-3, atol=1e-4)
     assert log_loss(logits, val.y) == pytest.approx(best.val_loss, rel=1e-3)
     assert list(logged) == [0, 1, 2]
     assert sorted(logged[0]) == ["val_accuracy", "val_loss"]
@@ -300,6 +334,89 @@ def test_what_the_files_model_scores_on_validation_is_what_training_measured(ima
         "val_loss": records[2].val_loss,
         "val_accuracy": records[2].val_accuracy,
     }
+    assert not list((tmp_path / "store" / "finetuning").iterdir())
+
+
+def test_frozen_is_frozen_and_the_cached_path_gives_the_bits_of_the_uncached_one(images, files, rng):
+    head, before = linear_head(rng, 1024), load_trunk(WEIGHTS).state_dict()
+    results = []
+    for cache_gb in (1.0, 0.0, 1.0):  # computed once; in every epoch; from the cache that is there
+        how = extent(unfreeze_from="stage4.2", cache_gb=cache_gb)
+        found = finetune_from_files(head, WEIGHTS.record(), files, recipe(), how, lambda *_: None)
+        results.append({name: value.numpy().tobytes() for name, value in found.trunk.state_dict().items()})
+    assert results[0] == results[1] == results[2]
+    changed = {name for name, value in before.items() if value.numpy().tobytes() != results[0][name]}
+    assert changed
+    assert all(name.startswith(("network.stage4.2.", "network.stage4.3.", "network.conv5.")) for name in changed)
+    assert not any("running" in name or "num_batches" in name for name in changed)
+
+
+class KilledError(Exception):
+    """As sudden as a signal, between two epochs."""
+
+
+@pytest.mark.parametrize("killed_after", [1, 3, 5])
+def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(images, sets, rng, killed_after):
+    head, settings = linear_head(rng), {"epochs": 5, "ema_decay": 0.9, "l2_sp": 0.1, "accumulate": 2}
+    whole, resumed, epochs = toy_classifier(head), toy_classifier(head), []
+    train(whole, images, sets, **settings)
+
+    def kill(record: FinetuneEpoch) -> None:
+        if record.epoch == killed_after:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(toy_classifier(head), images, sets, on_epoch=kill, **settings)
+    train(resumed, images, sets, on_epoch=lambda record: epochs.append(record.epoch), **settings)
+    assert epochs == list(range(killed_after, 6))
+    expected = {name: value.numpy().tobytes() for name, value in state(whole).items()}
+    assert {name: value.numpy().tobytes() for name, value in state(resumed).items()} == expected
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_smoothing_weights_parts_and_averages_all_train(images, sets, rng, optimizer):
+    classifier = toy_classifier(linear_head(rng))
+    records = train(
+        classifier, images, sets, optimizer=optimizer, epochs=6, learning_rate=0.05, label_smoothing=0.1,
+        class_weight="balanced", accumulate=3, ema_decay=0.5,
+    )  # fmt: skip
+    assert min(record.val_loss for record in records) < 0.5 * records[0].val_loss
+
+
+def test_parts_of_a_step_give_its_gradients(images, sets, rng):
+    head, found = linear_head(rng), []
+    for accumulate in (1, 4):
+        classifier = toy_classifier(head)
+        train(classifier, images, sets, accumulate=accumulate, epochs=1)
+        found.append(state(classifier)["head.0.weight"])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
+
+
+def test_bf16_training_ends_near_that_in_fp32(images, sets, rng):
+    head = linear_head(rng)
+    losses = [train(toy_classifier(head), images, sets, precision=one)[-1].val_loss for one in ("fp32", "bf16")]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
+def test_a_class_without_training_images_is_refused(images, sets, rng):
+    one = LabelledImages(ids=sets[0].ids, y=np.zeros_like(sets[0].y))
+    with pytest.raises(DataError, match="no training image of 1 of 2 classes"):
+        train(toy_classifier(linear_head(rng)), images, (one, sets[1]))
+
+
+def test_out_of_memory_ends_with_advice(images, sets, rng, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+    classifier = toy_classifier(linear_head(rng))
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", refuse)
+    monkeypatch.setattr(
+        "stages.graft.finetuning._record",
+        lambda *_: FinetuneEpoch(epoch=0, train_loss=math.nan, val_loss=1.0, val_accuracy=0.0),
+    )
+    with pytest.raises(DataError, match=r"out of memory with 5 images at a time; raise `finetune.accumulate`"):
+        train(classifier, images, sets)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"x" * 1000])

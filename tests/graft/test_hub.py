@@ -5,11 +5,9 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -20,65 +18,16 @@ from PIL import Image
 
 from stages.graft.backbone import Normalised, load_network
 from stages.graft.errors import ParamsError, WeightsError
-from stages.graft.hub import fetch_weights, preprocessing_of
+from stages.graft.hub import checkpoints_folder, fetch_weights, preprocessing_of
 from stages.graft.images import decode, resize_and_crop
 from stages.graft.networks import build_network
 from stages.graft.weights import BackboneParams, find_weights
 from tests.conftest import REPOSITORY
 from tests.pictures import encoded
+from tests.servers import Site, serving
 
 NAME, WEIGHTS = "shufflenet_v2_x0_5", "IMAGENET1K_V1"
 DATA = np.random.default_rng(0).bytes(50_000)
-
-
-class Site(ThreadingHTTPServer):
-    """Serves `data` at every path, and counts how often it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Page)
-        self.data = DATA
-        self.num_asked = 0
-        self.ranges: list[str] = []
-        self.released = threading.Event()
-        self.flaw = ""
-        """What is wrong: 404, cut (fewer bytes than announced), chunked (cut in a chunk), other, silent, garbage,
-        stalled."""
-
-
-class Page(BaseHTTPRequestHandler):
-    server: Site
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self.server.num_asked += 1
-        self.close_connection = True
-        data, flaw = self.server.data, self.server.flaw
-        if flaw == "404":
-            return self.send_error(404)
-        if flaw == "stalled":
-            self.server.released.wait(30)
-            return None
-        if flaw in ("silent", "garbage"):
-            self.wfile.write(b"" if flaw == "silent" else b"220 ftp ready\r\n\r\n")
-            return None
-        self.send_response(206 if "Range" in self.headers and not flaw else 200)
-        if flaw == "chunked":
-            self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            self.wfile.write(b"%x\r\n%b" % (len(data), data[:1000]))
-            return None
-        if not flaw and (asked := self.headers.get("Range")):
-            self.server.ranges.append(asked)
-            first = int(asked.removeprefix("bytes=").removesuffix("-"))
-            self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
-            data = data[first:]
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data[:1000] if flaw == "cut" else data[::-1] if flaw == "other" else data)
-        return None
-
-    def log_message(self, *args: object) -> None:
-        """Keep the tests' output clean."""
 
 
 @pytest.fixture
@@ -87,20 +36,15 @@ def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
-    server = Site()
-    offer(server, monkeypatch, DATA)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(DATA) as server:
+        offer(server, monkeypatch, DATA)
+        yield server
 
 
 def offer(site: Site, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     """Serve the bytes under the name torchvision would give them."""
     site.data = data
-    url = f"http://127.0.0.1:{site.server_port}/models/{NAME}-{sha256(data).hexdigest()[:8]}.pth"
+    url = site.address(f"models/{NAME}-{sha256(data).hexdigest()[:8]}.pth")
     member = torchvision.models.get_model_weights(NAME)[WEIGHTS]
     monkeypatch.setattr(member.value, "url", url)
 
@@ -136,7 +80,7 @@ def test_a_file_put_there_by_hand_is_taken_without_any_network(site: Site, cache
     assert site.num_asked == 0
 
 
-@pytest.mark.parametrize("flaw", ["404", "cut", "chunked", "other", "silent", "garbage"])
+@pytest.mark.parametrize("flaw", ["404", "chunked", "other", "silent", "garbage"])
 def test_a_failed_download_says_what_to_put_where_and_leaves_nothing(site: Site, cached: Path, flaw: str):
     site.flaw = flaw
     message = refused()
@@ -144,8 +88,37 @@ def test_a_failed_download_says_what_to_put_where_and_leaves_nothing(site: Site,
     assert f"put it into {cached.parent}" in message
     assert "`backbone.weights`" in message
     assert {path.suffix for path in cached.parent.iterdir()} <= {".part", ".lock"}  # nothing taken for whole
+    assert site.address(f"models/{cached.name}") in message
     site.flaw = ""
     assert fetch_weights(NAME, WEIGHTS)[0] == cached
+
+
+def test_another_file_under_its_name_is_not_kept_and_the_message_says_so(site: Site, cached: Path):
+    site.flaw = "other"
+    found, prefix = sha256(DATA[::-1]).hexdigest(), cached.stem.rpartition("-")[2]
+    assert f"has SHA-256 {found}, expected {prefix}…; it is not kept" in refused()
+    assert [path.suffix for path in cached.parent.iterdir()] == [".lock"]
+
+
+def test_a_file_cut_short_is_gone_on_with_at_once(site: Site, cached: Path):
+    site.breaks_off_after = 20_000
+    assert fetch_weights(NAME, WEIGHTS) == (cached, sha256(DATA).hexdigest())
+    assert site.ranges == [None, "bytes=20000-", "bytes=40000-"]
+
+
+def test_a_file_that_is_always_cut_short_ends_in_the_message_and_is_kept_for_later(site: Site, cached: Path):
+    site.breaks_off_after, site.takes_ranges = 1000, False
+    assert "broke off after 1000 of 50000 bytes); 1000 bytes are kept, run again to go on" in refused()
+    site.breaks_off_after = None
+    assert fetch_weights(NAME, WEIGHTS)[0] == cached
+
+
+def test_the_folder_is_the_one_torch_uses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    for name, value in (("XDG_CACHE_HOME", str(tmp_path)), ("TORCH_HOME", "~/elsewhere")):
+        monkeypatch.delenv("TORCH_HOME", raising=False)
+        monkeypatch.setenv(name, value)
+        assert checkpoints_folder() == Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def test_without_a_server_the_message_is_the_same(site: Site, cached: Path, monkeypatch: pytest.MonkeyPatch):
@@ -159,7 +132,7 @@ def test_without_a_server_the_message_is_the_same(site: Site, cached: Path, monk
 
 
 def test_a_server_that_does_not_answer_ends_within_five_seconds(site: Site, cached: Path):
-    site.flaw = "stalled"
+    site.flaw = "deaf"
     start = time.monotonic()
     assert "no answer within 4 seconds" in refused()
     assert time.monotonic() - start < 5
@@ -174,7 +147,7 @@ def test_a_download_that_broke_off_goes_on_where_it_stopped(site: Site, cached: 
 
 
 def test_offline_no_connection_is_opened_and_the_message_says_why(site: Site, cached: Path):
-    with pytest.raises(WeightsError, match=r"cannot be downloaded \(`backbone.offline` is true\)"):
+    with pytest.raises(WeightsError, match=r"cannot be downloaded \(`backbone.offline` is true; it is at http://127"):
         fetch_weights(NAME, WEIGHTS, offline=True)
     assert site.num_asked == 0
     cached.parent.mkdir(parents=True)
@@ -201,10 +174,11 @@ def test_a_second_start_finds_weights_and_transforms_without_torch(site: Site, c
     assert site.num_asked == 1
 
 
-def test_a_damaged_note_of_what_torchvision_says_is_made_anew(tmp_path: Path):
+@pytest.mark.parametrize("damage", ["{", "", "[]", '{"url": 5, "megabytes": "x", "preprocessing": {}}'])
+def test_a_damaged_note_of_what_torchvision_says_is_made_anew(tmp_path: Path, damage: str):
     expected = preprocessing_of("resnet50")
     (note,) = (tmp_path / "store" / "weights").iterdir()
-    note.write_text("{")
+    note.write_text(damage)
     assert preprocessing_of("resnet50") == expected
     assert len(note.read_text()) > 100
 

@@ -4,10 +4,13 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stages.graft.artifacts import write_arrays
 from stages.graft.errors import GraftError, ParamsError, WeightsError
+from stages.graft.hashing import sha256_of
+from stages.graft.params import load_params
 from stages.graft.weights import BackboneParams, find_weights, weights_of
 
 PREPROCESSING = {
@@ -26,8 +29,6 @@ def params(**changes: object) -> BackboneParams:
 @pytest.fixture
 def bundled(tmp_path: Path) -> Path:
     """A folder with one bundled network, as pretraining writes it."""
-    import numpy as np
-
     path = tmp_path / "backbones" / "tiny.safetensors"
     write_arrays({"w": np.arange(6.0)}, path, {"architecture": "tiny", "preprocessing": PREPROCESSING})
     record = {"sha256": sha256(path.read_bytes()).hexdigest()}
@@ -51,6 +52,68 @@ def test_input_px_scales_crop_and_resize_alike(bundled: Path):
 def test_a_record_finds_the_same_weights_again(bundled: Path):
     weights = find_weights(params(input_px=64), bundled)
     assert weights_of(json.loads(json.dumps(weights.record())), bundled) == weights
+
+
+@pytest.fixture
+def blocks(bundled: Path) -> Path:
+    """The same folder with a network whose file says which blocks its features are best taken from."""
+    path = bundled / "deep.safetensors"
+    said = {"architecture": "deep", "preprocessing": PREPROCESSING, "layers": ["block3", "block4"]}
+    write_arrays({"w": np.arange(6.0)}, path, said | {"pooling": "avg+std"})
+    path.with_suffix(".json").write_text(json.dumps({"sha256": sha256(path.read_bytes()).hexdigest()}))
+    return bundled
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "pooling", "expected"),
+    [
+        ("deep", None, None, (("block3", "block4"), "avg+std")),
+        ("deep", None, "max", (("block3", "block4"), "max")),
+        ("deep", "block2", None, (("block2",), "avg+std")),
+        ("deep", ("block2", "block4"), "avg", (("block2", "block4"), "avg")),
+        ("deep", "penultimate", None, (("penultimate",), "avg")),
+        ("deep", "penultimate", "max", (("penultimate",), "max")),
+        ("tiny", None, None, (("penultimate",), "avg")),
+        ("tiny", "block2", None, (("block2",), "avg")),
+    ],
+)
+def test_the_parameters_come_before_the_file_and_a_record_gives_both_back(
+    blocks: Path, name: str, layer: object, pooling: str | None, expected: tuple[tuple[str, ...], str]
+):
+    weights = find_weights(params(name=name, layer=layer, pooling=pooling), blocks)
+    assert (weights.layers, weights.pooling) == expected
+    assert weights_of(json.loads(json.dumps(weights.record())), blocks) == weights
+
+
+def test_a_local_file_of_ours_keeps_what_it_says(blocks: Path, tmp_path: Path):
+    path = blocks / "deep.safetensors"
+    weights = find_weights(params(weights=str(path), sha256=sha256(path.read_bytes()).hexdigest()), tmp_path)
+    assert (weights.layers, weights.pooling) == (("block3", "block4"), "avg+std")
+    assert weights.preprocessing.resize_px == 40
+
+
+def test_a_file_is_hashed_once(blocks: Path, monkeypatch: pytest.MonkeyPatch):
+    hashed = []
+    monkeypatch.setattr("stages.graft.weights.sha256_of", lambda path: hashed.append(path) or sha256_of(path))
+    weights = find_weights(params(name="deep"), blocks)
+    assert hashed == [weights.path]
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (3, r"`backbone\.layer` should be a valid \w+, got 3$"),
+        ([], r"`backbone\.layer` .*at least 1 item"),
+        ("", r"`backbone\.layer\.0` .*at least 1 character"),
+        (["a", 2], r"`backbone\.layer\.1` should be a valid string, got 2$"),
+    ],
+)
+def test_a_wrong_layer_is_explained_once(layer: object, message: str, tmp_path: Path):
+    section = {"name": "tiny", "weights": "bundled", "sha256": None, "input_px": None, "layer": layer}
+    path = tmp_path / "params.yaml"
+    path.write_text(json.dumps({"backbone": section}))
+    with pytest.raises(ParamsError, match=message):
+        load_params("backbone", BackboneParams, path)
 
 
 def test_a_record_of_other_weights_is_refused(bundled: Path):

@@ -61,28 +61,45 @@ def test_none_puts_the_head_and_its_record_together(assembled, capsys):
 
 
 def test_full_trains_both_and_reports_the_epoch_it_kept(assembled, capsys):
-    folder = assembled(strategy="full", epochs=2, batch_size=4, learning_rate=1.0e-3)
+    folder = assembled(strategy="full", epochs=2, batch_size=4, learning_rate=1.0e-2, keep="always")
     model, head = read_model(folder / "data/model")
     assert (model.kind, head.classes) == ("finetuned", CLASSES)
     assert sorted(model_files(folder)) == ["backbone.safetensors", "head.safetensors", "model.json"]
     report = read_json(folder / "reports/finetune.json")
-    assert list(report) == ["strategy", "epoch", "val_log_loss", "val_accuracy"]
+    assert list(report)[:3] == ["strategy", "kept", "epoch"]
+    assert report["kept"] == "fine-tuned"
     curve = pd.read_csv(folder / "reports/plots/finetune_curve.csv")
     assert list(zip(curve["epoch"], curve["split"], strict=True)) == [
         (0, "val"), (1, "train"), (1, "val"), (2, "train"), (2, "val"),
     ]  # fmt: skip
     val = curve[curve["split"] == "val"].set_index("epoch")
-    assert val["loss"].min() == val["loss"][report["epoch"]] == report["val_log_loss"]
+    assert val["loss"].min() == val["loss"][report["epoch"]] == report["val_log_loss_after"]
     printed = capsys.readouterr()
     assert "finetune: epoch 2: val loss" in printed.out
-    assert printed.out.splitlines()[-1].startswith("finetune: strategy full, epoch ")
+    assert "McNemar p = " in printed.out
+    assert printed.out.splitlines()[-1] == "finetune: strategy full, kept fine-tuned"
     assert "finetune runs unwatched" in printed.err
 
 
 def test_training_twice_gives_the_same_bytes(assembled):
-    params = {"strategy": "full", "epochs": 1, "batch_size": 4, "learning_rate": 1.0e-3}
+    params = {"strategy": "full", "epochs": 1, "batch_size": 4, "learning_rate": 1.0e-3, "keep": "always"}
     first = model_files(assembled(**params))
     assert model_files(assembled(**params)) == first
+
+
+def test_weights_that_validation_does_not_prefer_are_not_kept(assembled, capsys):
+    frozen = model_files(assembled(strategy="none"))
+    folder = assembled(strategy="full", epochs=1, batch_size=4, learning_rate=1.0e-9)
+    report = read_json(folder / "reports/finetune.json")
+    if report["val_log_loss_after"] >= report["val_log_loss_before"]:
+        assert (report["kept"], model_files(folder)) == ("head-only", frozen)
+    else:
+        assert report["kept"] == "fine-tuned"
+
+
+def test_a_wrong_block_lists_those_there_are(assembled):
+    with pytest.raises(SystemExit, match=r"`finetune.unfreeze_from`: no block 'layer9'; there are conv1.0, .*stage4.3"):
+        assembled(strategy="partial", unfreeze_from="layer9")
 
 
 def test_going_back_to_none_leaves_no_trained_trunk(assembled):
@@ -108,7 +125,7 @@ def test_a_failure_leaves_the_last_model_alone(assembled):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"strategy": "half"}, r"`finetune\.strategy` should be 'none' or 'full', got 'half'"),
+        ({"strategy": "half"}, r"`finetune\.strategy` should be 'none', 'partial' or 'full', got 'half'"),
         ({"epochs": 0}, r"`finetune\.epochs` should be greater than 0, got 0"),
         ({"learning_rate": "1e-4"}, r"`finetune\.learning_rate` should be a valid number, got '1e-4' \(YAML reads"),
         ({"weight_decay": -1.0}, r"`finetune\.weight_decay` should be greater than or equal to 0"),

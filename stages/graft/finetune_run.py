@@ -1,0 +1,188 @@
+"""Fine-tuning with the pipeline's files: which images, which part of the network, what is cached and gone on from."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from stages.graft.activations import LabelledImages, Pixels, Source, cached
+from stages.graft.backbone import Normalised, choose_device, load_trunk
+from stages.graft.blocks import block_names, block_of, first_tuned
+from stages.graft.boundary import name_in_network, split_trunk
+from stages.graft.classifier import Classifier, head_module, head_of
+from stages.graft.finetuning import FinetuneEpoch, FinetuneRecipe, Outcome, finetune
+from stages.graft.heads import Head
+from stages.graft.manifest import manifest_paths, read_manifest
+from stages.graft.reading import PathOf
+from stages.graft.splits import read_splits
+from stages.graft.store import fingerprint_of
+from stages.graft.views import Preset
+from stages.graft.weights import Weights, weights_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineFiles:
+    """Where the pipeline keeps what fine-tuning reads."""
+
+    images: Path
+    """Folder of the images."""
+    manifest: Path
+    """The table of images."""
+    splits: Path
+    """The splits table."""
+    bundled: Path
+    """Folder of the networks that ship with the repository."""
+    store: Path
+    """For activations, and the state of a run that was killed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """How much of the network is trained, and on what."""
+
+    unfreeze_from: str | int | None
+    """A block, or the last so many; None trains all."""
+    augmentation: Preset
+    """Which views are drawn."""
+    views: int
+    """Views of each image when a part is frozen; None of them is new after so many epochs."""
+    cache_gb: float
+    """Room on disk for the frozen part's activations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetuned:
+    """What came of it."""
+
+    head: Head
+    """As trained."""
+    trunk: Normalised
+    """As trained."""
+    outcome: Outcome
+    """The epochs, and validation before and after."""
+    weights: Weights
+    """What the trunk began with."""
+    val: LabelledImages
+    """The validation images."""
+    path_of: PathOf
+    """Where an image's file is."""
+    device: torch.device
+    """What was trained on."""
+
+
+def finetune_from_files(
+    head: Head,
+    backbone: Mapping[str, Any],
+    files: PipelineFiles,
+    recipe: FinetuneRecipe,
+    extent: Extent,
+    log: Callable[[int, dict[str, float]], None],
+) -> Finetuned:
+    """Fine-tune with the pipeline's files.
+
+    Args:
+        head: the head fitted on the frozen features.
+        backbone: the record of the weights those features came from.
+        files: the images, their labels and splits, the bundled networks.
+        recipe: how to train.
+        extent: how much of the network.
+        log: called after every epoch with its number and its metrics.
+    """
+    weights, device = weights_of(backbone, files.bundled), choose_device("auto")
+    trunk, module = load_trunk(weights).to(device), head_module(head).to(device)
+    table = read_splits(files.splits)
+    train, val = (_labelled(table[table["split"] == name], head.classes) for name in ("train", "val"))
+    path_of = manifest_paths(read_manifest(files.manifest), files.images)
+    blocks = block_names(weights.name)
+    names = {id(one): name_in_network(name) for name, one in trunk.named_parameters()}
+    made_with = _made_with(weights, recipe, extent, device)
+    pixels = Pixels(
+        path_of=path_of,
+        preprocessing=weights.preprocessing,
+        preset=extent.augmentation,
+        seed=recipe.seed,
+        batch_size=recipe.batch_size,
+        frozen=None,
+        device=device,
+    )
+    network, num_views = Classifier(trunk, module), None
+    source: Source = pixels
+    if extent.unfreeze_from is not None:
+        frozen, tuned = split_trunk(trunk, blocks, first_tuned(blocks, extent.unfreeze_from))
+        network, num_views = Classifier(tuned, module), 1 if extent.augmentation == "none" else extent.views
+        pixels = replace(pixels, frozen=frozen)
+        root = files.store / "activations"
+        source = cached(pixels, train.ids, val.ids, num_views, made_with["activations"], root, extent.cache_gb)
+    network.requires_grad_(True)
+    depths = {name: _depth(names.get(id(one)), blocks) for name, one in network.named_parameters()}
+    digests = {"head": _digest(head), "train": _ids(train), "val": _ids(val)}
+    state = files.store / "finetuning" / f"{fingerprint_of(made_with | digests)}.safetensors"
+    outcome = finetune(
+        network,
+        source,
+        train,
+        val,
+        recipe,
+        depths,
+        lambda epoch: epoch - 1 if num_views is None else (epoch - 1) % num_views,
+        state,
+        lambda record: _report(log, record),
+    )
+    state.unlink(missing_ok=True)
+    return Finetuned(
+        head=head_of(module, head),
+        trunk=trunk,
+        outcome=outcome,
+        weights=weights,
+        val=val,
+        path_of=path_of,
+        device=device,
+    )
+
+
+def _made_with(weights: Weights, recipe: FinetuneRecipe, extent: Extent, device: torch.device) -> dict[str, Any]:
+    """Everything but images and head that determines the activations, and the result."""
+    activations = {
+        "weights": weights.record(),
+        "unfreeze_from": extent.unfreeze_from,
+        "augmentation": extent.augmentation,
+        "seed": recipe.seed,
+        "batch_size": recipe.batch_size,
+        "libraries": [version(name) for name in ("torch", "torchvision", "pillow", "opencv-python-headless")],
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+    }
+    return {"activations": activations, "recipe": asdict(recipe), "extent": asdict(extent)}
+
+
+def _depth(name: str | None, blocks: list[str]) -> int:
+    return 0 if name is None else len(blocks) - block_of(name, blocks)
+
+
+def _digest(head: Head) -> str:
+    digest = hashlib.sha256()
+    for layer in head.layers:
+        for array in layer:
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _ids(images: LabelledImages) -> str:
+    return hashlib.sha256(f"{list(images.ids)} {images.y.tolist()}".encode()).hexdigest()
+
+
+def _labelled(rows: pd.DataFrame, classes: Sequence[str]) -> LabelledImages:
+    y = np.array([classes.index(label) for label in rows["label"]], dtype=np.int64)
+    return LabelledImages(ids=rows["id"].tolist(), y=y)
+
+
+def _report(log: Callable[[int, dict[str, float]], None], record: FinetuneEpoch) -> None:
+    metrics = {"val_loss": record.val_loss, "val_accuracy": record.val_accuracy}
+    log(record.epoch, metrics if record.epoch == 0 else metrics | {"train_loss": record.train_loss})
+    print(f"finetune: epoch {record.epoch}: val loss {record.val_loss:.4f}, val accuracy {record.val_accuracy:.1%}")

@@ -1,0 +1,87 @@
+"""How well two networks with the source's own output layer know labelled images of the source, on which one began.
+
+Letters: n images, c classes of the source.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from stages.graft.artifacts import read_json, read_metadata
+from stages.graft.backbone import Normalised, run_batch
+from stages.graft.errors import DataError
+from stages.graft.networks import output_layer
+from stages.graft.packing import PackedImages, packed_images
+from stages.graft.progress import bar
+from stages.graft.verdict import Comparison, compare
+from stages.graft.weights import Weights
+
+BATCH_SIZE = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceImages:
+    """Labelled images of the source, and room to decode them."""
+
+    path: str
+    """`finetune.source_images`: a class folder, an archive of one, or a folder of such archives."""
+    cache: Path
+    """Folder for a temporary file of the decoded images."""
+
+
+def compare_on_source(
+    before: Normalised, after: Normalised, weights: Weights, source: SourceImages, device: torch.device
+) -> Comparison:
+    """Score labelled images of the source with the network's own output layer, before and after.
+
+    Images are squares of the size that the weights' published accuracy was measured at, if their record says so.
+
+    Args:
+        before: uint8 images (n, h, w, 3) to logits (n, c).
+        after: the same, fine-tuned.
+        weights: of the network; their file says which classes it knows.
+        source: the images.
+        device: where both networks are.
+    Raises:
+        DataError: the network does not know a class of the source.
+    """
+    with packed_images(source.path, _source_px(weights), source.cache) as packed:
+        y = _source_labels(packed, weights, before.network)
+        starts = range(0, len(packed.x), BATCH_SIZE)
+        logits: list[list[npt.NDArray[np.float32]]] = [[], []]
+        for start in bar(starts, desc="forgetting: source images", unit="batches", total=len(starts)):
+            images = packed.x[start : start + BATCH_SIZE]
+            for found, network in zip(logits, (before, after), strict=True):
+                found.append(run_batch(network, images, BATCH_SIZE, device))
+    return compare(y, np.concatenate(logits[0]), np.concatenate(logits[1]))
+
+
+def _source_px(weights: Weights) -> int:
+    record_path = None if weights.path is None else weights.path.with_suffix(".json")
+    known = read_json(record_path) if record_path is not None and record_path.exists() else {}
+    return int(known.get("validation_px", weights.preprocessing.crop_px))
+
+
+def _source_labels(packed: PackedImages, weights: Weights, network: nn.Module) -> npt.NDArray[np.int64]:
+    """Each image's class as the output layer numbers it: as the weights' file lists them, else in order of name."""
+    num_classes = len(network.state_dict()[f"{output_layer(network)}.weight"])
+    is_ours = weights.path is not None and weights.path.suffix == ".safetensors"
+    listed = read_metadata(weights.path).get("classes") if weights.path is not None and is_ours else None
+    if listed is None and len(packed.classes) != num_classes:
+        raise DataError(
+            f"`finetune.source_images`: {len(packed.classes)} classes, but the output layer of {weights.name} scores "
+            f"{num_classes}, and its weights do not name them; give all of them, named in that order"
+        )
+    names = list(packed.classes if listed is None else listed)
+    unknown = sorted(set(packed.classes) - set(names))
+    if unknown:
+        raise DataError(
+            f"`finetune.source_images`: {weights.name} was not pretrained on a class {unknown[0]!r} "
+            f"({len(unknown)} unknown); its classes are {', '.join(names[:3])}, ..."
+        )
+    numbers = np.array([names.index(label) for label in packed.classes], dtype=np.int64)
+    return np.asarray(numbers[packed.y])
