@@ -90,7 +90,9 @@ def test_every_command_in_the_readme_runs(tmp_path: Path):
             serves_the_ui(clone)
         elif command == DOWNLOAD:
             params = (clone.folder / "params.yaml").read_bytes()
-            assert "vgg19-dcbb9e9d.pth cannot be downloaded" in clone.run(*in_this_environment(command), code=None)
+            assert "vgg19-dcbb9e9d.pth (548 MB) cannot be downloaded" in clone.run(
+                *in_this_environment(command), code=None
+            )
             (clone.folder / "params.yaml").write_bytes(params)
         elif command.startswith("git add --all") and not clone.run("git", "status", "--porcelain"):
             continue  # nothing changed since the last commit
