@@ -2,14 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
+from torch import nn
 
 from stages.graft.activations import LabelledImages, Pixels, Source, cached
 from stages.graft.backbone import Normalised, choose_device, load_trunk
@@ -96,30 +96,22 @@ def finetune_from_files(
     """
     weights, device = weights_of(backbone, files.bundled), choose_device("auto")
     trunk, module = load_trunk(weights).to(device), head_module(head).to(device)
-    table = read_splits(files.splits)
-    train, val = (_labelled(table[table["split"] == name], head.classes) for name in ("train", "val"))
+    train, val = _labelled(files.splits, head.classes)
     path_of = manifest_paths(read_manifest(files.manifest), files.images)
     blocks = block_names(weights.name)
     names = {id(one): name_in_network(name) for name, one in trunk.named_parameters()}
     made_with = _made_with(weights, recipe, extent, device)
-    pixels = Pixels(
-        path_of=path_of,
-        preprocessing=weights.preprocessing,
-        preset=extent.augmentation,
-        seed=recipe.seed,
-        batch_size=recipe.batch_size,
-        frozen=None,
-        device=device,
-    )
-    network, num_views = Classifier(trunk, module), None
-    source: Source = pixels
+    part: nn.Module = trunk
+    frozen: nn.Module | None = None
     if extent.unfreeze_from is not None:
-        frozen, tuned = split_trunk(trunk, blocks, first_tuned(blocks, extent.unfreeze_from))
-        network, num_views = Classifier(tuned, module), 1 if extent.augmentation == "none" else extent.views
-        pixels = replace(pixels, frozen=frozen)
+        frozen, part = split_trunk(trunk, blocks, first_tuned(blocks, extent.unfreeze_from))
+    pixels = _pixels(weights, recipe, extent, path_of, frozen, device)
+    source: Source = pixels
+    num_views = 1 if extent.augmentation == "none" else extent.views
+    if frozen is not None:
         root = files.store / "activations"
         source = cached(pixels, train.ids, val.ids, num_views, made_with["activations"], root, extent.cache_gb)
-    network.requires_grad_(True)
+    network = Classifier(part, module).requires_grad_(True)
     depths = {name: _depth(names.get(id(one)), blocks) for name, one in network.named_parameters()}
     digests = {"head": _digest(head), "train": _ids(train), "val": _ids(val)}
     state = files.store / "finetuning" / f"{fingerprint_of(made_with | digests)}.safetensors"
@@ -130,18 +122,30 @@ def finetune_from_files(
         val,
         recipe,
         depths,
-        lambda epoch: epoch - 1 if num_views is None else (epoch - 1) % num_views,
+        lambda epoch: epoch - 1 if frozen is None else (epoch - 1) % num_views,
         state,
         lambda record: _report(log, record),
     )
     state.unlink(missing_ok=True)
-    return Finetuned(
-        head=head_of(module, head),
-        trunk=trunk,
-        outcome=outcome,
-        weights=weights,
-        val=val,
+    after = head_of(module, head)
+    return Finetuned(head=after, trunk=trunk, outcome=outcome, weights=weights, val=val, path_of=path_of, device=device)
+
+
+def _pixels(
+    weights: Weights,
+    recipe: FinetuneRecipe,
+    extent: Extent,
+    path_of: PathOf,
+    frozen: nn.Module | None,
+    device: torch.device,
+) -> Pixels:
+    return Pixels(
         path_of=path_of,
+        preprocessing=weights.preprocessing,
+        preset=extent.augmentation,
+        seed=recipe.seed,
+        batch_size=recipe.batch_size,
+        frozen=frozen,
         device=device,
     )
 
@@ -177,9 +181,15 @@ def _ids(images: LabelledImages) -> str:
     return hashlib.sha256(f"{list(images.ids)} {images.y.tolist()}".encode()).hexdigest()
 
 
-def _labelled(rows: pd.DataFrame, classes: Sequence[str]) -> LabelledImages:
-    y = np.array([classes.index(label) for label in rows["label"]], dtype=np.int64)
-    return LabelledImages(ids=rows["id"].tolist(), y=y)
+def _labelled(splits: Path, classes: Sequence[str]) -> tuple[LabelledImages, LabelledImages]:
+    """The training and the validation images."""
+    table = read_splits(splits)
+    rows = (table[table["split"] == name] for name in ("train", "val"))
+    train, val = (
+        LabelledImages(ids=some["id"].tolist(), y=np.array([classes.index(label) for label in some["label"]], np.int64))
+        for some in rows
+    )
+    return train, val
 
 
 def _report(log: Callable[[int, dict[str, float]], None], record: FinetuneEpoch) -> None:

@@ -33,6 +33,12 @@ class Training:
         """Copy the averaged parameters."""
         return [one.detach().clone() for one in self.average.network.parameters()]
 
+    @torch.no_grad()
+    def leave_best(self) -> None:
+        """Give the network the best epoch's parameters."""
+        for one, value in zip(self.parameters, self.best, strict=True):
+            one.copy_(value)
+
     def save(self, path: Path) -> None:
         """Write everything to one file, under a temporary name first."""
         tensors = {f"parameter/{k}": one.detach() for k, one in enumerate(self.parameters)}

@@ -113,18 +113,11 @@ def finetune(
     Raises:
         DataError: the loss is no number any more, a class has no image, or memory runs out.
     """
-    # No dropout, and batch-norm keeps the statistics it was pretrained with; gradients flow all the same.
-    network.eval()
+    network.eval()  # no dropout, and batch-norm keeps its statistics; gradients flow all the same
     trained = {name: one for name, one in network.named_parameters() if one.requires_grad}
     before = score(network, source, val.ids)
     weights = _class_weights(train.y, before.shape[1], recipe.class_weight).to(next(network.parameters()).device)
-    training = Training(
-        parameters=list(network.parameters()),
-        optimizer=make_optimizer(recipe.optimizer, depths, trained, recipe.layer_decay, recipe.weight_decay),
-        average=Average(network, recipe.ema_decay),
-        best=[one.detach().clone() for one in network.parameters()],
-        records=[asdict(_record(0, math.nan, before, val.y))],
-    )
+    training = _begin(network, trained, recipe, depths, _record(0, math.nan, before, val.y))
     start = {name: one.detach().clone() for name, one in trained.items() if recipe.l2_sp and depths[name] > 0}
     if training.load(state):
         print(f"finetune: going on after epoch {len(training.records) - 1}")
@@ -142,10 +135,24 @@ def finetune(
         training.records = [asdict(one) for one in records]
         training.save(state)
         on_epoch(records[-1])
-    with torch.no_grad():
-        for one, value in zip(network.parameters(), training.best, strict=True):
-            one.copy_(value)
+    training.leave_best()
     return Outcome(records=records, val_before=before, val_after=score(network, source, val.ids))
+
+
+def _begin(
+    network: nn.Module,
+    trained: Mapping[str, nn.Parameter],
+    recipe: FinetuneRecipe,
+    depths: Mapping[str, int],
+    record: FinetuneEpoch,
+) -> Training:
+    return Training(
+        parameters=list(network.parameters()),
+        optimizer=make_optimizer(recipe.optimizer, depths, trained, recipe.layer_decay, recipe.weight_decay),
+        average=Average(network, recipe.ema_decay),
+        best=[one.detach().clone() for one in network.parameters()],
+        records=[asdict(record)],
+    )
 
 
 def score(network: nn.Module, source: Source, ids: Sequence[str]) -> npt.NDArray[np.float32]:
