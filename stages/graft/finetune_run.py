@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -113,19 +114,13 @@ def finetune_from_files(
         source = cached(pixels, train.ids, val.ids, num_views, made_with["activations"], root, extent.cache_gb)
     network = Classifier(part, module).requires_grad_(True)
     depths = {name: _depth(names.get(id(one)), blocks) for name, one in network.named_parameters()}
-    digests = {"head": _digest(head), "train": _ids(train), "val": _ids(val)}
-    state = files.store / "finetuning" / f"{fingerprint_of(made_with | digests)}.safetensors"
-    outcome = finetune(
-        network,
-        source,
-        train,
-        val,
-        recipe,
-        depths,
-        lambda epoch: epoch - 1 if frozen is None else (epoch - 1) % num_views,
-        state,
-        lambda record: _report(log, record),
-    )
+    state = _state_file(files.store, made_with, head, train, val)
+
+    def view_of(epoch: int) -> int:
+        return epoch - 1 if frozen is None else (epoch - 1) % num_views
+
+    report = partial(_report, log)
+    outcome = finetune(network, source, train, val, recipe, depths, view_of, state, report)
     state.unlink(missing_ok=True)
     after = head_of(module, head)
     return Finetuned(head=after, trunk=trunk, outcome=outcome, weights=weights, val=val, path_of=path_of, device=device)
@@ -163,6 +158,14 @@ def _made_with(weights: Weights, recipe: FinetuneRecipe, extent: Extent, device:
         "threads": torch.get_num_threads(),
     }
     return {"activations": activations, "recipe": asdict(recipe), "extent": asdict(extent)}
+
+
+def _state_file(
+    store: Path, made_with: Mapping[str, Any], head: Head, train: LabelledImages, val: LabelledImages
+) -> Path:
+    """Where a killed run left its state, by everything that determines its result."""
+    digests = {"head": _digest(head), "train": _ids(train), "val": _ids(val)}
+    return store / "finetuning" / f"{fingerprint_of({**made_with, **digests})}.safetensors"
 
 
 def _depth(name: str | None, blocks: list[str]) -> int:
