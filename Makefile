@@ -14,7 +14,7 @@ help:  ## list the targets
 
 repro: $(INSTALLED)  ## rebuild what has changed, from the images to the evaluated classifier, and publish it
 	dvc --wait-for-lock repro
-	@python -m stages.graft.tracking
+	@graft publish
 
 test: $(INSTALLED)  ## run the test suite
 	python -m pytest
@@ -42,9 +42,11 @@ lock: $(INSTALLED)  ## write requirements.lock anew from pyproject.toml (needs u
 	uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-emit-index-url --no-annotate \
 		--group dev pyproject.toml --output-file requirements.lock
 
-# A second call installs nothing: the mark is younger than the lock.
-$(INSTALLED): requirements.lock
+# A second call installs nothing: the mark is younger than what it was installed from. The project itself comes last,
+# editable, for its command `graft`.
+$(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Graft needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

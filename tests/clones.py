@@ -33,6 +33,7 @@ class Clone:
             "PATH": binaries,
             "GRAFT_STORE": str(folder / "store"),
             "DVC_NO_ANALYTICS": "1",
+            "PYTHONPATH": str(self.folder),  # `graft` runs the clone's code
         }
         self.environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
         self.set_spec(per_class=8, size_px=64)

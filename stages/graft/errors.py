@@ -27,13 +27,19 @@ class WeightsError(GraftError):
     """A weights file is missing, damaged, of the wrong network, or cannot be fetched."""
 
 
-def run(stage: str, main: Callable[[], None]) -> None:
-    """Run a stage's main; end a user's mistake with its message and exit code 1, Ctrl-C and SIGTERM with 130."""
+def run(stage: str, main: Callable[[], None], *, again: str = "dvc repro") -> None:
+    """Run a stage's main; end a user's mistake with its message and exit code 1, Ctrl-C and SIGTERM with 130.
+
+    Args:
+        stage: whose messages these are.
+        main: what it does.
+        again: the command that goes on after an interruption.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same way out: temporary files are removed
     try:
         main()
     except GraftError as error:
         sys.exit(f"{stage}: error: {error}")
     except KeyboardInterrupt:
-        print(f"\n{stage}: interrupted; nothing half-written is left, `dvc repro` goes on from here", file=sys.stderr)
+        print(f"\n{stage}: interrupted; nothing half-written is left, `{again}` goes on from here", file=sys.stderr)
         sys.exit(130)

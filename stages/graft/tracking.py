@@ -1,7 +1,7 @@
 """MLflow tracking: one run per pipeline state, published from its files, with a child for each training watched live.
 
 The only module that imports MLflow, and only once a store has answered: the import takes seconds. Nothing here breaks
-a build: what goes wrong becomes one line, and `python -m stages.graft.tracking` publishes later, from the files.
+a build: what goes wrong becomes one line, and `graft publish` publishes later, from the files.
 """
 
 import shutil
@@ -30,7 +30,7 @@ from stages.graft.tracking_store import (
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-LATER = "python -m stages.graft.tracking"
+LATER = "graft publish"
 CURVE = "its curve is published with the results"
 
 
@@ -159,6 +159,3 @@ def _find_experiment(client: "MlflowClient", name: str, address: Address) -> str
         raise RuntimeError(f"the MLflow experiment `{name}` is deleted: restore it, or change `tracking.experiment`")
     return str(found.experiment_id)
 
-
-if __name__ == "__main__":
-    publish()

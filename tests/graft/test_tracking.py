@@ -361,7 +361,7 @@ def test_a_dead_server_costs_one_warning(root, monkeypatch, capsys, mute):
     assert len(note.splitlines()) == len(warning.splitlines()) == 1
     assert note.startswith("tracking: train_head runs unwatched: no answer from http://127.0.0.1")
     assert warning.startswith("tracking: warning: no answer from http://127.0.0.1")
-    assert "`python -m stages.graft.tracking` publishes them later" in warning
+    assert "`graft publish` publishes them later" in warning
 
 
 def test_a_server_that_dies_during_a_training_is_given_up(root, monkeypatch, capsys):
