@@ -1,4 +1,4 @@
-"""Beside the six stages, bench: how fast extraction and re-runs are on this machine, as ratios within one run.
+"""Beside the pipeline, bench: how fast extraction and re-runs are on this machine, as ratios within one run.
 
 Reads   the committed state of the repository, the bundled backbone; generates its images in a temporary folder
 Writes  reports/bench.md

@@ -1,4 +1,4 @@
-"""Beside the six stages, compare_backbones: short trainings under one budget, judged by what users get.
+"""Beside the pipeline, compare_backbones: short trainings under one budget, judged by what users get.
 
 Reads   the images and data sets that data/backbones/params.yaml names
 Writes  data/backbones/compare_backbones.csv

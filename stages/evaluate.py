@@ -1,76 +1,121 @@
-"""Stage 6 of 6, evaluate: score the test split, once, and publish the run.
+"""Stage 7 of 7, evaluate: score the test split, once, and publish the run.
 
-Reads   data/manifest.csv, data/splits.csv, data/model/, data/features.safetensors; of a fine-tuned model data/images/
-Writes  reports/metrics.json, reports/predictions.csv, reports/plots/confusion.csv, reports/plots/per_class.csv
+Fits on train and validation what the model needs to say "unsure" and "unknown", then lets it answer the test images.
+
+Reads   data/manifest.csv, data/splits.csv, data/model/, data/features.safetensors, data/strangers/, data/baselines.csv;
+        of a fine-tuned model data/images/ and data/head/
+Writes  data/decision/, reports/metrics.json, verdict.json (fine-tuned against head-only), predictions.csv and
+        baselines.csv, and for plots reports/plots/confusion.csv, per_class.csv, reliability.csv and risk_coverage.csv
 Params  evaluate
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 from pydantic import Field
 
+from stages.graft import evaluation as tables
 from stages.graft.artifacts import write_csv, write_json
+from stages.graft.baseline_table import read_baselines
+from stages.graft.comparison import baselines_record, comparison_table
+from stages.graft.decision import answer, fit_rule, save_rule
 from stages.graft.errors import run
-from stages.graft.evaluation import (
-    Evaluation,
-    confusion_table,
-    metrics_record,
-    per_class_table,
-    predictions_table,
-    summary,
-)
-from stages.graft.features import load_features
-from stages.graft.heads import Float32, Head
+from stages.graft.features import read_features
+from stages.graft.heads import load_head
 from stages.graft.manifest import manifest_paths, read_manifest
-from stages.graft.model import read_model
+from stages.graft.model import Model, read_model
 from stages.graft.params import Params, load_params
-from stages.graft.splits import read_splits
+from stages.graft.scored import Score, ScoredSet, score_cached, score_known, score_split, score_strangers
+from stages.graft.splits import UNUSED, read_splits
+from stages.graft.summary import summary
 from stages.graft.tracking import publish
+from stages.graft.verdict import compare, in_words
+from stages.graft.verdict import record as verdict_record
 
 IMAGES, MANIFEST, SPLITS = Path("data/images"), Path("data/manifest.csv"), Path("data/splits.csv")
-FEATURES, MODEL = Path("data/features.safetensors"), Path("data/model")
-METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.csv")
-CONFUSION, PER_CLASS = Path("reports/plots/confusion.csv"), Path("reports/plots/per_class.csv")
+FEATURES, MODEL, HEAD = Path("data/features.safetensors"), Path("data/model"), Path("data/head")
+STRANGERS, STRANGERS_FEATURES = Path("data/strangers"), Path("data/strangers/features.safetensors")
+BASELINES, DECISION = Path("data/baselines.csv"), Path("data/decision")
+METRICS, VERDICT = Path("reports/metrics.json"), Path("reports/verdict.json")
+PREDICTIONS = Path("reports/predictions.csv")
+COMPARISON, PLOTS = Path("reports/baselines.csv"), Path("reports/plots")
+
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class EvaluateParams(Params):
     """The section `evaluate`."""
 
-    confidence_level: Annotated[float, Field(gt=0, lt=1)]
-    """Of the accuracy's interval (Wilson)."""
+    confidence_level: Share
+    """Of every interval (Wilson)."""
+    target_accuracy: Share
+    """Of the answers the model gives; where it would be lower, it is unsure."""
+    false_alarm_rate: Share
+    """Share of known images that may count as unknown."""
 
 
 def main() -> None:
-    """Score the test images, write figures and tables, publish."""
+    """Fit the decision rule, score the test images, write figures and tables, publish."""
     params = load_params("evaluate", EvaluateParams)
     model, head = read_model(MODEL)
     manifest, splits = read_manifest(MANIFEST), read_splits(SPLITS)
-    images = manifest[manifest["id"].isin(splits["id"][splits["split"] == "test"])]  # both tables are sorted by id
-    logits = head_logits(head) if model.kind == "frozen" else network_logits(manifest, images["id"].to_list())
-    evaluation = Evaluation(images=images, classes=model.classes, logits=logits)
-    record = metrics_record(evaluation, params.confidence_level)
-    write_json(record, METRICS)
-    write_csv(predictions_table(evaluation), PREDICTIONS)
-    write_csv(confusion_table(evaluation), CONFUSION)
-    write_csv(per_class_table(evaluation), PER_CLASS)
-    print(f"evaluate: {summary(evaluation, record, params.confidence_level)}")
+    stranger_ids, _ = read_features(STRANGERS_FEATURES)
+    if model.kind == "frozen":
+        score, score_strange = score_cached(head, FEATURES), score_cached(head, STRANGERS_FEATURES)
+    else:
+        used = splits["id"][splits["split"] != UNUSED].to_list()
+        score = score_strange = network_score(manifest, used, stranger_ids)
+    train, val, test = (score_split(score, splits, name, model.classes) for name in ("train", "val", "test"))
+    rule = fit_rule(model.classes, train, val, params.target_accuracy, params.false_alarm_rate)
+    save_rule(rule, DECISION)
+
+    evaluation = tables.Evaluation(
+        images=manifest[manifest["id"].isin(splits["id"][splits["split"] == "test"])],  # both are sorted by id
+        classes=model.classes,
+        logits=test.logits,
+        answers=answer(rule, test),
+        confidence_level=params.confidence_level,
+    )
+    comparison = comparison_table(evaluation, read_baselines(BASELINES))
+    strangers = answer(rule, score_strangers(score_strange, stranger_ids))
+    record = tables.metrics_record(evaluation) | tables.strangers_record(evaluation, strangers)
+    write_json(record | baselines_record(comparison), METRICS)
+    write_json({"model": model.kind} | verdict_on_test(model, splits, test), VERDICT)
+    write_csv(comparison, COMPARISON)
+    write_csv(tables.predictions_table(evaluation), PREDICTIONS)
+    write_csv(tables.confusion_table(evaluation), PLOTS / "confusion.csv")
+    write_csv(tables.per_class_table(evaluation), PLOTS / "per_class.csv")
+    write_csv(tables.reliability(evaluation), PLOTS / "reliability.csv")
+    write_csv(tables.risk_coverage(evaluation), PLOTS / "risk_coverage.csv")
+    print(f"evaluate: {summary(evaluation, record, rule)}")
     publish()
 
 
-def head_logits(head: Head) -> Float32:
-    """Score the test images from their features, (n, c)."""
-    (test,) = load_features(FEATURES, SPLITS, "test")
-    return head.logits(test.x)
+def verdict_on_test(model: Model, splits: pd.DataFrame, test: ScoredSet) -> dict[str, Any]:
+    """Compare a fine-tuned model with the head alone on the test images; nothing is decided by it."""
+    if model.kind == "frozen":
+        return {}
+    head_only = score_split(score_cached(load_head(HEAD), FEATURES), splits, "test", model.classes)
+    comparison = compare(test.y, head_only.logits, test.logits)
+    print(f"evaluate: {in_words(comparison, 'test')}")
+    return verdict_record(comparison, "test")
 
 
-def network_logits(manifest: pd.DataFrame, ids: list[str]) -> Float32:
-    """Score the test images with the fine-tuned network, (n, c)."""
+def network_score(manifest: pd.DataFrame, ids: list[str], strangers: list[str]) -> Score:
+    """Send the images and the strangers through the fine-tuned network, once, and give what it makes of them."""
     from stages.graft.backbone import choose_device  # torch
-    from stages.graft.classifier import predict_logits
+    from stages.graft.classifier import embed
+    from stages.graft.strangers import stranger_path
 
-    return predict_logits(MODEL, ids, manifest_paths(manifest, IMAGES), choose_device("auto"))
+    image_path_of, strange = manifest_paths(manifest, IMAGES), frozenset(strangers)
+
+    def path_of(id_: str) -> Path:
+        return stranger_path(STRANGERS, id_) if id_ in strange else image_path_of(id_)
+
+    every = [*ids, *strangers]
+    x, logits = embed(MODEL, every, path_of, choose_device("auto"))
+    return score_known(every, x, logits)
 
 
 if __name__ == "__main__":

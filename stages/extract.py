@@ -1,10 +1,11 @@
-"""Stage 3 of 6, extract: turn images into features with a frozen, pretrained network.
+"""Stage 3 of 7, extract: turn images into features with a frozen, pretrained network.
 
 Reads   data/images/, data/manifest.csv, the bundled backbone or the weights named
-Writes  data/features.safetensors, reports/extract.json
+Writes  data/features.safetensors, data/strangers/, reports/extract.json
 Params  backbone, extract
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,10 +20,12 @@ from stages.graft.places import store_folder
 from stages.graft.runtime_choice import RuntimeChoice, choose_runtime
 from stages.graft.squares import DECODER
 from stages.graft.store import FeatureStore
+from stages.graft.strangers import stranger_path, write_strangers
 from stages.graft.weights import BackboneParams, find_weights
 
 IMAGES, MANIFEST, BACKBONES = Path("data/images"), Path("data/manifest.csv"), Path("data/backbones")
 FEATURES, REPORT = Path("data/features.safetensors"), Path("reports/extract.json")
+STRANGERS = Path("data/strangers")
 
 
 class ExtractParams(Params):
@@ -53,6 +56,10 @@ def main() -> None:
     store = FeatureStore(store_folder(), {**weights.record(), **runtime.record, "decoder": DECODER})
     num_extracted = extract_missing(ids, path_of, store, weights.preprocessing, runtime)
     num_features = store.pack(ids, FEATURES, {"backbone": weights.record()})
+    # Images of nothing the model is made for; evaluate sees whether it says so.
+    strangers = write_strangers(STRANGERS)
+    extract_missing(strangers, partial(stranger_path, STRANGERS), store, weights.preprocessing, runtime)
+    store.pack(strangers, STRANGERS / "features.safetensors", {"backbone": weights.record()})
 
     record = {"num_images": len(ids), "num_features": num_features, "backbone": weights.record()}
     write_json(record | {"runtime": runtime.record}, REPORT)

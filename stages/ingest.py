@@ -1,4 +1,4 @@
-"""Stage 1 of 6, ingest: decode every labelled image of the source, keep the good ones under their SHA-256.
+"""Stage 1 of 7, ingest: decode every labelled image of the source, keep the good ones under their SHA-256.
 
 Reads   ingest.source: a class folder, an archive, a CSV list, a YAML spec, the http(s) address of an archive
 Writes  data/images/, data/manifest.csv, reports/ingest.json

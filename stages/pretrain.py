@@ -1,4 +1,4 @@
-"""Beside the six stages, pretrain: train the backbone that ships with the repository, from scratch.
+"""Beside the pipeline, pretrain: train the backbone that ships with the repository, from scratch.
 
 Reads   the labelled images that data/backbones/params.yaml names
 Writes  data/backbones/<name>.safetensors, <name>.json, <name>_curve.csv

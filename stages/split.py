@@ -1,4 +1,4 @@
-"""Stage 2 of 6, split: put every image in train, validation or test.
+"""Stage 2 of 7, split: put every image in train, validation or test.
 
 Reads   data/manifest.csv
 Writes  data/splits.csv, reports/split.json

@@ -1,4 +1,4 @@
-"""Stage 4 of 6, train_head: fit a new head on frozen features; validation chooses, test is not looked at.
+"""Stage 4 of 7, train_head: fit a new head on frozen features; validation chooses, test is not looked at.
 
 Reads   data/features.safetensors, data/splits.csv
 Writes  data/head/, reports/train_head.json, reports/plots/train_head_curve.csv

@@ -1,4 +1,4 @@
-"""Beside the six stages, transfer: how well the bundled backbone's frozen features serve other images.
+"""Beside the pipeline, transfer: how well the bundled backbone's frozen features serve other images.
 
 Reads   the bundled backbone, the data sets that data/backbones/params.yaml names
 Writes  data/backbones/<name>_transfer.csv

@@ -11,7 +11,17 @@ import yaml
 
 from tests.conftest import REPOSITORY
 
-OUTS = ("data/manifest.csv", "data/splits.csv", "data/features.safetensors", "data/head", "data/images", "data/model")
+OUTS = (
+    "data/manifest.csv",
+    "data/splits.csv",
+    "data/features.safetensors",
+    "data/head",
+    "data/images",
+    "data/model",
+    "data/baselines.csv",
+    "data/decision",
+    "data/strangers",
+)
 """What the pipeline makes and DVC keeps."""
 
 IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@example.com")

@@ -24,7 +24,7 @@ def ran(output: str) -> list[str]:
 
 def test_the_first_run_makes_everything(clone: Clone):
     output = clone.first_output  # type: ignore[attr-defined]
-    assert ran(output) == ["ingest", "split", "extract", "train_head", "finetune", "evaluate"]
+    assert ran(output) == ["ingest", "split", "extract", "train_head", "finetune", "explore", "evaluate"]
     assert "extract: 48 images, 48 extracted, 0 reused" in output
     metrics = json.loads((clone.folder / "reports/metrics.json").read_text())
     assert 0 <= metrics["accuracy_low"] <= metrics["accuracy"] <= metrics["accuracy_high"] <= 1

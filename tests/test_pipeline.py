@@ -11,14 +11,14 @@ from pydantic import BaseModel
 
 from tests.conftest import REPOSITORY
 
-STAGES = ("ingest", "split", "extract", "train_head", "finetune", "evaluate")
-SIDE_STAGES = ("compare_backbones", "pretrain", "transfer")
+STAGES = ("ingest", "split", "extract", "train_head", "finetune", "explore", "evaluate")
+SIDE_STAGES = ("compare_backbones", "compare_finetuning", "pretrain", "transfer")
 """Scripts of the pipeline in data/backbones."""
 
 TRACKING = {"tracking", "tracking_store", "run_state", "runs", "provenance"}
 """Left out of deps: they cannot change an output."""
 
-TORCH_FREE = {"ingest", "split"}
+TORCH_FREE = {"ingest", "split", "explore"}
 """Scripts that never reach torch, not even lazily."""
 
 

@@ -1,6 +1,6 @@
 """A trunk and a head as one torch network: from a head's arrays and back, saved, loaded, and scoring images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -34,8 +34,12 @@ class Classifier(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Score images."""
-        logits: Tensor = self.head(self.trunk(*inputs).flatten(1))
-        return logits
+        return self.embed(*inputs)[1]
+
+    def embed(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the features (n, d) that the head reads, and what it makes of them."""
+        features = self.trunk(*inputs).flatten(1)
+        return features, self.head(features)
 
 
 def head_module(head: Head) -> nn.Sequential:
@@ -65,14 +69,28 @@ def predict(
     """
     classifier.eval()
     device = next(classifier.parameters()).device
+    (logits,) = _run(lambda images: (classifier(images),), device, ids, path_of, preprocessing, desc)
+    return logits
+
+
+def _run(
+    compute: Callable[[Tensor], tuple[Tensor, ...]],
+    device: torch.device,
+    ids: Sequence[str],
+    path_of: PathOf,
+    preprocessing: Preprocessing,
+    desc: str,
+) -> list[npt.NDArray[np.float32]]:
+    """Send images through in batches of one shape; give each output's rows."""
     chunks = [ids[start : start + PREDICTION_BATCH] for start in range(0, len(ids), PREDICTION_BATCH)]
     read = partial(read_batch, path_of=path_of, preprocessing=preprocessing, batch_size=PREDICTION_BATCH)
-    rows = []
+    parts: list[list[npt.NDArray[np.float32]]] = []
     with torch.inference_mode(), Progress(len(ids), desc=desc, unit="images") as progress:
         for chunk, images in zip(chunks, in_threads(read, chunks, num_ahead=4), strict=True):
-            rows.append(classifier(torch.from_numpy(images).to(device))[: len(chunk)].cpu().numpy())
+            outputs = compute(torch.from_numpy(images).to(device))
+            parts.append([output[: len(chunk)].float().cpu().numpy() for output in outputs])
             progress.advance(len(chunk))
-    return np.concatenate(rows)
+    return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
 
 
 def load_classifier(folder: Path, device: torch.device) -> tuple[Classifier, Preprocessing]:
@@ -100,6 +118,21 @@ def predict_logits(folder: Path, ids: Sequence[str], path_of: PathOf, device: to
     """
     classifier, preprocessing = load_classifier(folder, device)
     return predict(classifier, ids, path_of, preprocessing)
+
+
+def embed(
+    folder: Path, ids: Sequence[str], path_of: PathOf, device: torch.device
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Send images through a fine-tuned model's folder, once.
+
+    Returns:
+        features, shape (n, d), and logits, shape (n, c), float32.
+    Raises:
+        DataError: the folder is not whole.
+    """
+    classifier, preprocessing = load_classifier(folder, device)
+    features, logits = _run(classifier.embed, device, ids, path_of, preprocessing, "score")
+    return features, logits
 
 
 def save_trunk(trunk: Normalised, folder: Path) -> None:

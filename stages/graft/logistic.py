@@ -101,7 +101,7 @@ def _fit_path(
 def _fit(model: LogisticRegression, x: Float32, y: Labels) -> bool:
     """Fit in place; tell whether it converged."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
+        warnings.simplefilter("always")  # also what scipy's line search says when it gives up
         model.fit(x, y)
     return not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
 

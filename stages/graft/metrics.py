@@ -11,6 +11,9 @@ Float = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.int64]
 """Class indices in [0, c), shape (n,)."""
 
+NUM_BINS = 15
+"""Of equal width, for the calibration error and the reliability table."""
+
 
 def softmax(logits: Float) -> npt.NDArray[np.float64]:
     """Turn logits (n, c) into probabilities (n, c)."""
@@ -51,7 +54,7 @@ def wilson_interval(num_correct: int, num_images: int, confidence_level: float =
     return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
-def expected_calibration_error(probabilities: Float, y: Labels, num_bins: int = 15) -> float:
+def expected_calibration_error(probabilities: Float, y: Labels, num_bins: int = NUM_BINS) -> float:
     """Mean distance between confidence and accuracy over bins of equal width, weighted by their images.
 
     Args:
@@ -62,9 +65,27 @@ def expected_calibration_error(probabilities: Float, y: Labels, num_bins: int = 
         Guo et al., On calibration of modern neural networks, ICML 2017, eq. 3.
     """
     confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == y
-    bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
-    gaps = np.bincount(bins, weights=correct - confidence, minlength=num_bins)
+    gaps = np.bincount(confidence_bins(confidence, num_bins), weights=correct - confidence, minlength=num_bins)
     return float(np.abs(gaps).sum() / len(y))
+
+
+def confidence_bins(confidence: Float, num_bins: int = NUM_BINS) -> Labels:
+    """Give each confidence the number of its bin: 0 for (0, 1/num_bins], ..., shape (n,)."""
+    return np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+
+
+def area_under_roc(known: Float, strange: Float) -> float:
+    """Give how likely a strange image's score is above a known one's; a tie counts half.
+
+    Args:
+        known: scores, at least one.
+        strange: scores, at least one.
+    Source:
+        Hanley and McNeil, Radiology 1982: the area under the ROC curve is Wilcoxon's statistic.
+    """
+    ordered = np.sort(known)
+    below, not_above = np.searchsorted(ordered, strange, "left"), np.searchsorted(ordered, strange, "right")
+    return float((below + not_above).mean() / (2 * len(known)))
 
 
 def confusion_matrix(predicted: Labels, y: Labels, num_classes: int) -> Labels:

@@ -158,4 +158,3 @@ def _find_experiment(client: "MlflowClient", name: str, address: Address) -> str
     if found.lifecycle_stage != "active":
         raise RuntimeError(f"the MLflow experiment `{name}` is deleted: restore it, or change `tracking.experiment`")
     return str(found.experiment_id)
-

@@ -2,25 +2,45 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.graft.errors import DataError
+from stages.graft.decision import Answers
 from stages.graft.evaluation import (
     Evaluation,
     confusion_table,
     metrics_record,
     per_class_table,
     predictions_table,
-    summary,
+    reliability,
+    risk_coverage,
+    strangers_record,
 )
+from stages.graft.metrics import softmax
 
 CLASSES = ("hole", "inclusion", "scratch")
 
 
-def evaluation(labels, probabilities, classes=CLASSES):
+def answers(logits, temperature=1, unsure_below=0.0, distance=None):
+    """What a rule would say; without distances, every image is a usual one."""
+    distance = np.full(len(logits), 0.9) if distance is None else np.asarray(distance)
+    calibrated = (logits / temperature).astype(np.float32)
+    return Answers(
+        predicted=logits.argmax(axis=1),
+        calibrated=calibrated,
+        unsure=softmax(calibrated).max(axis=1) < unsure_below,
+        distance=distance,
+        unknown=distance > 1.5,
+    )
+
+
+def evaluation(labels, probabilities, classes=CLASSES, **rule):
+    """Scored images with these probabilities before calibration."""
     ids = [f"{k:064x}" for k in range(len(labels))]
     images = pd.DataFrame(
         {"id": ids, "file": [f"{label}/{k}, b.png" for k, label in enumerate(labels)], "label": labels}
     )
-    return Evaluation(images=images, classes=classes, logits=np.log(np.asarray(probabilities, dtype=np.float32)))
+    logits = np.log(np.asarray(probabilities, dtype=np.float32))
+    return Evaluation(
+        images=images, classes=classes, logits=logits, answers=answers(logits, **rule), confidence_level=0.95
+    )
 
 
 @pytest.fixture
@@ -32,64 +52,79 @@ def six():
 
 
 def test_metrics_by_hand(six):
-    assert metrics_record(six, 0.95) == {
+    assert metrics_record(six) == {
         "accuracy": 0.666667,
         "accuracy_low": 0.299993,  # Wilson: 0.601611 ± 0.301618
         "accuracy_high": 0.903229,
         "balanced_accuracy": round((2 / 3 + 1 + 0) / 3, 6),
         "macro_f1": round((4 / 5 + 2 / 3 + 0) / 3, 6),
         "log_loss": round((4 * -np.log(0.8) + 2 * -np.log(0.1)) / 6, 6),
+        "log_loss_uncalibrated": round((4 * -np.log(0.8) + 2 * -np.log(0.1)) / 6, 6),
         "ece": round(0.8 - 4 / 6, 6),  # one bin: every confidence is 0.8
+        "ece_uncalibrated": round(0.8 - 4 / 6, 6),
+        "coverage": 1.0,
+        "selective_accuracy": 0.666667,
+        "false_alarms": 0.0,
         "num_test": 6,
     }
 
 
 def test_tables(six):
     predictions = predictions_table(six)
-    assert predictions.columns.to_list() == ["id", "file", "label", "predicted", "confidence"]
+    columns = ["id", "file", "label", "predicted", "confidence", "unsure", "distance", "unknown"]
+    assert predictions.columns.to_list() == columns
     assert predictions["predicted"].to_list() == ["hole", "hole", *["inclusion"] * 4]
     assert predictions["confidence"].to_list() == pytest.approx([0.8] * 6)
     assert predictions.loc[2, "file"] == "hole/2, b.png"
     confusion = confusion_table(six)
     assert confusion["actual"].to_list() == six.images["label"].to_list()
     assert confusion["predicted"].to_list() == predictions["predicted"].to_list()
-    assert per_class_table(six).to_dict("list") == {
-        "class": list(CLASSES),
-        "precision": [1.0, 0.5, 0.0],
-        "recall": [0.666667, 1.0, 0.0],
-        "f1": [0.8, 0.666667, 0.0],
-        "num_test": [3, 2, 1],
-    }
+    table = per_class_table(six)
+    assert table["class"].to_list() == list(CLASSES)
+    assert table["precision"].to_list() == [1.0, 0.5, 0.0]
+    assert table["recall"].to_list() == [0.666667, 1.0, 0.0]
+    assert table["f1"].to_list() == [0.8, 0.666667, 0.0]
+    assert table["num_test"].to_list() == [3, 2, 1]
+    assert table.loc[1, ["precision_low", "precision_high"]].to_list() == pytest.approx([0.150039, 0.849961])  # 2 of 4
+    assert table.loc[2, ["recall_low", "recall_high"]].to_list() == pytest.approx([0, 0.793451])  # 0 of 1
+    assert table.loc[2, ["precision_low", "precision_high"]].isna().all()  # nothing was called a scratch
 
 
-def test_the_summary_fits_a_screen_and_says_what_is_wrong(six):
-    lines = summary(six, metrics_record(six, 0.95), 0.95).splitlines()
-    assert lines[0] == "6 test images, accuracy 66.7% (95% interval 30.0% to 90.3%)"
-    assert lines[3].split() == ["scratch", "0.0%", "0.0%", "0.0%", "1"]  # the weakest first
-    assert lines[-2:] == ["       1 hole taken for inclusion", "       1 scratch taken for inclusion"]
-    assert max(map(len, lines)) <= 100
+def test_calibration_and_doubt_change_the_figures_they_should():
+    probabilities = np.array([[0.8, 0.1, 0.1], [0.6, 0.2, 0.2], [0.6, 0.2, 0.2], [0.2, 0.6, 0.2]])
+    labels, distance = ["hole", "hole", "scratch", "inclusion"], [1, 2, 1, 1]
+    doubtful = evaluation(labels, probabilities, temperature=0.5, unsure_below=0.9, distance=distance)
+    record, plain = metrics_record(doubtful), metrics_record(evaluation(labels, probabilities))
+    squared = probabilities**2 / (probabilities**2).sum(axis=1, keepdims=True)  # temperature 1/2
+    assert record["log_loss"] == pytest.approx(-np.log(squared[[0, 1, 2, 3], [0, 0, 2, 1]]).mean(), abs=1e-6)
+    assert record["log_loss_uncalibrated"] == plain["log_loss"]
+    assert record["accuracy"] == plain["accuracy"] == 0.75
+    assert (record["coverage"], record["selective_accuracy"], record["false_alarms"]) == (0.25, 1.0, 0.25)
+    predictions = predictions_table(doubtful)
+    assert predictions["confidence"].to_list() == pytest.approx(squared.max(axis=1), abs=1e-6)
+    assert predictions["unsure"].to_list() == [False, True, True, True]
+    assert predictions["unknown"].to_list() == [False, True, False, False]
 
 
-def test_the_summary_of_many_classes_with_long_names_is_short():
-    classes = tuple(f"{'very ' * 20}long {k:02}" for k in range(30))
-    probabilities = np.full((30, 30), 0.01) + np.roll(np.eye(30), 1, axis=1) * 0.7
-    every = evaluation(list(classes), probabilities, classes)
-    text = summary(every, metrics_record(every, 0.95), 0.95)
-    assert "weakest 5 of 30 classes" in text
-    assert len(text.splitlines()) == 14
-    assert max(map(len, text.splitlines())) <= 100
+def test_no_answer_at_all_has_no_accuracy(six):
+    record = metrics_record(evaluation(["hole"], [[0.8, 0.1, 0.1]], unsure_below=1.0))
+    assert (record["coverage"], record["selective_accuracy"]) == (0, None)
 
 
-def test_a_perfect_classifier():
-    right = evaluation(list(CLASSES), np.eye(3) * 0.98 + 0.01)
-    assert "no image was taken for another class" in summary(right, metrics_record(right, 0.95), 0.95)
+def test_strangers_by_hand(six):
+    strange = answers(np.zeros((4, 3), dtype=np.float32), distance=[3, 2, 0.9, 0.1])
+    assert strangers_record(six, strange) == {"novelty_auroc": (1 + 1 + 0.5 + 0) / 4, "strangers_found": 0.5}
+
+
+def test_plot_tables(six):
+    table = reliability(six)
+    assert table["calibration"].to_list() == ["before", "after"]
+    assert table["accuracy"].to_list() == [0.666667, 0.666667]
+    assert table["num_images"].to_list() == [6, 6]
+    curve = risk_coverage(six)
+    assert curve.iloc[-1][["coverage", "risk"]].to_list() == pytest.approx([1, 0.333333])
 
 
 def test_a_class_without_a_test_image_does_not_count():
-    record = metrics_record(evaluation(["hole", "scratch"], [[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]]), 0.95)
+    record = metrics_record(evaluation(["hole", "scratch"], [[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]]))
     assert record["balanced_accuracy"] == record["macro_f1"] == 1
-
-
-def test_a_class_the_model_does_not_know_is_named():
-    with pytest.raises(DataError, match="the model knows no class 'dent', only hole, inclusion, scratch"):
-        metrics_record(evaluation(["dent"], [[0.8, 0.1, 0.1]]), 0.95)

@@ -3,6 +3,7 @@ import pytest
 
 from stages.graft.metrics import (
     accuracy,
+    area_under_roc,
     class_scores,
     confusion_matrix,
     expected_calibration_error,
@@ -88,3 +89,14 @@ def test_relabelled_classes_and_shuffled_rows_give_the_same_scores(rng):
         confusion_matrix(renamed[predicted[order]], renamed[y[order]], 4), names[np.argsort(renamed)].tolist()
     )
     assert sorted(again, key=lambda score: score.label) == scores
+
+
+def test_area_under_roc_by_hand():
+    assert area_under_roc(np.array([1.0, 2.0]), np.array([3.0, 2.0, 0.0])) == pytest.approx((2 + 1.5 + 0) / 6)
+    assert area_under_roc(np.array([1.0]), np.array([2.0])) == 1
+
+
+def test_area_under_roc_depends_on_the_order_alone(rng):
+    known, strange = rng.normal(size=30), rng.normal(size=20) + 1
+    assert area_under_roc(np.exp(known), np.exp(strange)) == area_under_roc(known, strange)
+    assert area_under_roc(strange, known) == pytest.approx(1 - area_under_roc(known, strange))

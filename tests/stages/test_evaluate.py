@@ -6,23 +6,35 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages import evaluate, finetune, split, train_head
+from stages import evaluate, split, train_head
 from stages.graft.artifacts import read_json, write_json
+from stages.graft.decision import load_rule
 from stages.graft.errors import run
+from stages.graft.features import read_backbone_record, read_features, write_features
+from stages.graft.heads import load_head
+from stages.graft.model import write_model
+from stages.graft.scored import score_known
+from tests.exploration import NUM_STRANGERS, write_baselines, write_strangers
 from tests.pipeline import write_pipeline_start
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FRACTIONS = {"seed": 0, "val_fraction": 0.25, "test_fraction": 0.25, "train_per_class": None}
-OUTPUTS = [evaluate.METRICS, evaluate.PREDICTIONS, evaluate.CONFUSION, evaluate.PER_CLASS]
+PLOTS = [evaluate.PLOTS / f"{name}.csv" for name in ("confusion", "per_class", "reliability", "risk_coverage")]
+DECISION = [evaluate.DECISION / name for name in ("decision.json", "novelty.safetensors")]
+OUTPUTS = [evaluate.METRICS, evaluate.VERDICT, evaluate.PREDICTIONS, evaluate.COMPARISON, *PLOTS, *DECISION]
 
 
 @pytest.fixture
 def folder(project):
     """A project with a prototype head, ready to be evaluated."""
-    folder = project(split=FRACTIONS, train_head={"kind": "prototype"}, finetune={"strategy": "none"})
+    folder = project(split=FRACTIONS, train_head={"kind": "prototype"}, evaluate={"target_accuracy": 0.9})
     write_pipeline_start(folder)
-    for name, stage in (("split", split), ("train_head", train_head), ("finetune", finetune)):
+    for name, stage in (("split", split), ("train_head", train_head)):
         run(name, stage.main)
+    features = folder / "data/features.safetensors"
+    write_model(load_head(folder / "data/head"), read_backbone_record(features), folder / "data/model")
+    write_strangers(folder, read_features(features)[1].shape[1])
+    write_baselines(folder)
     return folder
 
 
@@ -43,9 +55,31 @@ def test_the_test_split_is_scored_and_published_last(folder, published, capsys):
     assert record["num_test"] == len(predictions) == 9
     right = predictions["label"] == predictions["predicted"]
     assert record["accuracy"] == round(float(right.mean()), 6) > 0.7
+    assert record["majority_accuracy"] == 0.333333
+    assert record["coverage"] == round(float((predictions["unsure"] == "False").mean()), 6)
+    assert record["false_alarms"] == round(float((predictions["unknown"] == "True").mean()), 6)
+    assert record["novelty_auroc"] > 0.9
+    assert all(value is None or isinstance(value, float | int) for value in record.values())
     assert predictions["file"].str.endswith(" ü.png").all()
-    assert published == [[True] * 4]
+    comparison = pd.read_csv(folder / "reports/baselines.csv")
+    assert comparison[["name", "accuracy"]].to_numpy().tolist() == [
+        ["model", record["accuracy"]],
+        ["majority", 0.333333],
+    ]
+    assert published == [[True] * len(OUTPUTS)]
     assert f"9 test images, accuracy {record['accuracy']:.1%} (95% interval" in capsys.readouterr().out
+
+
+def test_test_images_decide_nothing(folder, published):
+    run("evaluate", evaluate.main)
+    before = [(folder / path).read_bytes() for path in DECISION]
+    ids, x = read_features(folder / "data/features.safetensors")
+    splits = pd.read_csv(folder / "data/splits.csv", dtype=str, keep_default_na=False)
+    test = set(splits["id"][splits["split"] == "test"])
+    x = np.where(np.isin(ids, list(test))[:, None], 7, x).astype(np.float32)
+    write_features(ids, x, {"name": "tiny"}, folder / "data/features.safetensors")
+    run("evaluate", evaluate.main)
+    assert [(folder / path).read_bytes() for path in DECISION] == before
 
 
 def test_a_second_run_writes_the_same_bytes(folder, published):
@@ -55,10 +89,10 @@ def test_a_second_run_writes_the_same_bytes(folder, published):
     assert [path.read_bytes() for path in OUTPUTS] == first
 
 
-def test_a_frozen_model_needs_neither_torch_nor_scikit_learn(folder):
+def test_a_frozen_model_needs_no_slow_library(folder):
     code = (
         "import sys; from stages import evaluate; evaluate.publish = lambda: None; evaluate.main(); "
-        "sys.exit(', '.join({'torch', 'sklearn', 'mlflow', 'matplotlib'} & set(sys.modules)))"
+        "sys.exit(', '.join({'torch', 'sklearn', 'scipy', 'mlflow', 'matplotlib'} & set(sys.modules)))"
     )
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True)
@@ -70,19 +104,41 @@ def test_a_finetuned_model_is_scored_from_its_images(folder, published, monkeypa
     write_json(record | {"kind": "finetuned"}, folder / "data/model/model.json")
     asked = []
 
-    def network_logits(manifest, ids):
-        asked.extend(ids)
-        return np.tile(np.array([9, 0, 0], dtype=np.float32), (len(ids), 1))
+    def network_score(manifest, ids, strangers):
+        asked.extend([*ids, *strangers])
+        x = np.random.default_rng(0).normal(size=(len(asked), 4)).astype(np.float32)
+        return score_known(asked, x, np.tile(np.array([9, 0, 0], dtype=np.float32), (len(asked), 1)))
 
-    monkeypatch.setattr(evaluate, "network_logits", network_logits)
+    monkeypatch.setattr(evaluate, "network_score", network_score)
     run("evaluate", evaluate.main)
     predictions = pd.read_csv(folder / "reports/predictions.csv", dtype=str, keep_default_na=False)
-    assert asked == predictions["id"].to_list()
     assert set(predictions["predicted"]) == {"007"}
+    assert len(asked) == len(set(asked)) == 36 + NUM_STRANGERS
+    assert load_rule(folder / "data/decision").detector.projection.shape[0] == 4
+    verdict = read_json(folder / "reports/verdict.json")
+    assert verdict["model"] == "finetuned"
+    assert verdict["test_accuracy_after"] == 0.333333  # always 007
+    assert verdict["test_accuracy_before"] > verdict["test_accuracy_after"]
+    assert verdict["test_num_lost"] - verdict["test_num_gained"] == round(9 * -verdict["test_difference"])
 
 
-def test_a_missing_model_is_one_line(folder, published):
-    (folder / "data/model/model.json").unlink()
-    with pytest.raises(SystemExit, match=r"evaluate: error: data/model/model.json cannot be read"):
+@pytest.mark.parametrize("name", ["target_accuracy", "false_alarm_rate", "confidence_level"])
+def test_a_share_must_lie_between_0_and_1(name, project):
+    project(evaluate={name: 1.0})
+    with pytest.raises(SystemExit, match=f"`evaluate.{name}` should be less than 1, got 1.0"):
+        run("evaluate", evaluate.main)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("data/model/model.json", r"data/model/model.json cannot be read"),
+        ("data/baselines.csv", r"data/baselines.csv cannot be read .*run `dvc repro`"),
+        ("data/strangers/features.safetensors", r"data/strangers/features.safetensors"),
+    ],
+)
+def test_a_missing_file_is_one_line(folder, published, path, message):
+    (folder / path).unlink()
+    with pytest.raises(SystemExit, match=f"evaluate: error: {message}"):
         run("evaluate", evaluate.main)
     assert published == []
