@@ -47,12 +47,12 @@ def main() -> None:
     """Extract the features of every image in the manifest."""
     backbone_params = load_params("backbone", BackboneParams)
     choice = RuntimeChoice(**load_params("extract", ExtractParams).model_dump())
-    manifest = read_manifest(MANIFEST)
+    manifest = read_manifest(MANIFEST, columns=("id", "format"))
     weights = find_weights(backbone_params, BACKBONES)
     runtime = choose_runtime(weights, choice, store_folder() / "networks")
 
     ids, path_of = manifest["id"].tolist(), manifest_paths(manifest, IMAGES)
-    del manifest  # the rest of it need not be in memory while images are
+    del manifest  # the lists are enough
     store = FeatureStore(store_folder(), {**weights.record(), **runtime.record, "decoder": DECODER})
     num_extracted = extract_missing(ids, path_of, store, weights.preprocessing, runtime)
     num_features = store.pack(ids, FEATURES, {"backbone": weights.record()})

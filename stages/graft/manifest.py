@@ -1,7 +1,8 @@
 """The table of images: one row per image, sorted by id, read by every later stage."""
 
 import re
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -46,25 +47,30 @@ def write_manifest(rows: Iterable[ManifestRow], path: Path) -> None:
     write_csv(pd.DataFrame([astuple(row) for row in ordered], columns=list(COLUMNS)), path)
 
 
-def read_manifest(path: Path) -> pd.DataFrame:
+def read_manifest(path: Path, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
     """Read the manifest: width and height are integers, all else is text, as it stands ("" for nothing; NA, 007, true).
 
+    Args:
+        path: the CSV file.
+        columns: those wanted, the id among them; the others take no memory.
     Raises:
         DataError: the file is missing, lacks columns or rows, or an id is twice in it or is no SHA-256.
     """
     try:
         # With "\n" as the only line end, a carriage return in a label is just a character.
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False, lineterminator="\n")
+        table = pd.read_csv(
+            path, dtype=str, keep_default_na=False, na_filter=False, lineterminator="\n", usecols=columns.__contains__
+        )
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; run `dvc repro ingest`") from None
     except ValueError as error:  # pandas' parser errors and bad UTF-8 are ValueErrors
         raise DataError(f"{path} cannot be read as CSV ({' '.join(str(error).split())}); run `dvc repro`") from None
-    missing = [name for name in COLUMNS if name not in table.columns]
+    missing = [name for name in columns if name not in table.columns]
     if missing:
         raise DataError(f"{path}: columns missing: {', '.join(missing)}; found {', '.join(table.columns)}")
     _check_ids(table["id"], path)
     try:
-        return table[list(COLUMNS)].astype(dict.fromkeys(_NUMBERS, "int64"))
+        return table[list(columns)].astype({name: "int64" for name in _NUMBERS if name in columns})
     except ValueError as error:
         raise DataError(f"{path}: width and height must be whole numbers ({error})") from None
 
@@ -76,7 +82,8 @@ def image_path(folder: Path, id_: str, format_: str) -> Path:
 
 def manifest_paths(manifest: pd.DataFrame, folder: Path) -> Callable[[str], Path]:
     """Give the function from an id to its file in `folder`."""
-    formats = dict(zip(manifest["id"], manifest["format"], strict=True))
+    # interned: a few formats, not one more text for every image
+    formats = dict(zip(manifest["id"], map(sys.intern, manifest["format"]), strict=True))
     return lambda id_: image_path(folder, id_, formats[id_])
 
 
