@@ -285,7 +285,6 @@ def files(images: Images, tmp_path: Path) -> PipelineFiles:
         images=images.folder,
         manifest=tmp_path / "manifest.csv",
         splits=tmp_path / "splits.csv",
-        bundled=tmp_path / "nothing bundled",
         store=tmp_path / "store",
     )
 
@@ -313,7 +312,7 @@ def test_what_the_files_model_scores_on_validation_is_what_training_measured(
     logged: dict[int, dict[str, float]] = {}
     found = finetune_from_files(
         head,
-        WEIGHTS.record(),
+        WEIGHTS,
         files,
         recipe(epochs=2, learning_rate=1e-3),
         extent(unfreeze_from=unfreeze_from),
@@ -342,7 +341,7 @@ def test_frozen_is_frozen_and_the_cached_path_gives_the_bits_of_the_uncached_one
     results = []
     for cache_gb in (1.0, 0.0, 1.0):  # computed once; in every epoch; from the cache that is there
         how = extent(unfreeze_from="stage4.2", cache_gb=cache_gb)
-        found = finetune_from_files(head, WEIGHTS.record(), files, recipe(), how, lambda *_: None)
+        found = finetune_from_files(head, WEIGHTS, files, recipe(), how, lambda *_: None)
         results.append({name: value.numpy().tobytes() for name, value in found.trunk.state_dict().items()})
     assert results[0] == results[1] == results[2]
     changed = {name for name, value in before.items() if value.numpy().tobytes() != results[0][name]}
@@ -403,6 +402,31 @@ def test_a_class_without_training_images_is_refused(images, sets, rng):
     one = LabelledImages(ids=sets[0].ids, y=np.zeros_like(sets[0].y))
     with pytest.raises(DataError, match="no training image of 1 of 2 classes"):
         train(toy_classifier(linear_head(rng)), images, (one, sets[1]))
+
+
+def test_a_class_or_a_split_without_images_is_named_before_a_network_is_cut(images, files, rng):
+    head = linear_head(rng, 1024)
+    table = pd.read_csv(files.splits)
+    for gone, message in [(table["label"] == "red", "class 'red'"), (table["split"] == "val", "no validation image")]:
+        write_splits(table.assign(split=table["split"].where(~gone, "unused")), files.splits)
+        with pytest.raises(DataError, match=rf"{message}.*; check the split"):
+            finetune_from_files(head, WEIGHTS, files, recipe(), extent(unfreeze_from="no such block"), lambda *_: None)
+
+
+def test_sampled_epochs_train_on_every_class_alike(images, sets, rng):
+    rows = np.flatnonzero((sets[0].y == 0) | (np.arange(12) < 2))  # six blue, one red
+    few = LabelledImages(ids=[sets[0].ids[row] for row in rows], y=sets[0].y[rows])
+    assert np.bincount(few.y).tolist() == [6, 1]
+    seen = []
+    optimizer_steps = register_optimizer_step_pre_hook(lambda *_: seen.append(1))
+    try:
+        records = train(
+            toy_classifier(linear_head(rng)), images, (few, sets[1]), class_weight="sampled", batch_size=4, epochs=2
+        )
+    finally:
+        optimizer_steps.remove()
+    assert len(records) == 3
+    assert len(seen) == 2 * 2  # four of either class, four images a step
 
 
 def test_out_of_memory_ends_with_advice(images, sets, rng, monkeypatch):
