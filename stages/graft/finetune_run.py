@@ -18,7 +18,7 @@ from stages.graft.blocks import block_names, block_of, first_tuned
 from stages.graft.boundary import name_in_network, split_trunk
 from stages.graft.classifier import Classifier, head_module, head_of
 from stages.graft.errors import DataError
-from stages.graft.finetuning import FinetuneEpoch, FinetuneRecipe, Outcome, finetune
+from stages.graft.finetuning import FinetuneEpoch, FinetuneRecipe, Outcome, finetune, trains_in_bf16
 from stages.graft.heads import Head
 from stages.graft.manifest import manifest_paths, read_manifest
 from stages.graft.reading import PathOf
@@ -142,6 +142,7 @@ def _pixels(
         batch_size=recipe.batch_size,
         frozen=frozen,
         device=device,
+        in_bf16=trains_in_bf16(recipe.precision, device),
     )
 
 
@@ -153,6 +154,7 @@ def _made_with(weights: Weights, recipe: FinetuneRecipe, extent: Extent, device:
         "augmentation": extent.augmentation,
         "seed": recipe.seed,
         "batch_size": recipe.batch_size,
+        "in_bf16": trains_in_bf16(recipe.precision, device),
         "libraries": [version(name) for name in ("torch", "torchvision", "pillow", "opencv-python-headless")],
         "device": str(device),
         "threads": torch.get_num_threads(),
