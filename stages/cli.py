@@ -11,6 +11,7 @@ from stages.graft.errors import run
 
 COMMANDS = {
     "predict": "classify images, a row for each",
+    "verify": "hash everything again that results rest on",
     "publish": "write the MLflow run of the present results, once",
 }
 """A command's name, which is its script's, and what it does."""
