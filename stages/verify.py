@@ -80,9 +80,7 @@ def rerun(root: Path) -> list[str]:
 def main(arguments: Sequence[str]) -> None:
     """Check, list the damage, and end with code 1 if there is any."""
     described = argparse.ArgumentParser("graft verify", description="Hash everything again that results rest on.")
-    described.add_argument(
-        "--rerun", action="store_true", help="also rebuild everything in a temporary folder and compare"
-    )
+    described.add_argument("--rerun", action="store_true", help="also rebuild everything elsewhere and compare")
     options = described.parse_args(arguments)
     damages: list[Damage] = []
     with Progress(None, desc="verify", unit="checks") as progress:

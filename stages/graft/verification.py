@@ -62,10 +62,9 @@ def locked_files(root: Path) -> list[LockedFile]:
     for kind in ("deps", "outs"):
         for stage, entry in stages.items():
             for one in entry.get(kind, []):
-                if "md5" in one:
-                    found[one["path"]] = LockedFile(
-                        path=one["path"], md5=one["md5"], stage=stage, is_out=kind == "outs"
-                    )
+                path, md5 = one["path"], one.get("md5")
+                if md5 is not None:
+                    found[path] = LockedFile(path=path, md5=md5, stage=stage, is_out=kind == "outs")
     return list(found.values())
 
 
@@ -100,7 +99,7 @@ def verify_cache(files: Iterable[LockedFile], cache: Path) -> Iterator[Damage | 
                 yield Damage(
                     what=str(place),
                     why=f"its bytes are not the ones of its name (part of {one.path})",
-                    repair=f"rm -rf {place} {one.path}; then dvc pull {one.path}, or without a remote dvc repro {one.stage}",
+                    repair=f"rm -rf {place} {one.path}; then dvc pull {one.path}, without a remote dvc repro {one.stage}",
                 )
 
 
