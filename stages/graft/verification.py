@@ -99,7 +99,7 @@ def verify_cache(files: Iterable[LockedFile], cache: Path) -> Iterator[Damage | 
                 yield Damage(
                     what=str(place),
                     why=f"its bytes are not the ones of its name (part of {one.path})",
-                    repair=f"rm -rf {place} {one.path}; then dvc pull {one.path}, without a remote dvc repro {one.stage}",
+                    repair=f"rm -rf {place} {one.path}; dvc pull {one.path}, without a remote dvc repro {one.stage}",
                 )
 
 
