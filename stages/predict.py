@@ -12,11 +12,10 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
-from stages.graft.bundle import load_bundle
 from stages.graft.errors import DataError
 from stages.graft.folders import read_class_folder, read_file
 from stages.graft.model_places import found_bundle
-from stages.graft.prediction import ImageFile, Predictor
+from stages.graft.prediction import ImageFile, Predictor, load_predictor
 from stages.graft.progress import Progress
 from stages.graft.row_files import Write, csv_rows, open_rows
 
@@ -91,7 +90,7 @@ def main(arguments: Sequence[str]) -> None:
     files = image_files(options.images)
     counts = {"errors": 0, "unsure": 0, "unknown": 0}
     with found_bundle(options.model, Path()) as folder:
-        predictor = Predictor(load_bundle(folder))
+        predictor = load_predictor(folder)
         with rows_to(options.out, predictor) as write, Progress(len(files), desc="predict", unit="images") as progress:
             for row in predictor.predict(files):
                 write(row)
