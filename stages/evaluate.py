@@ -1,4 +1,4 @@
-"""Stage 7 of 7, evaluate: score the test split, once, and publish the run.
+"""Stage 7 of 8, evaluate: score the test split, once.
 
 Fits on train and validation what the model needs to say "unsure" and "unknown", then lets it answer the test images.
 
@@ -20,6 +20,7 @@ from stages.graft.artifacts import write_csv, write_json
 from stages.graft.baseline_table import read_baselines
 from stages.graft.comparison import baselines_record, comparison_table
 from stages.graft.decision import answer, fit_rule, save_rule
+from stages.graft.durations import timed
 from stages.graft.errors import run
 from stages.graft.features import read_features
 from stages.graft.heads import load_head
@@ -29,7 +30,6 @@ from stages.graft.params import Params, load_params
 from stages.graft.scored import Score, ScoredSet, score_cached, score_known, score_split, score_strangers
 from stages.graft.splits import UNUSED, read_splits
 from stages.graft.summary import summary
-from stages.graft.tracking import publish
 from stages.graft.verdict import compare, in_words
 from stages.graft.verdict import record as verdict_record
 
@@ -56,7 +56,7 @@ class EvaluateParams(Params):
 
 
 def main() -> None:
-    """Fit the decision rule, score the test images, write figures and tables, publish."""
+    """Fit the decision rule, score the test images, write numbers and tables."""
     params = load_params("evaluate", EvaluateParams)
     model, head = read_model(MODEL)
     manifest, splits = read_manifest(MANIFEST), read_splits(SPLITS)
@@ -89,7 +89,6 @@ def main() -> None:
     write_csv(tables.reliability(evaluation), PLOTS / "reliability.csv")
     write_csv(tables.risk_coverage(evaluation), PLOTS / "risk_coverage.csv")
     print(f"evaluate: {summary(evaluation, record, rule)}")
-    publish()
 
 
 def verdict_on_test(model: Model, splits: pd.DataFrame, test: ScoredSet) -> dict[str, Any]:
@@ -119,4 +118,4 @@ def network_score(manifest: pd.DataFrame, ids: list[str], strangers: list[str]) 
 
 
 if __name__ == "__main__":
-    run("evaluate", main)
+    run("evaluate", timed("evaluate", main))
