@@ -23,7 +23,7 @@ from stages.graft.openvino_runtime import computes_in_bf16
 from stages.graft.params import load_spec
 from stages.graft.plates import PlatesSpec, plate
 from stages.graft.progress import bar
-from stages.graft.runtime_choice import RuntimeChoice, choose_runtime
+from stages.graft.runtime_choice import AUTOMATIC, choose_runtime
 from stages.graft.runtimes import Runtime
 from stages.graft.threads import num_cpus
 from stages.graft.timings import Workplace, copying_pipeline
@@ -50,8 +50,6 @@ NUM_PICTURES = 300
 NUM_RERUN, NUM_NEW = 1200, 12
 """Images of the timed re-runs, and those added: 1%."""
 
-CHOICE = RuntimeChoice(runtime="auto", precision="auto", device="auto", compile=False, batch_size=None)
-
 Row = tuple[str, ...]
 
 
@@ -77,7 +75,7 @@ def measure_parity(paths: dict[str, Path], scratch: Path) -> list[Row]:
     rows: list[Row] = []
     for name, kind in {**dict.fromkeys(FAMILIES, "random"), "regnet_x_400mf": "bundled"}.items():
         weights = weights_of(name, kind)
-        runtime = choose_runtime(weights, CHOICE, scratch / "networks")
+        runtime = choose_runtime(weights, AUTOMATIC, scratch / "networks")
         mean, worst = parity(weights, runtime, list(paths), paths.__getitem__)
         rows.append((f"{name}, {kind} weights", _short(runtime), f"{mean:.5f}", f"{worst:.5f}"))
     return rows
@@ -93,7 +91,7 @@ def measure_networks(paths: dict[str, Path], images: Path, scratch: Path) -> dic
     for name, kind in NETWORKS.items():
         print(f"bench: {name}")
         weights = weights_of(name, kind)
-        runtime = choose_runtime(weights, CHOICE, scratch / "networks")
+        runtime = choose_runtime(weights, AUTOMATIC, scratch / "networks")
         rates = measure_rates(weights, runtime, images, list(paths), paths.__getitem__, scratch / name, SECONDS)
         found[name] = rates, _short(runtime)
         print(f"bench: {name}: {rates.loop:.0f} to {rates.graft:.0f} images/s")

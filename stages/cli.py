@@ -11,6 +11,7 @@ from stages.graft.errors import run
 
 COMMANDS = {
     "report": "write reports/report.html anew from the files, after a pull or a commit",
+    "predict": "classify images, a row for each",
     "publish": "write the MLflow run of the present results, once",
 }
 """A command's name, which is its script's, and what it does."""

@@ -1,42 +1,52 @@
 """Stage 7 of 8, evaluate: score the test split, once.
 
-Fits on train and validation what the model needs to say "unsure" and "unknown", then lets it answer the test images.
+Fits on train and validation what the model needs to say "unsure" and "unknown", lets it answer the test images, and
+assembles the bundle: all that is needed to classify images elsewhere.
 
 Reads   data/manifest.csv, data/splits.csv, data/model/, data/features.safetensors, data/strangers/, data/baselines.csv;
         of a fine-tuned model data/images/ and data/head/
-Writes  data/decision/, reports/metrics.json, verdict.json (fine-tuned against head-only), predictions.csv and
+Writes  data/bundle/, reports/metrics.json, verdict.json (fine-tuned against head-only), predictions.csv and
         baselines.csv, and for plots reports/plots/confusion.csv, per_class.csv, reliability.csv and risk_coverage.csv
-Params  evaluate
+Params  evaluate, backbone, extract
 """
 
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
 from stages.graft import evaluation as tables
 from stages.graft.artifacts import write_csv, write_json
 from stages.graft.baseline_table import read_baselines
+from stages.graft.bundle import write_bundle
 from stages.graft.comparison import baselines_record, comparison_table
-from stages.graft.decision import answer, fit_rule, save_rule
+from stages.graft.decision import answer, fit_rule
 from stages.graft.durations import timed
 from stages.graft.errors import run
+from stages.graft.extraction import embed
 from stages.graft.features import read_features
-from stages.graft.heads import load_head
+from stages.graft.heads import Head, load_head
 from stages.graft.manifest import manifest_paths, read_manifest
-from stages.graft.model import Model, read_model
+from stages.graft.model import BACKBONE, Model, read_model
 from stages.graft.params import Params, load_params
+from stages.graft.places import store_folder
+from stages.graft.runtime_choice import RuntimeChoice, choose_runtime
+from stages.graft.runtimes import Runtime
 from stages.graft.scored import Score, ScoredSet, score_cached, score_known, score_split, score_strangers
 from stages.graft.splits import UNUSED, read_splits
+from stages.graft.strangers import stranger_path
 from stages.graft.summary import summary
 from stages.graft.verdict import compare, in_words
 from stages.graft.verdict import record as verdict_record
+from stages.graft.weights import BackboneParams, Weights, finetuned_weights, weights_of
 
 IMAGES, MANIFEST, SPLITS = Path("data/images"), Path("data/manifest.csv"), Path("data/splits.csv")
 FEATURES, MODEL, HEAD = Path("data/features.safetensors"), Path("data/model"), Path("data/head")
 STRANGERS, STRANGERS_FEATURES = Path("data/strangers"), Path("data/strangers/features.safetensors")
-BASELINES, DECISION = Path("data/baselines.csv"), Path("data/decision")
+BASELINES, BUNDLE = Path("data/baselines.csv"), Path("data/bundle")
+BACKBONES = Path("data/backbones")
 METRICS, VERDICT = Path("reports/metrics.json"), Path("reports/verdict.json")
 PREDICTIONS = Path("reports/predictions.csv")
 COMPARISON, PLOTS = Path("reports/baselines.csv"), Path("reports/plots")
@@ -57,18 +67,20 @@ class EvaluateParams(Params):
 
 def main() -> None:
     """Fit the decision rule, score the test images, write numbers and tables."""
-    params = load_params("evaluate", EvaluateParams)
+    params, backbone = load_params("evaluate", EvaluateParams), load_params("backbone", BackboneParams)
     model, head = read_model(MODEL)
+    weights = model_weights(model, backbone.offline)
+    runtime = choose_runtime(weights, load_params("extract", RuntimeChoice), store_folder() / "networks")
     manifest, splits = read_manifest(MANIFEST), read_splits(SPLITS)
     stranger_ids, _ = read_features(STRANGERS_FEATURES)
     if model.kind == "frozen":
         score, score_strange = score_cached(head, FEATURES), score_cached(head, STRANGERS_FEATURES)
     else:
         used = splits["id"][splits["split"] != UNUSED].to_list()
-        score = score_strange = network_score(manifest, used, stranger_ids)
+        score = score_strange = network_score(head, weights, runtime, manifest, [*used, *stranger_ids])
     train, val, test = (score_split(score, splits, name, model.classes) for name in ("train", "val", "test"))
     rule = fit_rule(model.classes, train, val, params.target_accuracy, params.false_alarm_rate)
-    save_rule(rule, DECISION)
+    write_bundle(MODEL, rule, weights, runtime, BUNDLE)
 
     evaluation = tables.Evaluation(
         images=manifest[manifest["id"].isin(splits["id"][splits["split"] == "test"])],  # both are sorted by id
@@ -101,20 +113,22 @@ def verdict_on_test(model: Model, splits: pd.DataFrame, test: ScoredSet) -> dict
     return verdict_record(comparison, "test")
 
 
-def network_score(manifest: pd.DataFrame, ids: list[str], strangers: list[str]) -> Score:
-    """Send the images and the strangers through the fine-tuned network, once, and give what it makes of them."""
-    from stages.graft.backbone import choose_device  # torch
-    from stages.graft.classifier import embed
-    from stages.graft.strangers import stranger_path
+def model_weights(model: Model, offline: bool) -> Weights:
+    """Find the network's weights: the fine-tuned ones, or those the features were made with."""
+    if model.backbone_sha256 is not None:
+        return finetuned_weights(model.backbone, model.backbone_sha256, MODEL / BACKBONE)
+    return weights_of(model.backbone, BACKBONES, offline)
 
-    image_path_of, strange = manifest_paths(manifest, IMAGES), frozenset(strangers)
+
+def network_score(head: Head, weights: Weights, runtime: Runtime, manifest: pd.DataFrame, ids: list[str]) -> Score:
+    """Send images, strangers among them, through the fine-tuned network, once, and give what it makes of them."""
+    image_path_of, known = manifest_paths(manifest, IMAGES), frozenset(manifest["id"])
 
     def path_of(id_: str) -> Path:
-        return stranger_path(STRANGERS, id_) if id_ in strange else image_path_of(id_)
+        return image_path_of(id_) if id_ in known else stranger_path(STRANGERS, id_)
 
-    every = [*ids, *strangers]
-    x, logits = embed(MODEL, every, path_of, choose_device("auto"))
-    return score_known(every, x, logits)
+    x = np.concatenate([rows for _, rows in embed(ids, path_of, weights.preprocessing, runtime, "evaluate")])
+    return score_known(ids, x, head.logits(x))
 
 
 if __name__ == "__main__":

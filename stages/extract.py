@@ -7,16 +7,13 @@ Params  backbone, extract
 
 from functools import partial
 from pathlib import Path
-from typing import Literal
-
-from pydantic import Field
 
 from stages.graft.artifacts import write_json
 from stages.graft.durations import timed
 from stages.graft.errors import run
 from stages.graft.extraction import extract_missing
 from stages.graft.manifest import manifest_paths, read_manifest
-from stages.graft.params import Params, load_params
+from stages.graft.params import load_params
 from stages.graft.places import store_folder
 from stages.graft.runtime_choice import RuntimeChoice, choose_runtime
 from stages.graft.squares import DECODER
@@ -29,25 +26,10 @@ FEATURES, REPORT = Path("data/features.safetensors"), Path("reports/extract.json
 STRANGERS = Path("data/strangers")
 
 
-class ExtractParams(Params):
-    """The section `extract`."""
-
-    runtime: Literal["auto", "torch", "openvino"]
-    """What runs the network: auto takes OpenVINO on a CPU, torch on a GPU."""
-    precision: Literal["auto", "fp32", "bf16"]
-    """What the network computes in; auto takes bf16 where that is quick and the features agree."""
-    device: Literal["auto", "cpu", "cuda"]
-    """Where the network runs; auto takes a GPU when there is one."""
-    compile: bool
-    """Translate the network with torch.compile first; torch alone."""
-    batch_size: int | None = Field(ge=1, le=4096)
-    """Images a batch; part of the fingerprint, since a row's bits depend on it; null suits the device."""
-
-
 def main() -> None:
     """Extract the features of every image in the manifest."""
     backbone_params = load_params("backbone", BackboneParams)
-    choice = RuntimeChoice(**load_params("extract", ExtractParams).model_dump())
+    choice = load_params("extract", RuntimeChoice)
     manifest = read_manifest(MANIFEST, columns=("id", "format"))
     weights = find_weights(backbone_params, BACKBONES)
     runtime = choose_runtime(weights, choice, store_folder() / "networks")

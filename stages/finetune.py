@@ -35,7 +35,7 @@ class FinetuneParams(Params):
     """partial: the first block that is trained, by name, or the last so many."""
     keep: Literal["better", "always"]
     """better keeps the fine-tuned weights only when validation says so."""
-    augmentation: Literal["none", "texture", "natural"]
+    augmentation: Literal["none", "grain", "texture", "natural"]
     """Views of the training images, by preset."""
     optimizer: Literal["adamw", "sgd"]
     """How steps are taken."""

@@ -2,7 +2,7 @@
 
 The page tells of times and of the last commit: it is no out of the stage, and `graft report` writes it anew.
 
-Reads   reports/, data/decision/, params.yaml; for the page also data/images/ and git's last commit
+Reads   reports/, data/bundle/decision.json, params.yaml; for the page also data/images/ and git's last commit
 Writes  reports/figures/; beside its outs reports/report.html
 Params  report
 Run     graft report writes the page alone, from the files, after a pull or a commit
@@ -25,7 +25,7 @@ from stages.graft.params import Params, load_params
 from stages.graft.tracking import publish
 
 ROOT, PLOTS, METRICS = Path(), Path("reports/plots"), Path("reports/metrics.json")
-DECISION = Path("data/decision/decision.json")
+DECISION = Path("data/bundle/decision.json")
 FIGURES, PAGE = Path("reports/figures"), Path("reports/report.html")
 
 

@@ -19,7 +19,7 @@ OUTS = (
     "data/images",
     "data/model",
     "data/baselines.csv",
-    "data/decision",
+    "data/bundle",
     "data/strangers",
     "reports/figures",
 )

@@ -4,8 +4,12 @@ import json
 import shutil
 import sqlite3
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from stages.graft.features import read_features
+from stages.graft.heads import load_head
 from tests.clones import IDENTITY, OUTS, Clone
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -47,6 +51,21 @@ def test_from_nothing_and_with_an_empty_store_the_bytes_are_the_same(clone: Clon
     assert clone.digests() == before
     assert "0 extracted, 48 reused" in clone.run("dvc", "repro", "--force", "--single-item", "extract")
     assert clone.digests() == before
+
+
+def test_predict_says_of_every_image_what_the_pipeline_says(clone: Clone):
+    clone.run("graft", "predict", "data/images", "--out", "answers.csv")
+    said = pd.read_csv(clone.folder / "answers.csv").assign(id=lambda table: table["file"].str[-68:-4])
+    head = load_head(clone.folder / "data/head")
+    ids, x = read_features(clone.folder / "data/features.safetensors")
+    labels = dict(zip(ids, (head.classes[k] for k in head.logits(x).argmax(axis=1)), strict=True))
+    assert dict(zip(said["id"], said["label"], strict=True)) == labels
+    test = pd.read_csv(clone.folder / "reports/predictions.csv").merge(said, on="id", suffixes=("", "_said"))
+    assert len(test) == len(pd.read_csv(clone.folder / "reports/predictions.csv"))
+    for name in ("unsure", "unknown"):
+        assert (test[name] == test[f"{name}_said"]).all()
+    np.testing.assert_allclose(test["confidence"], test["confidence_said"], atol=2e-6)
+    (clone.folder / "answers.csv").unlink()
 
 
 def test_one_change_runs_only_what_depends_on_it(clone: Clone):

@@ -21,7 +21,7 @@ from stages.graft.layers import on_meta, trunk_of
 from stages.graft.networks import build_fitting, build_network, load_weights
 from stages.graft.preprocessing import Preprocessing
 from stages.graft.store import Features
-from stages.graft.weights import Weights
+from stages.graft.weights import FINETUNED, Weights
 
 RANDOM_SEED = 0
 """Of the weights called random: the same ones on every run."""
@@ -69,13 +69,17 @@ def load_trunk(weights: Weights) -> Normalised:
         ParamsError: the network has no such layer, or does not take images of that size.
         WeightsError: as in `load_network`.
     """
-    trunk = (
-        Normalised(trunk_of(load_network(weights), weights.layers, weights.pooling), weights.preprocessing)
-        .eval()
-        .requires_grad_(False)
-    )
+    trunk = Normalised(_load_trunk(weights), weights.preprocessing).eval().requires_grad_(False)
     _check_size(trunk, weights)
     return trunk.to(memory_format=torch.channels_last)
+
+
+def _load_trunk(weights: Weights) -> nn.Module:
+    if weights.weights != FINETUNED or weights.path is None:
+        return trunk_of(load_network(weights), weights.layers, weights.pooling)
+    trunk = trunk_of(build_network(weights.name, 1000).eval(), weights.layers, weights.pooling)
+    load_weights(trunk, read_tensors(weights.path), str(weights.path))  # of the trunk alone
+    return trunk
 
 
 def _check_size(trunk: nn.Module, weights: Weights) -> None:

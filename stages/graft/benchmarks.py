@@ -102,6 +102,9 @@ class _Loaded:
     def load(self) -> Compute:
         return self._compute
 
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError  # nobody saves what is only measured
+
 
 def _rate(counts: Iterable[int], seconds: float) -> float:
     """Images a second of a stream of batch sizes, from its second batch on, at least two of them."""

@@ -63,7 +63,6 @@ def draw_per_class(table: pd.DataFrame) -> Figure:
     axis.grid(visible=False, axis="y")
     axis.spines["left"].set_visible(False)
     shares(axis, "x")
-    axis.set_xlabel("share of the class's images found (recall), of those named so that are (precision)", fontsize=8)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 

@@ -1,8 +1,10 @@
 """How figures look: palette, type, a light ground; saved as PNG files whose bytes depend on what is drawn alone."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from os.path import commonprefix
 from pathlib import Path
 
 import matplotlib
@@ -102,18 +104,26 @@ def percent(share: float) -> str:
 def class_labels(classes: Sequence[str], most: int = MAX_NAME) -> list[str]:
     """Make class names fit for a figure, each still its own.
 
-    Long ones lose their middle. One whose letters the figures' font lacks, or which now equals another, is shown by
-    its number, counted from 1, as the tables of the page number the classes.
+    Long ones lose their middle, and what all begin with where they would look alike without that. One whose letters the
+    figures' font lacks, or which still equals another, is shown by its number, counted from 1, as the page's table of
+    classes numbers them.
 
     Args:
         classes: every class, in order.
         most: characters of a name.
     """
     names = ["".join(letter if letter.isprintable() else " " for letter in name) for name in classes]
-    short = [name if len(name) <= most else f"{name[: most // 2]}…{name[-((most - 1) // 2) :]}" for name in names]
-    twice = {name for name in short if short.count(name) > 1}
-    lost = [name in twice or not _can_write(name) for name in short]
+    short = [_short(name, most) for name in names]
+    if len(set(short)) < len(short):
+        start = len(commonprefix(names))
+        short = [_short(f"…{name[start:]}", most) for name in names]
+    times = Counter(short)
+    lost = [times[name] > 1 or not _can_write(name) for name in short]
     return [f"no. {k + 1}" if lost[k] else name for k, name in enumerate(short)]
+
+
+def _short(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[-((most - 1) // 2) :]}"
 
 
 def _can_write(name: str) -> bool:

@@ -5,7 +5,7 @@ waiting for each other, and no more pixels are in memory than the workers hold.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -43,20 +43,43 @@ def extract_missing(
     missing = store.missing(ids)
     if not missing:
         return 0
-    compute, batch_size = runtime.load(), int(runtime.record["batch_size"])
-    chunks = [missing[start : start + batch_size] for start in range(0, len(missing), batch_size)]
-    work = partial(_compute_chunk, compute, path_of, preprocessing, batch_size)
-    # One worker more than streams: it decodes while the others compute.
-    num_workers = max(num_cpus(), runtime.num_streams) + 1
     fragments = _Fragments(store)
     try:
-        with Progress(len(missing), desc="extract", unit="images") as progress:
-            for chunk, rows in zip(chunks, in_threads(work, chunks, num_workers), strict=True):
-                fragments.add(chunk, rows)
-                progress.advance(len(chunk))
+        for chunk, rows in embed(missing, path_of, preprocessing, runtime, "extract"):
+            fragments.add(chunk, rows)
     finally:
         fragments.write()
     return len(missing)
+
+
+def embed(
+    ids: Sequence[str], path_of: PathOf, preprocessing: Preprocessing, runtime: Runtime, desc: str
+) -> Iterator[tuple[Sequence[str], Features]]:
+    """Compute rows, a batch at a time, in order.
+
+    Args:
+        ids: the images wanted.
+        path_of: where an image's file is.
+        preprocessing: resize and crop.
+        runtime: what runs the network.
+        desc: the step's name, for its progress.
+    Returns:
+        ids and features (n, d) of each batch, n at most the runtime's batch size.
+    Raises:
+        DataError: an image cannot be decoded; names its path.
+    """
+    compute, batch_size = runtime.load(), int(runtime.record["batch_size"])
+    chunks = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
+    work = partial(_compute_chunk, compute, path_of, preprocessing, batch_size)
+    with Progress(len(ids), desc=desc, unit="images") as progress:
+        for chunk, rows in zip(chunks, in_threads(work, chunks, num_workers(runtime)), strict=True):
+            yield chunk, rows
+            progress.advance(len(chunk))
+
+
+def num_workers(runtime: Runtime) -> int:
+    """One more than streams: it decodes while the others compute."""
+    return max(num_cpus(), runtime.num_streams) + 1
 
 
 def _compute_chunk(

@@ -75,8 +75,8 @@ def pictures(tables: PlotTables, choice: Choice | None) -> Iterator[Picture]:
     )
     yield Picture(
         name="per_class",
-        caption="The number after a class counts its test images: with few of them the intervals are wide, and two "
-        "classes whose intervals overlap are not proven different.",
+        caption="Recall: the share of the class's images that is found. Precision: the share of the images put in the class "
+        "that belongs there. In brackets, the number of test images: with few of them the intervals are wide.",
         draw=lambda: draw_per_class(tables.per_class),
     )
     yield Picture(

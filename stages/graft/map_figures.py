@@ -26,7 +26,7 @@ def draw_map(table: pd.DataFrame, kind: str, classes: Sequence[str]) -> Figure:
         kind: pca or tsne.
         classes: every class, in order; of more than can be told apart, all are grey.
     """
-    told_apart = len(classes) <= 3 * len(COLOURS)
+    told_apart = len(classes) <= len(COLOURS) * len(MARKERS)
     rows = -(-(1 + len(classes) * told_apart) // 3)
     figure = new_figure(4.0 + 0.17 * rows, TITLES[kind], SUBTITLES[kind])
     axis = figure.add_subplot()

@@ -45,9 +45,12 @@ def write_model(head: Head, backbone: Mapping[str, Any], folder: Path) -> None:
     write_json(asdict(model), folder / MODEL)  # last: a folder without it is not a model
 
 
-def read_model(folder: Path) -> tuple[Model, Head]:
+def read_model(folder: Path, *, whole: bool = True) -> tuple[Model, Head]:
     """Read a model and its head.
 
+    Args:
+        folder: the model's.
+        whole: whether a fine-tuned trunk must be there too; a bundle keeps it elsewhere.
     Raises:
         DataError: a file is missing or damaged.
     """
@@ -57,7 +60,7 @@ def read_model(folder: Path) -> tuple[Model, Head]:
     except (TypeError, KeyError) as error:
         raise DataError(f"{folder / MODEL} is not a model's record ({error}); `dvc repro` makes it anew") from None
     trunk = folder / BACKBONE
-    if model.backbone_sha256 is not None and not (trunk.exists() and _sha256(trunk) == model.backbone_sha256):
+    if whole and model.backbone_sha256 is not None and not (trunk.exists() and _sha256(trunk) == model.backbone_sha256):
         raise DataError(f"{trunk} is missing or damaged; `dvc checkout` or `dvc repro` brings it back")
     return model, load_head(folder)
 

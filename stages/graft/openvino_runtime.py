@@ -8,6 +8,7 @@ A later start reads these and compiles, which takes a fraction of a second and n
 """
 
 import queue
+import shutil
 import sys
 import warnings
 from collections.abc import Mapping
@@ -32,6 +33,9 @@ import openvino  # noqa: E402
 
 RECORD, NETWORK, TENSORS = "network.json", "network.xml", "network.bin"
 
+FORMAT = 2
+"""Of the converted network's files."""
+
 MEAN_COSINE, WORST_COSINE = 0.999, 0.995
 """Between OpenVINO's features and torch's in fp32, over the probes; below either, the precision falls short."""
 
@@ -51,6 +55,7 @@ def prepare(weights: Weights, precision: Precision, batch_size: int, folder: Pat
         folder: where converted networks are kept.
     """
     made_from = {
+        "format": FORMAT,
         **weights.record(),
         "openvino": openvino.get_version(),
         "torch": version("torch"),
@@ -111,6 +116,25 @@ class OpenVinoRuntime:
         batch_size, precision = self.record["batch_size"], self.record["precision"]
         return _pooled(_compile(model, batch_size, self._size_px, precision, self.num_streams), self.num_streams)
 
+    def save(self, folder: Path) -> None:
+        """Copy the converted network."""
+        for name in (RECORD, NETWORK, TENSORS):
+            shutil.copyfile(self._place / name, folder / name)
+
+
+def opened(folder: Path, precision: str, batch_size: int) -> OpenVinoRuntime:
+    """Give the runtime of a network that `OpenVinoRuntime.save` left in a folder.
+
+    Args:
+        folder: where it lies.
+        precision: it was used in; fp32 takes the place of bf16 where the processor does not compute in it.
+        batch_size: images a batch.
+    """
+    if precision == "bf16" and not computes_in_bf16():
+        print("graft: this processor does not compute in bf16; the network runs in fp32", file=sys.stderr)
+        precision = "fp32"
+    return OpenVinoRuntime(folder, read_json(folder / RECORD), precision, batch_size)
+
 
 def computes_in_bf16() -> bool:
     """Say whether this processor has instructions for bf16."""
@@ -160,6 +184,7 @@ def _convert(weights: Weights, made_from: Mapping[str, Any], place: Path) -> Non
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the tracer: constants in a graph of fixed shape are meant
                 model = openvino.convert_model(trunk, example_input=torch.from_numpy(probes[:2]))
+            _name(model)
             openvino.save_model(model, folder / NETWORK, compress_to_fp16=False)
             with torch.inference_mode():
                 expected = trunk(torch.from_numpy(probes)).float().numpy().reshape(NUM_PROBES, -1)
@@ -168,6 +193,13 @@ def _convert(weights: Weights, made_from: Mapping[str, Any], place: Path) -> Non
             error = " ".join(str(problem).split())[:200] or type(problem).__name__
         sha256 = None if error else sha256_of(folder / TENSORS)
         write_json({"made_from": made_from, "sha256": sha256, "cosine": cosine, "error": error}, folder / RECORD)
+
+
+def _name(model: Any) -> None:
+    """Number the graph's parts: OpenVINO's own names count everything the process ever made."""
+    model.set_friendly_name("network")
+    for number, part in enumerate(model.get_ordered_ops()):
+        part.set_friendly_name(f"part{number}")
 
 
 def _cosine(model: Any, precision: str, probes: Batch, expected: Features) -> dict[str, float]:

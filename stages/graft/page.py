@@ -150,7 +150,7 @@ def read_page(root: Path, figures: Path, captions: Mapping[str, str], num_tiles:
 def write_page(page: Page, path: Path) -> None:
     """Write the page; whatever a file or a class is called, it stays text."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": _percent, "points": _points, "number": _number, "value": _value}
+    environment.filters |= {"percent": _percent, "points": _points, "number": _number, "value": _value, "p": _p_value}
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     write_text(template.render(page=page, num_listed=NUM_LISTED), path)
 
@@ -171,6 +171,10 @@ def _percent(share: float | None) -> str:
 
 def _points(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _p_value(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
 
 
 def _number(value: Any) -> str:

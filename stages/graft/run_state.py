@@ -14,7 +14,7 @@ from stages.graft.params import Params, load_params, read_yaml
 
 PARAMS, MANIFEST = "params.yaml", "data/manifest.csv"
 METRICS, CURVES = "reports/*.json", "reports/plots/*_curve.csv"
-ARTIFACTS = {"reports": "reports", "model": "data/model", "decision": "data/decision"}
+ARTIFACTS = {"reports": "reports", "model": "data/model"}
 """What is published, relative to the pipeline's root: a run's artifact folder, and the folder it is a copy of."""
 
 PASSING = ("reports/report.html", "reports/times/")

@@ -1,12 +1,16 @@
 """Which runtime a network gets: OpenVINO on a processor, torch on a GPU or where OpenVINO falls short."""
 
 import ctypes
+import dataclasses
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from stages.graft.errors import ParamsError
+from pydantic import Field
+
+from stages.graft.errors import DataError, ParamsError
+from stages.graft.params import Params
 from stages.graft.runtimes import Precision, Runtime
 from stages.graft.weights import Weights
 
@@ -15,9 +19,8 @@ CPU_BATCH, GPU_BATCH = 16, 128
 cost less padding."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RuntimeChoice:
-    """What the parameters ask for."""
+class RuntimeChoice(Params):
+    """The section `extract`: what runs the network."""
 
     runtime: Literal["auto", "torch", "openvino"]
     """auto: OpenVINO on a CPU, torch on a GPU."""
@@ -27,8 +30,12 @@ class RuntimeChoice:
     """auto: a GPU when there is one."""
     compile: bool
     """torch alone: translate the network with torch.compile first."""
-    batch_size: int | None
-    """Images a batch; None takes the device's default."""
+    batch_size: int | None = Field(ge=1, le=4096)
+    """Images a batch; part of the fingerprint, since a row's bits depend on it; null suits the device."""
+
+
+AUTOMATIC = RuntimeChoice(runtime="auto", precision="auto", device="auto", compile=False, batch_size=None)
+"""Whatever suits the machine."""
 
 
 def choose_runtime(weights: Weights, choice: RuntimeChoice, folder: Path) -> Runtime:
@@ -59,6 +66,30 @@ def choose_runtime(weights: Weights, choice: RuntimeChoice, folder: Path) -> Run
     from stages.graft.torch_runtime import TorchRuntime  # torch: seconds, spent only where it is needed
 
     return TorchRuntime(weights, "cuda" if on_gpu else "cpu", choice.precision, batch_size, choice.compile)
+
+
+def runtime_in(folder: Path, weights: Weights, record: Mapping[str, Any]) -> Runtime:
+    """Give the runtime that was saved in a folder.
+
+    Args:
+        folder: where `Runtime.save` left the network.
+        weights: the network's, without a path.
+        record: the runtime's, when it was saved.
+    Raises:
+        DataError: the network is not there.
+    """
+    if str(record["runtime"]).startswith("openvino"):
+        from stages.graft.openvino_runtime import opened
+
+        return opened(folder, record["precision"], record["batch_size"])
+    from stages.graft.torch_runtime import TorchRuntime
+
+    if weights.sha256 is not None:
+        files = list(folder.glob("weights.*"))
+        if not files:
+            raise DataError(f"{folder} holds no weights; fetch the model again")
+        weights = dataclasses.replace(weights, path=files[0])
+    return TorchRuntime(weights, "cuda" if gpu_present() else "cpu", "auto", record["batch_size"], compiled=False)
 
 
 def gpu_present() -> bool:

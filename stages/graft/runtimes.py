@@ -5,6 +5,7 @@ each computed by one thread, so that a row's bits do not depend on the number of
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from stages.graft.images import Batch
@@ -29,3 +30,6 @@ class Runtime(Protocol):
 
     def load(self) -> Compute:
         """Get the network ready; seconds the first time, a fraction of one later."""
+
+    def save(self, folder: Path) -> None:
+        """Copy what it needs into a folder, to be run elsewhere."""

@@ -1,7 +1,9 @@
 """torch as a runtime: any network on any processor, and the one for GPUs."""
 
+import shutil
 import threading
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,3 +69,8 @@ class TorchRuntime:
             return np.ascontiguousarray(features.float().cpu().numpy().reshape(len(images), -1))
 
         return compute
+
+    def save(self, folder: Path) -> None:
+        """Copy the weights' file; random weights need none."""
+        if self._weights.path is not None:
+            shutil.copyfile(self._weights.path, folder / f"weights{self._weights.path.suffix}")

@@ -11,11 +11,12 @@ from torchvision.transforms.v2 import functional
 
 from stages.graft.images import Batch
 
-Preset = Literal["none", "texture", "natural"]
-"""none; texture: flips, quarter turns, light and contrast, for surfaces without an up and a left; natural: resized
-crops, left-right flips, light, contrast and colour, for photographs of things."""
+Preset = Literal["none", "grain", "texture", "natural"]
+"""none; grain: flips, half turns, light and contrast, for surfaces with a direction, such as rolled metal or wood;
+texture: quarter turns as well, for surfaces without one; natural: resized crops, left-right flips, light, contrast and
+colour, for photographs of things."""
 
-TEXTURE_LIGHT, NATURAL_LIGHT = 0.15, 0.3
+SURFACE_LIGHT, NATURAL_LIGHT = 0.15, 0.3
 """Brightness and contrast are multiplied by 1 plus or minus up to this."""
 
 NATURAL_AREA, NATURAL_STRETCH = (0.5, 1.0), 4 / 3
@@ -42,10 +43,19 @@ def view(image: Batch, preset: Preset, seed: int, id_: str, number: int) -> Batc
     return np.ascontiguousarray(changed.permute(1, 2, 0).numpy())
 
 
+def _grain(x: Tensor, rng: np.random.Generator) -> Tensor:
+    return _surface(x, rng, 2)
+
+
 def _texture(x: Tensor, rng: np.random.Generator) -> Tensor:
+    return _surface(x, rng, 1)
+
+
+def _surface(x: Tensor, rng: np.random.Generator, quarters: int) -> Tensor:
+    """Flip, turn by a multiple of so many quarter turns, light."""
     x = functional.horizontal_flip(x) if rng.random() < 0.5 else x
-    x = torch.rot90(x, int(rng.integers(4)), (1, 2))
-    return _light(x, rng, TEXTURE_LIGHT)
+    x = torch.rot90(x, quarters * int(rng.integers(4)), (1, 2))
+    return _light(x, rng, SURFACE_LIGHT)
 
 
 def _natural(x: Tensor, rng: np.random.Generator) -> Tensor:
@@ -66,4 +76,8 @@ def _light(x: Tensor, rng: np.random.Generator, spread: float) -> Tensor:
     return lit
 
 
-_PRESETS: dict[str, Callable[[Tensor, np.random.Generator], Tensor]] = {"texture": _texture, "natural": _natural}
+_PRESETS: dict[str, Callable[[Tensor, np.random.Generator], Tensor]] = {
+    "grain": _grain,
+    "texture": _texture,
+    "natural": _natural,
+}

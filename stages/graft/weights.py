@@ -14,7 +14,7 @@ from stages.graft.hub import DEFAULT, fetch_weights, preprocessing_of
 from stages.graft.params import Params
 from stages.graft.preprocessing import Preprocessing, preprocessing_from, resized
 
-BUNDLED, RANDOM, PENULTIMATE = "bundled", "random", "penultimate"
+BUNDLED, RANDOM, FINETUNED, PENULTIMATE = "bundled", "random", "finetuned", "penultimate"
 
 TIMM = "timm:"
 """Before the name of a network of the timm library."""
@@ -122,6 +122,28 @@ def weights_of(record: Mapping[str, Any], bundled: Path, offline: bool = False) 
         raise WeightsError(f"{found.path} has SHA-256 {found.sha256}, the features were made with {record['sha256']}")
     preprocessing = preprocessing_from(record["preprocessing"])
     return Weights(**{**found.__dict__, "preprocessing": preprocessing})
+
+
+def weights_from(record: Mapping[str, Any], path: Path | None = None) -> Weights:
+    """Read back what `Weights.record` wrote; nothing is looked for or proven.
+
+    Args:
+        record: as written.
+        path: the file on this machine.
+    """
+    fields = dict(record) | {"layers": tuple(record["layers"])}
+    return Weights(**fields | {"preprocessing": preprocessing_from(record["preprocessing"]), "path": path})
+
+
+def finetuned_weights(record: Mapping[str, Any], sha256: str, path: Path) -> Weights:
+    """Describe a fine-tuned trunk's weights.
+
+    Args:
+        record: of the pretrained weights it began with.
+        sha256: of the file.
+        path: the trunk's tensors.
+    """
+    return weights_from({**record, "weights": FINETUNED, "sha256": sha256}, path)
 
 
 def check_sha256(path: Path, expected: str) -> None:

@@ -71,6 +71,7 @@ class TrunkRuntime:
         self.trunk = trunk
 
     def load(self) -> Compute:
+        torch.set_num_threads(1)  # as torch's own runtime does: bits depend on it
         return lambda images: run_batch(self.trunk, images, BATCH_SIZE, CPU)
 
 

@@ -16,7 +16,8 @@ def test_each_command_is_a_script_that_explains_itself(name, capsys):
 
 def test_no_command_lists_them_all(capsys):
     cli.main([])
-    assert all(name in capsys.readouterr().out for name in cli.COMMANDS)
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in cli.COMMANDS)
 
 
 def test_an_unknown_command_ends_with_the_list():

@@ -1,3 +1,5 @@
+import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,43 +12,38 @@ from stages import evaluate, split, train_head
 from stages.graft.artifacts import read_json, write_json
 from stages.graft.decision import load_rule
 from stages.graft.errors import run
-from stages.graft.features import read_backbone_record, read_features, write_features
+from stages.graft.features import read_features, write_features
 from stages.graft.heads import load_head
 from stages.graft.model import write_model
 from stages.graft.scored import score_known
+from stages.graft.weights import weights_from
 from tests.exploration import NUM_STRANGERS, write_baselines, write_strangers
 from tests.pipeline import write_pipeline_start
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FRACTIONS = {"seed": 0, "val_fraction": 0.25, "test_fraction": 0.25, "train_per_class": None}
 PLOTS = [evaluate.PLOTS / f"{name}.csv" for name in ("confusion", "per_class", "reliability", "risk_coverage")]
-DECISION = [evaluate.DECISION / name for name in ("decision.json", "novelty.safetensors")]
+DECISION = [evaluate.BUNDLE / name for name in ("decision.json", "novelty.safetensors")]
 OUTPUTS = [evaluate.METRICS, evaluate.VERDICT, evaluate.PREDICTIONS, evaluate.COMPARISON, *PLOTS, *DECISION]
 
 
 @pytest.fixture
-def folder(project):
-    """A project with a prototype head, ready to be evaluated."""
+def folder(project, bundle_folder, monkeypatch):
+    """A project with a prototype head, ready to be evaluated; its network has been converted before."""
+    monkeypatch.setenv("GRAFT_STORE", str(bundle_folder.parent / "store"))
     folder = project(split=FRACTIONS, train_head={"kind": "prototype"}, evaluate={"target_accuracy": 0.9})
     write_pipeline_start(folder)
     for name, stage in (("split", split), ("train_head", train_head)):
         run(name, stage.main)
     features = folder / "data/features.safetensors"
-    write_model(load_head(folder / "data/head"), read_backbone_record(features), folder / "data/model")
+    backbone = read_json(bundle_folder / "model.json")["backbone"]
+    write_model(load_head(folder / "data/head"), backbone, folder / "data/model")
     write_strangers(folder, read_features(features)[1].shape[1])
     write_baselines(folder)
     return folder
 
 
-@pytest.fixture
-def published(monkeypatch):
-    """Calls of tracking, which has tests of its own: each is the outputs that were there."""
-    calls = []
-    monkeypatch.setattr(evaluate, "publish", lambda: calls.append([path.exists() for path in OUTPUTS]))
-    return calls
-
-
-def test_the_test_split_is_scored_and_published_last(folder, published, capsys):
+def test_the_test_split_is_scored(folder, capsys):
     run("evaluate", evaluate.main)
     record = read_json(folder / "reports/metrics.json")
     predictions = pd.read_csv(folder / "reports/predictions.csv", dtype=str, keep_default_na=False)
@@ -66,11 +63,11 @@ def test_the_test_split_is_scored_and_published_last(folder, published, capsys):
         ["model", record["accuracy"]],
         ["majority", 0.333333],
     ]
-    assert published == [[True] * len(OUTPUTS)]
+    assert all(path.exists() for path in OUTPUTS)
     assert f"9 test images, accuracy {record['accuracy']:.1%} (95% interval" in capsys.readouterr().out
 
 
-def test_test_images_decide_nothing(folder, published):
+def test_test_images_decide_nothing(folder):
     run("evaluate", evaluate.main)
     before = [(folder / path).read_bytes() for path in DECISION]
     ids, x = read_features(folder / "data/features.safetensors")
@@ -82,7 +79,7 @@ def test_test_images_decide_nothing(folder, published):
     assert [(folder / path).read_bytes() for path in DECISION] == before
 
 
-def test_a_second_run_writes_the_same_bytes(folder, published):
+def test_a_second_run_writes_the_same_bytes(folder):
     run("evaluate", evaluate.main)
     first = [path.read_bytes() for path in OUTPUTS]
     run("evaluate", evaluate.main)
@@ -91,21 +88,26 @@ def test_a_second_run_writes_the_same_bytes(folder, published):
 
 def test_a_frozen_model_needs_no_slow_library(folder):
     code = (
-        "import sys; from stages import evaluate; evaluate.publish = lambda: None; evaluate.main(); "
+        "import sys; from stages import evaluate; evaluate.main(); "
         "sys.exit(', '.join({'torch', 'sklearn', 'scipy', 'mlflow', 'matplotlib'} & set(sys.modules)))"
     )
     command = [sys.executable, "-W", "error", "-c", code]
-    done = subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True)
+    environment = {"PYTHONPATH": str(REPOSITORY), "GRAFT_STORE": os.environ["GRAFT_STORE"]}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.stderr.strip() == ""
 
 
-def test_a_finetuned_model_is_scored_from_its_images(folder, published, monkeypatch):
+def test_a_finetuned_model_is_scored_from_its_images(folder, monkeypatch):
     record = read_json(folder / "data/model/model.json")
-    write_json(record | {"kind": "finetuned"}, folder / "data/model/model.json")
+    (folder / "data/model/backbone.safetensors").write_bytes(b"weights")
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    write_json(record | {"kind": "finetuned", "backbone_sha256": sha256}, folder / "data/model/model.json")
     asked = []
+    frozen = weights_from(record["backbone"])
+    monkeypatch.setattr(evaluate, "model_weights", lambda model, offline: frozen)
 
-    def network_score(manifest, ids, strangers):
-        asked.extend([*ids, *strangers])
+    def network_score(head, weights, runtime, manifest, ids):
+        asked.extend(ids)
         x = np.random.default_rng(0).normal(size=(len(asked), 4)).astype(np.float32)
         return score_known(asked, x, np.tile(np.array([9, 0, 0], dtype=np.float32), (len(asked), 1)))
 
@@ -114,7 +116,7 @@ def test_a_finetuned_model_is_scored_from_its_images(folder, published, monkeypa
     predictions = pd.read_csv(folder / "reports/predictions.csv", dtype=str, keep_default_na=False)
     assert set(predictions["predicted"]) == {"007"}
     assert len(asked) == len(set(asked)) == 36 + NUM_STRANGERS
-    assert load_rule(folder / "data/decision").detector.projection.shape[0] == 4
+    assert load_rule(folder / "data/bundle").detector.projection.shape[0] == 4
     verdict = read_json(folder / "reports/verdict.json")
     assert verdict["model"] == "finetuned"
     assert verdict["test_accuracy_after"] == 0.333333  # always 007
@@ -137,8 +139,7 @@ def test_a_share_must_lie_between_0_and_1(name, project):
         ("data/strangers/features.safetensors", r"data/strangers/features.safetensors"),
     ],
 )
-def test_a_missing_file_is_one_line(folder, published, path, message):
+def test_a_missing_file_is_one_line(folder, path, message):
     (folder / path).unlink()
     with pytest.raises(SystemExit, match=f"evaluate: error: {message}"):
         run("evaluate", evaluate.main)
-    assert published == []

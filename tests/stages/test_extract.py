@@ -10,6 +10,7 @@ from stages.graft.artifacts import read_json
 from stages.graft.errors import run
 from stages.graft.features import read_backbone_record, read_features
 from stages.graft.manifest import image_path, read_manifest
+from stages.graft.runtime_choice import RuntimeChoice
 from stages.graft.weights import BackboneParams
 from tests.pictures import class_folder
 
@@ -127,5 +128,5 @@ def test_without_images_the_message_says_what_to_run(project):
 
 
 def test_every_parameter_has_a_description():
-    for section in (BackboneParams, extract.ExtractParams):
+    for section in (BackboneParams, RuntimeChoice):
         assert all(field.description for field in section.model_fields.values())

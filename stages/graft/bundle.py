@@ -1,0 +1,106 @@
+"""A bundle: a folder with all that is needed to classify images elsewhere, without this repository's data or store.
+
+bundle.json            what the network is, what runs it, how images are prepared, and every other file's SHA-256
+model.json             classes and the network's origin
+head.safetensors       the head
+decision.json          temperature and thresholds: when the model is unsure
+novelty.safetensors    the detector of unknown images
+network/               the network: converted for OpenVINO, or its weights for torch
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from stages.graft.artifacts import atomic_path, read_json, write_json
+from stages.graft.decision import NOVELTY, RULE, DecisionRule, load_rule, save_rule
+from stages.graft.errors import DataError
+from stages.graft.hashing import sha256_of
+from stages.graft.heads import HEAD, Head
+from stages.graft.model import MODEL, read_model
+from stages.graft.preprocessing import Preprocessing
+from stages.graft.runtime_choice import runtime_in
+from stages.graft.runtimes import Runtime
+from stages.graft.squares import DECODER
+from stages.graft.weights import Weights, weights_from
+
+BUNDLE, NETWORK = "bundle.json", "network"
+
+FORMAT = 1
+"""Of the folder."""
+
+LIBRARIES = ("numpy", "opencv-python-headless", "openvino", "pillow", "safetensors", "torch", "torchvision")
+"""Whose versions are noted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """What a bundle's folder holds, ready to be run."""
+
+    head: Head
+    """Reads features."""
+    rule: DecisionRule
+    """Decides what is unsure and what is unknown."""
+    preprocessing: Preprocessing
+    """How images are prepared."""
+    runtime: Runtime
+    """Runs the network."""
+    backbone: Mapping[str, Any]
+    """The network's record."""
+
+
+def write_bundle(model: Path, rule: DecisionRule, weights: Weights, runtime: Runtime, folder: Path) -> None:
+    """Assemble a bundle; a folder already there is replaced.
+
+    Args:
+        model: the model's folder.
+        rule: fitted to validation.
+        weights: the network's: the pretrained ones, or the fine-tuned.
+        runtime: what runs it.
+        folder: where the bundle goes.
+    """
+    with atomic_path(folder) as temporary:
+        (temporary / NETWORK).mkdir(parents=True)
+        for name in (MODEL, HEAD):
+            shutil.copyfile(model / name, temporary / name)
+        save_rule(rule, temporary)
+        runtime.save(temporary / NETWORK)
+        files = sorted(path for path in temporary.rglob("*") if path.is_file())
+        record = {
+            "format": FORMAT,
+            "backbone": weights.record(),
+            "runtime": dict(runtime.record),
+            "decoder": DECODER,
+            "versions": {name: version(name) for name in LIBRARIES},
+            "sha256": {path.relative_to(temporary).as_posix(): sha256_of(path) for path in files},
+        }
+        write_json(record, temporary / BUNDLE)
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Open a bundle; the network is loaded when it is first used.
+
+    Raises:
+        DataError: it is no bundle, or a file of it is missing or damaged.
+    """
+    if not (folder / BUNDLE).is_file():
+        raise DataError(f"{folder} holds no model: no {BUNDLE} in it; `dvc repro` makes data/bundle")
+    record = read_json(folder / BUNDLE)
+    if record.get("format") != FORMAT:
+        raise DataError(f"{folder / BUNDLE} is of format {record.get('format')}, this version of Graft reads {FORMAT}")
+    for name in (MODEL, HEAD, RULE, NOVELTY, *record["sha256"]):
+        path = folder / name
+        if not path.is_file() or sha256_of(path) != record["sha256"].get(name):
+            raise DataError(f"{path} is missing or damaged; fetch the model again, or make it anew with `dvc repro`")
+    _, head = read_model(folder, whole=False)
+    weights = weights_from(record["backbone"])
+    return Bundle(
+        head=head,
+        rule=load_rule(folder),
+        preprocessing=weights.preprocessing,
+        runtime=runtime_in(folder / NETWORK, weights, record["runtime"]),
+        backbone=record["backbone"],
+    )

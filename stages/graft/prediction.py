@@ -1,0 +1,123 @@
+"""What a model says about image files: decoded, computed and answered a batch at a time, in order, in bounded memory.
+
+A file that is no image gives a row with the reason, never an end to the others.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from stages.graft.bundle import Bundle
+from stages.graft.decision import Answers, answer
+from stages.graft.errors import DataError
+from stages.graft.extraction import num_workers
+from stages.graft.runtimes import Compute
+from stages.graft.scored import ScoredSet
+from stages.graft.squares import square
+from stages.graft.threads import in_threads
+
+NUM_DIGITS = 6
+"""Of probabilities and distances."""
+
+ANSWER = ("label", "confidence", "unsure", "unknown", "distance")
+"""A row's columns beside the file, the probabilities and the error."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageFile:
+    """An image to be classified."""
+
+    name: str
+    """As the user knows it."""
+    read: Callable[[], bytes]
+    """Reads the whole file, from any thread; a DataError says why it cannot."""
+
+
+class Predictor:
+    """A bundle at work."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Load the network."""
+        self._bundle = bundle
+        self.classes = bundle.head.classes
+        self.batch_size = int(bundle.runtime.record["batch_size"])
+        self._compute = bundle.runtime.load()
+
+    @property
+    def columns(self) -> list[str]:
+        """A row's columns, in order."""
+        return ["file", *ANSWER, *map(probability_column, self.classes), "error"]
+
+    def predict(self, files: Iterable[ImageFile]) -> Iterator[dict[str, Any]]:
+        """Classify images.
+
+        Args:
+            files: any number, taken as they are needed.
+        Returns:
+            A row for each, in order: file, label (the likeliest class), confidence (its calibrated probability),
+            unsure (the confidence is below the threshold), unknown (like none of the classes), distance, p_<class>,
+            and error; of a damaged image only file and error, the rest is None.
+        """
+        work = partial(_answer_chunk, self._bundle, self._compute, self.batch_size)
+        for rows in in_threads(work, _chunks(files, self.batch_size), num_workers(self._bundle.runtime)):
+            yield from rows
+
+
+def probability_column(label: str) -> str:
+    """Name the column of a class's probability."""
+    return f"p_{label}"
+
+
+def _chunks(files: Iterable[ImageFile], size: int) -> Iterator[list[ImageFile]]:
+    rest = iter(files)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+def _answer_chunk(
+    bundle: Bundle, compute: Compute, batch_size: int, files: Sequence[ImageFile]
+) -> list[dict[str, Any]]:
+    """Answer at most a batch of images, computed in one of the fixed size, as the pipeline computed its features."""
+    p = bundle.preprocessing
+    batch = np.zeros((batch_size, p.crop_px, p.crop_px, 3), np.uint8)
+    errors: dict[int, str] = {}
+    for row, file in enumerate(files):
+        try:
+            batch[row] = square(file.read(), p.resize_px, p.crop_px, p.interpolation)
+        except DataError as error:
+            errors[row] = str(error)
+    good = [row for row in range(len(files)) if row not in errors]
+    if not good:
+        return [_error_row(bundle, file.name, errors[row]) for row, file in enumerate(files)]
+    x = compute(batch)[good]
+    answers = answer(bundle.rule, ScoredSet(x=x, logits=bundle.head.logits(x), y=np.zeros(0, np.int64)))
+    rows = dict(zip(good, _answer_rows(bundle.head.classes, answers), strict=True))
+    return [
+        {"file": file.name, **rows[row], "error": None} if row in rows else _error_row(bundle, file.name, errors[row])
+        for row, file in enumerate(files)
+    ]
+
+
+def _answer_rows(classes: Sequence[str], answers: Answers) -> Iterator[dict[str, Any]]:
+    probabilities = answers.probabilities.round(NUM_DIGITS)
+    for row, k in enumerate(answers.predicted):
+        shares: Mapping[str, float] = dict(
+            zip(map(probability_column, classes), probabilities[row].tolist(), strict=True)
+        )
+        yield {
+            "label": classes[k],
+            "confidence": float(probabilities[row, k]),
+            "unsure": bool(answers.unsure[row]),
+            "unknown": bool(answers.unknown[row]),
+            "distance": round(float(answers.distance[row]), NUM_DIGITS),
+            **shares,
+        }
+
+
+def _error_row(bundle: Bundle, name: str, reason: str) -> dict[str, Any]:
+    empty = dict.fromkeys([*ANSWER, *map(probability_column, bundle.head.classes)])
+    return {"file": name, **empty, "error": reason}

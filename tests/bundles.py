@@ -1,0 +1,60 @@
+"""A small real bundle: a network with random weights, converted for OpenVINO, and a head that knows three greys."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from stages.graft.bundle import write_bundle
+from stages.graft.decision import fit_rule
+from stages.graft.extraction import embed
+from stages.graft.features import FeatureSet
+from stages.graft.model import write_model
+from stages.graft.places import store_folder
+from stages.graft.prototypes import fit_prototypes
+from stages.graft.runtime_choice import AUTOMATIC, choose_runtime
+from stages.graft.scored import ScoredSet
+from stages.graft.weights import BackboneParams, find_weights
+
+CLASSES = ("dark", "middle", "ü, light")
+SHADES = (40, 120, 210)
+
+
+def picture(shade, number):
+    """A grey of small squares, around one of the shades; another number, another picture."""
+    cells = np.random.default_rng((shade, number)).integers(-30, 30, (6, 6)) + shade
+    return Image.fromarray(np.kron(cells, np.ones((8, 8))).clip(0, 255).astype(np.uint8))
+
+
+def write_pictures(folder: Path, per_class: int) -> dict[str, str]:
+    """Write pictures as PNG files; give each one's class by its path."""
+    classes = {}
+    for label, shade in zip(CLASSES, SHADES, strict=True):
+        (folder / label).mkdir(parents=True)
+        for number in range(per_class):
+            path = folder / label / f"{number}.png"
+            picture(shade, number).save(path)
+            classes[str(path)] = label
+    return classes
+
+
+def make_bundle(folder: Path, runtime: str = "auto") -> Path:
+    """Make a bundle of the network squeezenet1_1 at 64 pixels."""
+    classes = write_pictures(folder / "pictures", 24)
+    params = BackboneParams(name="squeezenet1_1", weights="random", sha256=None, input_px=64)
+    weights = find_weights(params, Path("nowhere"))
+    choice = AUTOMATIC.model_copy(update={"runtime": runtime, "batch_size": 4})
+    runs = choose_runtime(weights, choice, store_folder() / "networks")
+    x = np.concatenate([rows for _, rows in embed(list(classes), Path, weights.preprocessing, runs, "test")])
+    y = np.array([CLASSES.index(label) for label in classes.values()], dtype=np.int64)
+    train, val = (
+        FeatureSet(ids=tuple(f"{k:064x}" for k in range(36)), x=x[part::2], y=y[part::2], classes=CLASSES)
+        for part in (0, 1)
+    )
+    head, _ = fit_prototypes(train, val, np.ones(3, np.float32))
+    write_model(head, weights.record(), folder / "model")
+    rule = fit_rule(
+        CLASSES, *(ScoredSet(x=one.x, logits=head.logits(one.x), y=one.y) for one in (train, val)), 0.9, 0.05
+    )
+    write_bundle(folder / "model", rule, weights, runs, folder / "bundle")
+    return folder / "bundle"
