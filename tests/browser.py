@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 """Where it is; None where there is none."""
@@ -23,8 +23,8 @@ OPTIONS = (
 class Browser:
     """A page in Chromium, with every request and every complaint noted."""
 
-    def __init__(self, commands: int, answers: int) -> None:
-        self._commands, self._answers = commands, os.fdopen(answers, "rb")
+    def __init__(self, commands: int, answers: BinaryIO) -> None:
+        self._commands, self._answers = commands, answers
         self._number, self._session = 0, ""
         self.requests: list[str] = []
         self.complaints: list[str] = []
@@ -47,7 +47,9 @@ class Browser:
 
     def open(self, path: Path, width: int, height: int = 900, scheme: str = "light") -> None:
         """Show a file at a width, in CSS pixels, to somebody who likes light or dark."""
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.send("Page.navigate", url=path.resolve().as_uri())
         while (event := self._next()).get("method") != "Page.loadEventFired":
@@ -64,7 +66,9 @@ class Browser:
 
     def pdf(self, path: Path) -> None:
         """Print the page on A4."""
-        sheet = self.send("Page.printToPDF", paperWidth=8.27, paperHeight=11.69, printBackground=True, preferCSSPageSize=True)
+        sheet = self.send(
+            "Page.printToPDF", paperWidth=8.27, paperHeight=11.69, printBackground=True, preferCSSPageSize=True
+        )
         path.write_bytes(base64.b64decode(sheet["data"]))
 
     def _next(self) -> dict[str, Any]:
@@ -87,8 +91,15 @@ def chromium(profile: Path) -> Iterator[Browser]:
     """Start Chromium with a fresh profile, and end it."""
     assert CHROMIUM is not None
     (read_commands, write_commands), (read_answers, write_answers) = os.pipe(), os.pipe()
+    answers = os.fdopen(read_answers, "rb")
     words = [CHROMIUM, *OPTIONS, f"--user-data-dir={profile}"]
-    redirected = ["bash", "-c", f'exec "$@" 3<&{read_commands} 4>&{write_answers}', "chromium", *words]  # it reads 3, writes 4
+    redirected = [
+        "bash",
+        "-c",
+        f'exec "$@" 3<&{read_commands} 4>&{write_answers}',
+        "chromium",
+        *words,
+    ]  # it reads 3, writes 4
     with subprocess.Popen(
         redirected, pass_fds=(read_commands, write_answers), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -96,10 +107,11 @@ def chromium(profile: Path) -> Iterator[Browser]:
         os.close(read_commands)
         os.close(write_answers)
         try:
-            browser = Browser(write_commands, read_answers)
+            browser = Browser(write_commands, answers)
             yield browser
             with contextlib.suppress(AssertionError, OSError):
                 browser.send("Browser.close")
         finally:
             process.terminate()
             os.close(write_commands)
+            answers.close()

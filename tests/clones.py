@@ -80,5 +80,6 @@ class Clone:
         return {
             str(file.relative_to(self.folder)): hashlib.sha256(file.read_bytes()).hexdigest()
             for file in files
-            if file.is_file() and not any(file.is_relative_to(self.folder / path) for path in ("reports/report.html", "reports/times"))
+            if file.is_file()
+            and not any(file.is_relative_to(self.folder / path) for path in ("reports/report.html", "reports/times"))
         }

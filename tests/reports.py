@@ -57,16 +57,24 @@ def _write_plots(folder, names, y, found, sure):
         rows.append((name, *precision, right / of_class, *wilson_interval(right, of_class), right / of_class, of_class))
     shares = ["precision", "precision_low", "precision_high", "recall", "recall_low", "recall_high", "f1"]
     write_csv(pd.DataFrame(rows, columns=["class", *shares, "num_test"]), folder / "per_class.csv")
-    points = {"confidence": [0.5, 0.95], "accuracy": [0.5, 1.0], "accuracy_low": [0.2, 0.8], "accuracy_high": [0.8, 1.0]}
+    points = {
+        "confidence": [0.5, 0.95],
+        "accuracy": [0.5, 1.0],
+        "accuracy_low": [0.2, 0.8],
+        "accuracy_high": [0.8, 1.0],
+    }
     tables = [pd.DataFrame(points).assign(num_images=[2, 9], calibration=name) for name in ("before", "after")]
     tables[0]["confidence"] -= 0.1
     write_csv(pd.concat(tables), folder / "reliability.csv")
     order = np.argsort(-sure)
     risk = np.cumsum(found[order] != y[order]) / np.arange(1, len(y) + 1)
     coverage = np.arange(1, len(y) + 1) / len(y)
-    write_csv(pd.DataFrame({"coverage": coverage, "risk": risk, "confidence": sure[order]}), folder / "risk_coverage.csv")
-    shots = {"train_per_class": [1, 5, 20], "num_train": 9.0, "accuracy": [0.5, 0.8, 0.9], "accuracy_low": [0.4, 0.7, 0.9],
-             "accuracy_high": [0.6, 0.9, 0.9], "deviation": 0.1, "num_draws": [5, 5, 1]}  # fmt: skip
+    write_csv(
+        pd.DataFrame({"coverage": coverage, "risk": risk, "confidence": sure[order]}), folder / "risk_coverage.csv"
+    )
+    shots = {"train_per_class": [1, 5, 20], "num_train": 9.0, "accuracy": [0.5, 0.8, 0.9],
+             "accuracy_low": [0.4, 0.7, 0.9], "accuracy_high": [0.6, 0.9, 0.9],
+             "deviation": 0.1, "num_draws": [5, 5, 1]}  # fmt: skip
     write_csv(pd.DataFrame(shots), folder / "shots.csv")
     x = np.random.default_rng(0).normal(size=(len(y), 4)) + y[:, None]
     places = dict(zip(("tsne_x", "tsne_y", "pca_x", "pca_y"), x.T, strict=True))
@@ -93,11 +101,19 @@ def _write_records(folder, classes, per_class, right):
     ingest |= {"num_conflicts": 0, "num_hidden": 0, "num_non_images": 0, "quarantined": bad}
     write_json(ingest, folder / "reports/ingest.json")
     backbone = {"name": "tiny", "weights": "bundled", "layers": ["a", "b"], "preprocessing": {"crop_px": 8}}
-    write_json({"backbone": backbone, "runtime": {"runtime": "torch", "batch_size": 16}}, folder / "reports/extract.json")
+    write_json(
+        {"backbone": backbone, "runtime": {"runtime": "torch", "batch_size": 16}}, folder / "reports/extract.json"
+    )
     write_json({"strategy": "none"}, folder / "reports/finetune.json")
     write_json({"model": "frozen"}, folder / "reports/verdict.json")
     rows = pd.DataFrame({"name": ["model", "majority"], "accuracy": [accuracy, 0.3]})
-    rest = {"accuracy_low": 0.1, "accuracy_high": 0.95, "balanced_accuracy": 0.5, "macro_f1": 0.5, "num_test": len(right)}
+    rest = {
+        "accuracy_low": 0.1,
+        "accuracy_high": 0.95,
+        "balanced_accuracy": 0.5,
+        "macro_f1": 0.5,
+        "num_test": len(right),
+    }
     write_csv(rows.assign(**rest), folder / "reports/baselines.csv")
     threshold = {"confidence": 0.5, "coverage": 0.8, "accuracy": 0.95, "reached": True}
     write_json({"target_accuracy": 0.9, "threshold": threshold}, folder / "data/bundle/decision.json")

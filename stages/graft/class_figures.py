@@ -47,7 +47,9 @@ def draw_per_class(table: pd.DataFrame) -> Figure:
     numbered = table.assign(label=class_labels(table["class"].to_list()))
     shown = numbered[numbered["num_test"] > 0].sort_values("f1", kind="stable").head(MAX_ROWS)
     many = f"the {len(shown)} weakest of {len(table)} classes" if len(shown) < len(table) else "the weakest first"
-    figure = new_figure(1.45 + 0.3 * len(shown), "Recall and precision per class", f"On test, {many}; lines are intervals")
+    figure = new_figure(
+        1.45 + 0.3 * len(shown), "Recall and precision per class", f"On test, {many}; lines are intervals"
+    )
     axis = figure.add_subplot()
     y = np.arange(len(shown))
     marks = (("recall", BLUE, "o", -0.15), ("precision", ORANGE, "D", 0.15))
@@ -125,14 +127,15 @@ def _draw_top(table: pd.DataFrame, classes: Sequence[str]) -> Figure:
     )
     axis = figure.add_subplot()
     axis.barh(range(len(top)), top, color=VERMILLION, height=0.62)
-    for row, ((actual, _), count) in enumerate(top.items()):  # type: ignore[misc]
+    names = [(str(a), str(b)) for a, b in top.index]
+    for row, (count, (actual, _)) in enumerate(zip(top, names, strict=True)):
         share = percent(count / totals[actual])
         axis.text(count, row, f"  {count} ({share})", va="center", fontsize=8, color=MUTED)
-    axis.set_yticks(range(len(top)), [f"{label_of[a]} → {label_of[b]}" for a, b in top.index])
+    axis.set_yticks(range(len(top)), [f"{label_of[a]} → {label_of[b]}" for a, b in names])
     axis.tick_params(axis="y", labelcolor=INK, labelsize=8)
     axis.set_ylim(max(len(top), 3) - 0.5, -0.5)
     axis.set_xlim(0, 1.25 * max(top.max() if len(top) else 1, 1))
-    axis.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[attr-defined]
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axis.grid(visible=False, axis="y")
     axis.set_xlabel("images (share of the true class)")
     return figure

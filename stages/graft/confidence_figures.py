@@ -31,8 +31,10 @@ def draw_reliability(table: pd.DataFrame) -> Figure:
         table: confidence, accuracy, accuracy_low, accuracy_high, num_images, calibration (before, after).
     """
     before, after = (table[table["calibration"] == name] for name in ("before", "after"))
-    same = before.drop(columns="calibration").reset_index(drop=True).equals(
-        after.drop(columns="calibration").reset_index(drop=True)
+    same = (
+        before.drop(columns="calibration")
+        .reset_index(drop=True)
+        .equals(after.drop(columns="calibration").reset_index(drop=True))
     )
     figure = new_figure(4.0, "Reliability on test", "On the diagonal, a confidence of 90% is right nine times in ten")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -40,7 +42,9 @@ def draw_reliability(table: pd.DataFrame) -> Figure:
     top.plot([low, 1], [low, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     if not same:
         _points(top, before, ORANGE, "D", "before calibration")
-    _points(top, after, BLUE, "o", "after calibration" if not same else "before and after calibration (no change needed)")
+    _points(
+        top, after, BLUE, "o", "after calibration" if not same else "before and after calibration (no change needed)"
+    )
     top.set_ylim(min(low, float(np.floor(10 * table["accuracy_low"].min()) / 10)), 1.0)
     top.set_ylabel("share that is right")
     bottom.bar(after["confidence"], after["num_images"], width=(1 - low) / 40, color=BLUE, alpha=0.75)
@@ -86,7 +90,9 @@ def _points(axis: Axes, table: pd.DataFrame, colour: str, marker: str, label: st
     axis.vlines(
         table["confidence"], table["accuracy_low"], table["accuracy_high"], color=colour, alpha=0.35, linewidth=2.2
     )
-    axis.plot(table["confidence"], table["accuracy"], marker=marker, color=colour, label=label, linewidth=1, clip_on=False)
+    axis.plot(
+        table["confidence"], table["accuracy"], marker=marker, color=colour, label=label, linewidth=1, clip_on=False
+    )
 
 
 def _note(axis: Axes, choice: Choice, risk: float) -> None:

@@ -6,19 +6,21 @@ from contextlib import contextmanager
 from functools import cache
 from os.path import commonprefix
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from stages.graft.artifacts import atomic_path
 
 INK, MUTED, GRID = "#1f2933", "#5f6b77", "#e3e7eb"
 BLUE, ORANGE, GREEN, VERMILLION = "#005f9e", "#d18c00", "#007f5c", "#d55e00"
 COLOURS = (BLUE, ORANGE, GREEN, "#d673ab", "#45a5e0", "#8a2f00")
-"""After Okabe and Ito, Color Universal Design, 2008, in other lightnesses: for the colour-blind (deuteranopia, protanopia)
-they lie as far apart as those, and they are seen on white as well as, inverted by a page in dark, on black."""
+"""After Okabe and Ito, Color Universal Design, 2008, in other lightnesses: for the colour-blind (deuteranopia,
+protanopia) they lie as far apart as those, and they are seen on white and, inverted by a page in dark, on black."""
 
 WIDTH, DPI = 5.2, 170
 """Of a figure, in inches; pixels an inch. On a page 540 pixels wide its letters are then as large as the text's."""
@@ -26,11 +28,14 @@ WIDTH, DPI = 5.2, 170
 MAX_NAME = 24
 """Of a class's name in a figure, in characters."""
 
-_STYLE = {
+FONT = "DejaVu Sans"
+"""Comes with matplotlib: the same letters everywhere."""
+
+_STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
     "figure.dpi": DPI,
     "savefig.dpi": DPI,
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
+    "font.family": FONT,
     "font.size": 9.5,
     "text.color": INK,
     "text.parse_math": False,  # a class may be called $x$
@@ -76,11 +81,11 @@ def new_figure(height: float, title: str, subtitle: str = "") -> Figure:
         title: what is shown, above on the left.
         subtitle: how to read it, below the title.
     """
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    room = 0.34 + (0.19 * (1 + subtitle.count("\n")) if subtitle else 0)
-    figure.get_layout_engine().set(rect=(0.01, 0.01, 0.98, 1 - room / height - 0.02))  # type: ignore[union-attr]
+    room = 0.34 + (0.19 if subtitle else 0)  # in inches
+    layout = ConstrainedLayoutEngine(rect=(0.01, 0.01, 0.98, 1 - room / height - 0.02))
+    figure = Figure(figsize=(WIDTH, height), layout=layout)
     figure.text(0.02, 1 - 0.1 / height, title, fontsize=11, fontweight="bold", va="top")
-    figure.text(0.02, 1 - 0.33 / height, subtitle, fontsize=8.8, color=MUTED, va="top", linespacing=1.3)
+    figure.text(0.02, 1 - 0.33 / height, subtitle, fontsize=8.8, color=MUTED, va="top")
     return figure
 
 
@@ -114,8 +119,8 @@ def class_labels(classes: Sequence[str], most: int = MAX_NAME) -> list[str]:
     """
     names = ["".join(letter if letter.isprintable() else " " for letter in name) for name in classes]
     short = [_short(name, most) for name in names]
-    if len(set(short)) < len(short):
-        start = len(commonprefix(names))
+    start = len(commonprefix(names))  # noqa: RUF071 (of letters, as is meant)
+    if start and len(set(short)) < len(short):
         short = [_short(f"…{name[start:]}", most) for name in names]
     times = Counter(short)
     lost = [times[name] > 1 or not _can_write(name) for name in short]
@@ -133,4 +138,4 @@ def _can_write(name: str) -> bool:
 @cache
 def _letters() -> frozenset[int]:
     """The letters of the figures' font, by their code points."""
-    return frozenset(get_font(findfont(_STYLE["font.family"])).get_charmap())
+    return frozenset(get_font(findfont(FONT)).get_charmap())

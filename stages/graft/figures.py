@@ -75,8 +75,8 @@ def pictures(tables: PlotTables, choice: Choice | None) -> Iterator[Picture]:
     )
     yield Picture(
         name="per_class",
-        caption="Recall: the share of the class's images that is found. Precision: the share of the images put in the class "
-        "that belongs there. In brackets, the number of test images: with few of them the intervals are wide.",
+        caption="Recall: the share of the class's images that is found. Precision: the share of the images put in the "
+        "class that belongs there. In brackets, the number of test images: with few of them the intervals are wide.",
         draw=lambda: draw_per_class(tables.per_class),
     )
     yield Picture(
@@ -92,13 +92,13 @@ def pictures(tables: PlotTables, choice: Choice | None) -> Iterator[Picture]:
     )
     for kind in ("pca", "tsne"):
         yield _map(kind, tables)
-    yield from (_curve(stage, tables) for stage in tables.curves)
     yield Picture(
         name="shots",
         caption="The default head fitted to fewer images. Where the curve still rises at its right end, more labelled "
         "images are likely to help; where it is flat, look at the errors instead.",
         draw=lambda: draw_shots(tables.shots),
     )
+    yield from (_curve(stage, tables) for stage in tables.curves)
 
 
 def _curve(stage: str, tables: PlotTables) -> Picture:

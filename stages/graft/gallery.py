@@ -64,26 +64,26 @@ def doubtful_labels(table: pd.DataFrame, most: int, address: Address) -> list[Ti
     )
     return [
         Tile(
-            address=address(row.id),
-            file=row.file,
-            label=row.label,
-            other=row.suggested,
-            share=float(row.score),
-            notes=(row.split, *(["suspected"] if row.doubt else [])),
+            address=address(row["id"]),
+            file=row["file"],
+            label=row["label"],
+            other=row["suggested"],
+            share=float(row["score"]),
+            notes=(row["split"], *(["suspected"] if row["doubt"] else [])),
         )
-        for row in ordered.head(most).itertuples()
+        for row in ordered.head(most).to_dict("records")
     ]
 
 
 def _answers(rows: pd.DataFrame, address: Address) -> list[Tile]:
     return [
         Tile(
-            address=address(row.id),
-            file=row.file,
-            label=row.label,
-            other=row.predicted,
-            share=float(row.confidence),
-            notes=tuple(name for name in ("unsure", "unknown") if getattr(row, name)),
+            address=address(row["id"]),
+            file=row["file"],
+            label=row["label"],
+            other=row["predicted"],
+            share=float(row["confidence"]),
+            notes=tuple(name for name in ("unsure", "unknown") if row[name]),
         )
-        for row in rows.itertuples()
+        for row in rows.to_dict("records")
     ]

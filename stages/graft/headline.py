@@ -44,8 +44,8 @@ def in_short(metrics: Record) -> list[str]:
     return [
         _beside_baselines(metrics),
         _answers(metrics),
-        f"Of the test images, {metrics['false_alarms']:.1%} are called unknown though they are not; of images that show "
-        f"none of the classes, {metrics['strangers_found']:.1%} are.",
+        f"Of the test images, {metrics['false_alarms']:.1%} are called unknown though they are not; of images that "
+        f"show none of the classes, {metrics['strangers_found']:.1%} are.",
         f"A confidence is off by {metrics['ece']:.1%} on average (expected calibration error).",
     ]
 
@@ -79,6 +79,6 @@ def _answers(metrics: Record) -> str:
     if metrics["coverage"] == 1:
         return "It is sure enough of every test image to answer."
     return (
-        f"It answers {metrics['coverage']:.1%} of the test images, {metrics['selective_accuracy']:.1%} of them right; the "
-        "others are left to a person."
+        f"It answers {metrics['coverage']:.1%} of the test images, {metrics['selective_accuracy']:.1%} of them right; "
+        "the others are left to a person."
     )

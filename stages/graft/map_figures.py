@@ -45,7 +45,9 @@ def draw_map(table: pd.DataFrame, kind: str, classes: Sequence[str]) -> Figure:
     axis.margins(0.03)
     for side in ("top", "right"):
         axis.spines[side].set_visible(True)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8, handletextpad=0.2, columnspacing=1.2, markerscale=1.2)
+    figure.legend(
+        loc="outside lower center", ncols=3, fontsize=8, handletextpad=0.2, columnspacing=1.2, markerscale=1.2
+    )
     return figure
 
 

@@ -137,7 +137,7 @@ def read_page(root: Path, figures: Path, captions: Mapping[str, str], num_tiles:
         split=split,
         ingest=read_json(reports / "ingest.json"),
         extract=read_json(reports / "extract.json"),
-        params={section: flatten(values) if isinstance(values, Mapping) else {"": values} for section, values in params.items()},
+        params={section: flatten(values) for section, values in params.items() if isinstance(values, Mapping)},
         durations={stage: read_duration(stage, root) for stage in STAGES},
         versions={"python": platform.python_version()} | {
             name.removeprefix("version."): value for name, value in tags.items() if name.startswith("version.")

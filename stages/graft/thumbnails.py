@@ -13,7 +13,7 @@ from stages.graft.manifest import image_path
 SIDE_PX = 192
 """Of the longer side, at most."""
 
-MAX_BYTES = 16_000
+MAX_BYTES = 12_000
 """Of a file; a noisier image is packed harder."""
 
 QUALITIES = (82, 60, 35, 15)

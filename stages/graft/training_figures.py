@@ -27,7 +27,7 @@ def draw_curve(table: pd.DataFrame, title: str) -> Figure:
             marker = "o" if len(one) <= MAX_MARKED else ""
             axis.plot(one["epoch"], one[column], color=colour, marker=marker, label=label if len(one) else None)
         if val["loss"].notna().any():
-            best = val["epoch"][val["loss"].idxmin()]
+            best = val["epoch"].to_numpy()[val["loss"].argmin()]
             axis.axvline(best, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     top.set_ylabel("loss, nats")
     bottom.set_ylabel("accuracy")
