@@ -5,7 +5,7 @@ The page tells of times and of the last commit: it is no out of the stage, and `
 Reads   reports/, data/bundle/decision.json, params.yaml; for the page also data/images/ and git's last commit
 Writes  reports/figures/; beside its outs reports/report.html
 Params  report
-Run     graft report writes the page alone, from the files, after a pull or a commit
+Run     graft report writes the page alone, from the files: after a pull, a commit, or a result restored by DVC
 """
 
 import argparse
@@ -37,22 +37,28 @@ class ReportParams(Params):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """As the stage (no arguments given), draw, write, publish; as the command, write the page alone."""
+    """Draw the figures, write the page, publish; as a command (arguments given), write the page alone."""
     if arguments is not None:
-        argparse.ArgumentParser(
-            "graft report", description=f"Write {PAGE} anew from the files, after a pull or a commit."
-        ).parse_args(arguments)
-    params = load_params("report", ReportParams)
-    if arguments is None:
-        with atomic_path(FIGURES) as folder:
-            captions = draw_figures(PLOTS, METRICS, DECISION, folder)
-        write_page(read_page(ROOT, FIGURES, captions, params.gallery_images), PAGE)
-        print(f"report: {len(captions)} figures, {PAGE}")
-        publish()
+        write_anew(arguments)
         return
-    with TemporaryDirectory(prefix="graft-") as name:  # the figures of the stage are DVC's, and may be absent
-        captions = draw_figures(PLOTS, METRICS, DECISION, Path(name))
-        write_page(read_page(ROOT, Path(name), captions, params.gallery_images), PAGE)
+    params = load_params("report", ReportParams)
+    with atomic_path(FIGURES) as folder:
+        captions = draw_figures(PLOTS, METRICS, DECISION, folder)
+    write_page(read_page(ROOT, FIGURES, captions, params.gallery_images), PAGE)
+    print(f"report: {len(captions)} figures, {PAGE}")
+    publish()
+
+
+def write_anew(arguments: Sequence[str]) -> None:
+    """Write the page from the files; the stage's figures are DVC's and may be absent, so they are drawn again."""
+    argparse.ArgumentParser(
+        "graft report",
+        description=f"Write {PAGE} anew from the files: after a pull, a commit, a result restored by DVC.",
+    ).parse_args(arguments)
+    params = load_params("report", ReportParams)
+    with TemporaryDirectory(prefix="graft-") as folder:
+        captions = draw_figures(PLOTS, METRICS, DECISION, Path(folder))
+        write_page(read_page(ROOT, Path(folder), captions, params.gallery_images), PAGE)
     print(f"report: {PAGE}, {PAGE.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
 

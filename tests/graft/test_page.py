@@ -124,7 +124,7 @@ def test_times_are_those_of_this_folder(root):
     timed("split", lambda: None, root)()
     text = read(root).text
     assert "split 0.0 20" in text
-    assert "ingest – has not run here" in text
+    assert "ingest – no time yet" in text
 
 
 def test_the_page_stays_small_with_many_noisy_images_and_bad_files(root):
