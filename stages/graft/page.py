@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def read_page(root: Path, figures: Path, captions: Mapping[str, str], num_tiles:
     params, tags = read_yaml(root / "params.yaml"), read_provenance(root)
     level = params["evaluate"]["confidence_level"]
     predictions, labels = read_table(reports / "predictions.csv"), read_table(reports / "label_errors.csv")
-    address = partial(thumbnail_address, root / "data/images")
+    address = cache(partial(thumbnail_address, root / "data/images"))  # an error is often among the least sure
     return Page(
         metrics=metrics,
         headline=headline(metrics, level),
