@@ -42,6 +42,7 @@ REQUIREMENTS = (
     "pydantic",
     "pyyaml",
     "safetensors",
+    "threadpoolctl",
     "tqdm",
 )
 """What answering needs beside the runtime."""
@@ -62,11 +63,11 @@ def write_model(bundle: Path, predictions: Path, lock: Path, folder: Path, model
     Raises:
         DataError: a file is missing, or the lock lacks a library.
     """
-    import mlflow
     import pandas as pd
+    from mlflow import pyfunc
 
     with TemporaryDirectory() as scratch:
-        mlflow.pyfunc.save_model(
+        pyfunc.save_model(
             str(folder),
             loader_module=LOADER,
             data_path=str(bundle),

@@ -1,7 +1,6 @@
 """A bundle as MLflow serves it: a table of images in, a table of answers out, a row for each, whatever the image.
 
-MLflow imports this module from inside a logged model, with the few others it needs beside it; `_load_pyfunc` is the name
-MLflow looks for.
+MLflow imports this module from inside a logged model, with the others it needs beside it, and calls `_load_pyfunc`.
 """
 
 import base64
@@ -55,9 +54,7 @@ class ServedModel:
         Returns:
             The columns above, a row for each image, with its index; of a bad image only the error, the rest is None.
         """
-        files = (
-            ImageFile(name="", read=partial(read_image, value, self._read_paths)) for value in model_input[IMAGE]
-        )
+        files = (ImageFile(name="", read=partial(read_image, value, self._read_paths)) for value in model_input[IMAGE])
         rows = [[row[name] for name in self.columns] for row in self._predictor.predict(files)]
         # Objects: None stays None, which JSON has a word for, and does not become NaN, which it has not.
         return pd.DataFrame(rows, columns=self.columns, index=model_input.index, dtype=object)
@@ -95,9 +92,8 @@ def _decoded(text: str) -> bytes:
 
 def _read_address(address: str, read_paths: bool) -> bytes:
     if not read_paths:
-        raise DataError(
-            f'files of this machine are not read; load the model with model_config={{"{READ_PATHS}": True}}, or send bytes'
-        )
+        setting = f'model_config={{"{READ_PATHS}": True}}'
+        raise DataError(f"files of this machine are not read; send base64, or load the model with {setting}")
     parts = urlsplit(address)
     if parts.netloc not in ("", "localhost"):
         raise DataError("a file: address begins with three slashes")

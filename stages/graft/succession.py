@@ -12,8 +12,8 @@ SIGNIFICANCE = 0.05
 
 TOLERANCE = 0.01
 """By how much a challenger's accuracy may be below the champion's, [0, 1], and by one image in any case. The test alone
-lets much pass where there are few images: with 30 of them, five more errors (p = 0.06). A tolerance of none would refuse
-a retrained model for a single image that chance turned over. What many small steps down add up to, the gate bounds."""
+lets much pass where there are few images: of 30, five more errors (p = 0.06). A tolerance of none would refuse a
+retrained model for a single image that chance turned over. What many small steps down add up to, the gate bounds."""
 
 COLUMNS = ("id", "label", "predicted")
 """Of a table of predictions, those that are compared."""
