@@ -3,7 +3,7 @@
 MLmodel                    signature and how to load it; no pickle
 data/bundle/               the bundle
 code/stages/               of this library, the modules that answering needs
-requirements.txt           what those need, as requirements.lock has it; constraints.txt, what that needs in turn
+requirements.txt           the libraries these need, and what they need in turn, as requirements.lock has them
 predictions.csv            test images, their classes and what this model says: what a successor is compared with
 """
 
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from stages.graft.artifacts import read_json
 from stages.graft.bundle import BUNDLE
-from stages.graft.errors import DataError
 from stages.graft.model import MODEL
+from stages.graft.pins import pinned
 from stages.graft.prediction import probability_column
 from stages.graft.serving import IMAGE, READ_PATHS
 from stages.graft.succession import COLUMNS
@@ -75,7 +75,7 @@ def write_model(bundle: Path, predictions: Path, lock: Path, folder: Path, model
             mlflow_model=model,
             signature=signature(read_json(bundle / MODEL)["classes"]),
             input_example=pd.DataFrame({IMAGE: [_example()]}),
-            pip_requirements=[*pinned(needed(read_json(bundle / BUNDLE)), lock), f"-c {lock}"],
+            pip_requirements=pinned(needed(read_json(bundle / BUNDLE)), lock),
             model_config={READ_PATHS: False},
         )
     _copy_predictions(predictions, folder / PREDICTIONS)
@@ -108,24 +108,6 @@ def needed(record: dict[str, Any]) -> list[str]:
     runtime = str(record["runtime"]["runtime"]).split()[0]
     from_timm = runtime == "torch" and str(record["backbone"]["name"]).startswith("timm:")
     return sorted([*REQUIREMENTS, *RUNTIMES[runtime], *(RUNTIMES["timm"] if from_timm else ())])
-
-
-def pinned(names: Sequence[str], lock: Path) -> list[str]:
-    """Pin libraries as the lock file does on this system.
-
-    Raises:
-        DataError: there is no lock file, or it lacks one of them.
-    """
-    from packaging.requirements import Requirement
-
-    if not lock.is_file():
-        raise DataError(f"{lock} is missing: no model can be registered without its libraries' versions")
-    lines = [line for line in lock.read_text(encoding="utf-8").splitlines() if line and line[0] not in "# -"]
-    locked = [one for one in map(Requirement, lines) if one.marker is None or one.marker.evaluate()]
-    versions = {one.name: f"{one.name}{one.specifier}" for one in locked}
-    if missing := [name for name in names if name not in versions]:
-        raise DataError(f"{lock} lacks {', '.join(missing)}; `make lock` writes it anew")
-    return [versions[name] for name in names]
 
 
 def modules_behind(module: str) -> Iterator[Path]:
