@@ -5,8 +5,9 @@ assembles the bundle: all that is needed to classify images elsewhere.
 
 Reads   data/manifest.csv, data/splits.csv, data/model/, data/features.safetensors, data/strangers/, data/baselines.csv;
         of a fine-tuned model data/images/ and data/head/
-Writes  data/bundle/, reports/metrics.json, verdict.json (fine-tuned against head-only), predictions.csv and
-        baselines.csv, and for plots reports/plots/confusion.csv, per_class.csv, reliability.csv and risk_coverage.csv
+Writes  data/bundle/, reports/metrics.json, gate.json (whether the model is good enough to be offered), verdict.json
+        (fine-tuned against head-only), predictions.csv and baselines.csv, and for plots reports/plots/confusion.csv,
+        per_class.csv, reliability.csv and risk_coverage.csv
 Params  evaluate, backbone, extract
 """
 
@@ -27,6 +28,9 @@ from stages.graft.durations import timed
 from stages.graft.errors import run
 from stages.graft.extraction import embed
 from stages.graft.features import read_features
+from stages.graft.gate import GateParams, judge
+from stages.graft.gate import in_words as gate_in_words
+from stages.graft.gate import record as gate_record
 from stages.graft.heads import Head, load_head
 from stages.graft.manifest import manifest_paths, read_manifest
 from stages.graft.model import BACKBONE, Model, read_model
@@ -48,7 +52,7 @@ STRANGERS, STRANGERS_FEATURES = Path("data/strangers"), Path("data/strangers/fea
 BASELINES, BUNDLE = Path("data/baselines.csv"), Path("data/bundle")
 BACKBONES = Path("data/backbones")
 METRICS, VERDICT = Path("reports/metrics.json"), Path("reports/verdict.json")
-PREDICTIONS = Path("reports/predictions.csv")
+GATE, PREDICTIONS = Path("reports/gate.json"), Path("reports/predictions.csv")
 COMPARISON, PLOTS = Path("reports/baselines.csv"), Path("reports/plots")
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -63,6 +67,8 @@ class EvaluateParams(Params):
     """Of the answers the model gives; where it would be lower, it is unsure."""
     false_alarm_rate: Share
     """Share of known images that may count as unknown."""
+    gate: GateParams
+    """What a model must show before it is offered to anyone."""
 
 
 def main() -> None:
@@ -93,6 +99,8 @@ def main() -> None:
     strangers = answer(rule, score_strangers(score_strange, stranger_ids))
     record = tables.metrics_record(evaluation) | tables.strangers_record(evaluation, strangers)
     write_json(record | baselines_record(comparison), METRICS)
+    gate = judge(params.gate, record["accuracy_low"] or 0.0, evaluation.class_scores)
+    write_json(gate_record(gate), GATE)
     write_json({"model": model.kind} | verdict_on_test(model, splits, test), VERDICT)
     write_csv(comparison, COMPARISON)
     write_csv(tables.predictions_table(evaluation), PREDICTIONS)
@@ -101,6 +109,7 @@ def main() -> None:
     write_csv(tables.reliability(evaluation), PLOTS / "reliability.csv")
     write_csv(tables.risk_coverage(evaluation), PLOTS / "risk_coverage.csv")
     print(f"evaluate: {summary(evaluation, record, rule)}")
+    print(f"evaluate: {gate_in_words(gate)}")
 
 
 def verdict_on_test(model: Model, splits: pd.DataFrame, test: ScoredSet) -> dict[str, Any]:

@@ -15,8 +15,18 @@ STAGES = ("ingest", "split", "extract", "train_head", "finetune", "explore", "ev
 SIDE_STAGES = ("compare_backbones", "compare_finetuning", "pretrain", "transfer")
 """Scripts of the pipeline in data/backbones."""
 
-TRACKING = {"durations", "model_places", "tracking", "tracking_store", "run_state", "runs", "provenance"}
-"""Left out of deps: they cannot change an output."""
+TRACKING = {
+    "durations",
+    "model_package",
+    "model_places",
+    "provenance",
+    "registry",
+    "run_state",
+    "runs",
+    "tracking",
+    "tracking_store",
+}
+"""Left out of deps, with what they alone import: they cannot change an output."""
 
 TORCH_FREE = {"ingest", "split", "explore"}
 """Scripts that never reach torch, not even lazily."""
@@ -45,7 +55,10 @@ def file_of(module: str) -> Path | None:
 
 
 def reached(script: Path, lazy: bool = True) -> set[Path]:
-    """The script and every project file it imports, directly or not."""
+    """The script and every project file it imports, directly or not.
+
+    With `lazy`, what can change an output: not what only a tracking module imports. Without it, what a start imports.
+    """
     seen: set[Path] = set()
     todo = [script]
     while todo:
@@ -53,6 +66,8 @@ def reached(script: Path, lazy: bool = True) -> set[Path]:
         if path in seen:
             continue
         seen.add(path)
+        if lazy and path.stem in TRACKING:
+            continue
         todo += [file for file in map(file_of, imports_of(path, lazy)) if file is not None]
     return seen
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pydantic import Field
+
 from stages.graft.artifacts import read_json
 from stages.graft.params import Params, load_params, read_yaml
 
@@ -32,6 +34,8 @@ class TrackingParams(Params):
 
     experiment: str
     """Name of the MLflow experiment the runs go to."""
+    model_name: str | None = Field(default=None, pattern=r"^[\w.\- ]+$")
+    """Name of MLflow's registered model; null: nothing is registered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,8 @@ class RunState:
     """SHA-256 of the parameters (whatever their order or comments) and of the manifest's bytes, hex."""
     experiment: str
     """Name of the MLflow experiment."""
+    model_name: str | None
+    """Name of MLflow's registered model; None: nothing is registered."""
     params: dict[str, str]
     """Every parameter as text, by `section.key`."""
     source: str
@@ -68,13 +74,14 @@ def read_state(root: Path) -> RunState:
     Raises:
         ParamsError, OSError: params.yaml or the manifest is missing or cannot be read.
     """
-    experiment = load_params("tracking", TrackingParams, root / PARAMS).experiment
+    tracking = load_params("tracking", TrackingParams, root / PARAMS)
     params = flatten(read_yaml(root / PARAMS))
     manifest = (root / MANIFEST).read_bytes()
     canonical = json.dumps(params, sort_keys=True, default=str).encode()
     return RunState(
         key=hashlib.sha256(canonical + b"\0" + manifest).hexdigest(),
-        experiment=experiment,
+        experiment=tracking.experiment,
+        model_name=tracking.model_name,
         params=dict(_as_param(name, value) for name, value in params.items()),
         source=str(params.get("ingest.source") or ""),
         data_md5=hashlib.md5(manifest, usedforsecurity=False).hexdigest(),
