@@ -1,4 +1,4 @@
-"""Stage 7 of 7, evaluate: score the test split, once, and publish the run.
+"""Stage 7 of 8, evaluate: score the test split, once.
 
 Fits on train and validation what the model needs to say "unsure" and "unknown", lets it answer the test images, and
 assembles the bundle: all that is needed to classify images elsewhere.
@@ -24,6 +24,7 @@ from stages.graft.baseline_table import read_baselines
 from stages.graft.bundle import write_bundle
 from stages.graft.comparison import baselines_record, comparison_table
 from stages.graft.decision import answer, fit_rule
+from stages.graft.durations import timed
 from stages.graft.errors import run
 from stages.graft.extraction import embed
 from stages.graft.features import read_features
@@ -41,7 +42,6 @@ from stages.graft.scored import Score, ScoredSet, score_cached, score_known, sco
 from stages.graft.splits import UNUSED, read_splits
 from stages.graft.strangers import stranger_path
 from stages.graft.summary import summary
-from stages.graft.tracking import publish
 from stages.graft.verdict import compare, in_words
 from stages.graft.verdict import record as verdict_record
 from stages.graft.weights import BackboneParams, Weights, finetuned_weights, weights_of
@@ -72,7 +72,7 @@ class EvaluateParams(Params):
 
 
 def main() -> None:
-    """Fit the decision rule, score the test images, write figures and tables, publish."""
+    """Fit the decision rule, score the test images, write numbers and tables."""
     params, backbone = load_params("evaluate", EvaluateParams), load_params("backbone", BackboneParams)
     model, head = read_model(MODEL)
     weights = model_weights(model, backbone.offline)
@@ -110,7 +110,6 @@ def main() -> None:
     write_csv(tables.risk_coverage(evaluation), PLOTS / "risk_coverage.csv")
     print(f"evaluate: {summary(evaluation, record, rule)}")
     print(f"evaluate: {gate_in_words(gate)}")
-    publish()
 
 
 def verdict_on_test(model: Model, splits: pd.DataFrame, test: ScoredSet) -> dict[str, Any]:
@@ -142,4 +141,4 @@ def network_score(head: Head, weights: Weights, runtime: Runtime, manifest: pd.D
 
 
 if __name__ == "__main__":
-    run("evaluate", main)
+    run("evaluate", timed("evaluate", main))

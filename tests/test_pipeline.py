@@ -11,11 +11,12 @@ from pydantic import BaseModel
 
 from tests.conftest import REPOSITORY
 
-STAGES = ("ingest", "split", "extract", "train_head", "finetune", "explore", "evaluate")
+STAGES = ("ingest", "split", "extract", "train_head", "finetune", "explore", "evaluate", "report")
 SIDE_STAGES = ("compare_backbones", "compare_finetuning", "pretrain", "transfer")
 """Scripts of the pipeline in data/backbones."""
 
 TRACKING = {
+    "durations",
     "model_package",
     "model_places",
     "provenance",
@@ -132,7 +133,7 @@ def test_stages_are_named_described_and_reported_alike(stage: str):
     assert record["cmd"] == f"python -m stages.{stage}"
     assert record["desc"]
     paths = [out if isinstance(out, str) else next(iter(out)) for out in record["outs"] + record.get("metrics", [])]
-    report = "reports/metrics.json" if stage == "evaluate" else f"reports/{stage}.json"
+    report = {"evaluate": "reports/metrics.json", "report": "reports/figures"}.get(stage, f"reports/{stage}.json")
     assert report in paths
     docstring = ast.get_docstring(ast.parse((REPOSITORY / "stages" / f"{stage}.py").read_text(encoding="utf-8")))
     assert docstring is not None

@@ -29,17 +29,26 @@ def found_bundle(model: str, root: Path) -> Iterator[Path]:
     """
     if model.startswith(REGISTRY):
         with tempfile.TemporaryDirectory(prefix="graft-model-") as scratch:
-            yield _bundle_in(_fetch(model, root, Path(scratch)), model)
+            yield bundle_in(_fetch(model, root, Path(scratch)), model)
     else:
-        yield _bundle_in(Path(model), model)
+        yield bundle_in(Path(model), model)
 
 
-def _bundle_in(folder: Path, model: str) -> Path:
-    """A bundle itself, a repository's, or the one inside an MLflow model."""
+def bundle_in(folder: Path, model: str | None = None) -> Path:
+    """Find a folder's bundle: it is one, a repository with one, or an MLflow model around one.
+
+    Args:
+        folder: where to look.
+        model: what the user called it.
+    Raises:
+        DataError: there is none.
+    """
     for place in (folder, folder / BUNDLE_FOLDER, *sorted(folder.glob("*/"))):
         if (place / BUNDLE).is_file():
             return place
-    raise DataError(f"--model {model}: no {BUNDLE} there; `dvc repro` makes data/bundle, `dvc pull` fetches it")
+    raise DataError(
+        f"--model {model or folder}: no {BUNDLE} there; `dvc repro` makes data/bundle, `dvc pull` fetches it"
+    )
 
 
 def _fetch(model: str, root: Path, scratch: Path) -> Path:

@@ -118,6 +118,7 @@ class OpenVinoRuntime:
 
     def save(self, folder: Path) -> None:
         """Copy the converted network."""
+        folder.mkdir(exist_ok=True)
         for name in (RECORD, NETWORK, TENSORS):
             shutil.copyfile(self._place / name, folder / name)
 
