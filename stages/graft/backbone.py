@@ -142,6 +142,13 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def save_tensors(network: nn.Module, path: Path) -> None:
+    """Write a network's weights in their own precision, without a record."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary)
+
+
 def save_network(network: nn.Module, path: Path, metadata: Mapping[str, Any]) -> None:
     """Write a network, output layer included, in half precision with its record as metadata.
 

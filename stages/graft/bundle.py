@@ -5,26 +5,27 @@ model.json             classes and the network's origin
 head.safetensors       the head
 decision.json          temperature and thresholds: when the model is unsure
 novelty.safetensors    the detector of unknown images
-network/               the network: converted for OpenVINO, or its weights for torch
+backbone.safetensors   the network's weights, as they were pretrained or fine-tuned: for torch, and to export
+network/               the network as OpenVINO runs it, if OpenVINO does
 """
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from stages.graft.artifacts import atomic_path, read_json, write_json
+from stages.graft.artifacts import atomic_path, read_json, write_json, write_text
 from stages.graft.decision import NOVELTY, RULE, DecisionRule, load_rule, save_rule
 from stages.graft.errors import DataError
 from stages.graft.hashing import sha256_of
 from stages.graft.heads import HEAD, Head
-from stages.graft.model import MODEL, read_model
+from stages.graft.model import BACKBONE, MODEL, read_model
+from stages.graft.places import store_folder
 from stages.graft.preprocessing import Preprocessing
 from stages.graft.runtime_choice import runtime_in
 from stages.graft.runtimes import Runtime
 from stages.graft.squares import DECODER
+from stages.graft.store import fingerprint_of
 from stages.graft.weights import Weights, weights_from
 
 BUNDLE, NETWORK = "bundle.json", "network"
@@ -48,8 +49,8 @@ class Bundle:
     """How images are prepared."""
     runtime: Runtime
     """Runs the network."""
-    backbone: Mapping[str, Any]
-    """The network's record."""
+    weights: Weights
+    """The network's, their file in the bundle."""
 
 
 def write_bundle(model: Path, rule: DecisionRule, weights: Weights, runtime: Runtime, folder: Path) -> None:
@@ -63,10 +64,11 @@ def write_bundle(model: Path, rule: DecisionRule, weights: Weights, runtime: Run
         folder: where the bundle goes.
     """
     with atomic_path(folder) as temporary:
-        (temporary / NETWORK).mkdir(parents=True)
+        temporary.mkdir()
         for name in (MODEL, HEAD):
             shutil.copyfile(model / name, temporary / name)
         save_rule(rule, temporary)
+        _copy_weights(weights, temporary / BACKBONE)
         runtime.save(temporary / NETWORK)
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         record = {
@@ -91,16 +93,31 @@ def load_bundle(folder: Path) -> Bundle:
     record = read_json(folder / BUNDLE)
     if record.get("format") != FORMAT:
         raise DataError(f"{folder / BUNDLE} is of format {record.get('format')}, this version of Graft reads {FORMAT}")
-    for name in (MODEL, HEAD, RULE, NOVELTY, *record["sha256"]):
+    for name in (MODEL, HEAD, RULE, NOVELTY, BACKBONE, *record["sha256"]):
         path = folder / name
         if not path.is_file() or sha256_of(path) != record["sha256"].get(name):
             raise DataError(f"{path} is missing or damaged; fetch the model again, or make it anew with `dvc repro`")
     _, head = read_model(folder, whole=False)
-    weights = weights_from(record["backbone"])
+    weights = weights_from(record["backbone"], folder / BACKBONE)
     return Bundle(
         head=head,
         rule=load_rule(folder),
         preprocessing=weights.preprocessing,
         runtime=runtime_in(folder / NETWORK, weights, record["runtime"]),
-        backbone=record["backbone"],
+        weights=weights,
     )
+
+
+def _copy_weights(weights: Weights, path: Path) -> None:
+    """Write a network's weights, random ones too, as safetensors: nothing in a bundle is ever unpickled."""
+    if weights.path is not None and weights.path.suffix == ".safetensors":
+        shutil.copyfile(weights.path, path)
+        return
+    kept = store_folder() / "weights" / f"{fingerprint_of(weights.record())}.safetensors"
+    proof = kept.with_suffix(".sha256")
+    if not (kept.exists() and proof.exists() and sha256_of(kept) == proof.read_text(encoding="utf-8")):
+        from stages.graft.backbone import load_network, save_tensors  # torch: seconds, spent once
+
+        save_tensors(load_network(weights), kept)
+        write_text(sha256_of(kept), proof)
+    shutil.copyfile(kept, path)

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from stages.graft.artifacts import atomic_path
-from stages.graft.backbone import Normalised, load_trunk
+from stages.graft.backbone import Normalised, load_trunk, save_tensors
 from stages.graft.heads import Head
 from stages.graft.model import BACKBONE, read_model
 from stages.graft.preprocessing import Preprocessing
@@ -100,6 +98,4 @@ def predict_logits(folder: Path, ids: Sequence[str], path_of: PathOf, device: to
 
 def save_trunk(trunk: Normalised, folder: Path) -> None:
     """Write the trunk's weights, float32, as backbone.safetensors."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in trunk.network.state_dict().items()}
-    with atomic_path(folder / BACKBONE) as temporary:
-        save_file(tensors, temporary)
+    save_tensors(trunk.network, folder / BACKBONE)

@@ -20,7 +20,7 @@ def read_class_folder(folder: Path, name: str) -> Source:
         DataError: a folder below it cannot be listed.
     """
     members, folders, num_special = [], [], 0
-    for entry in _walk(folder, (os.path.realpath(folder),)):
+    for entry in walk(folder):
         path = readable_name(Path(entry.path).relative_to(folder).as_posix())
         if entry.is_dir():
             folders.append(path)
@@ -44,10 +44,19 @@ def read_file(path: Path) -> bytes:
         raise DataError(f"cannot be read: {error.strerror}") from None
 
 
+def walk(folder: Path | str) -> Iterator[os.DirEntry[str]]:
+    """Give all files and folders below a folder, by name; links are followed, but never round and round.
+
+    Raises:
+        DataError: a folder cannot be listed.
+    """
+    return _walk(folder, (os.path.realpath(folder),))
+
+
 def _walk(folder: Path | str, above: tuple[str, ...]) -> Iterator[os.DirEntry[str]]:
-    """Give all files and folders below a folder; `above` are the real paths of the folders we are in."""
+    """The same; `above` are the real paths of the folders we are in."""
     try:
-        entries = list(os.scandir(folder))
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"{folder} cannot be listed: {error.strerror}") from None
     for entry in entries:

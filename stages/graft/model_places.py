@@ -1,6 +1,7 @@
 """Where a model is: a bundle's folder, a repository that made one, or MLflow's registry."""
 
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,17 +29,26 @@ def found_bundle(model: str, root: Path) -> Iterator[Path]:
     """
     if model.startswith(REGISTRY):
         with tempfile.TemporaryDirectory(prefix="graft-model-") as scratch:
-            yield _bundle_in(_fetch(model, root, Path(scratch)), model)
+            yield bundle_in(_fetch(model, root, Path(scratch)), model)
     else:
-        yield _bundle_in(Path(model), model)
+        yield bundle_in(Path(model), model)
 
 
-def _bundle_in(folder: Path, model: str) -> Path:
-    """A bundle itself, a repository's, or the one inside an MLflow model."""
+def bundle_in(folder: Path, model: str | None = None) -> Path:
+    """Find a folder's bundle: it is one, a repository with one, or an MLflow model around one.
+
+    Args:
+        folder: where to look.
+        model: what the user called it.
+    Raises:
+        DataError: there is none.
+    """
     for place in (folder, folder / BUNDLE_FOLDER, *sorted(folder.glob("*/"))):
         if (place / BUNDLE).is_file():
             return place
-    raise DataError(f"--model {model}: no {BUNDLE} there; `dvc repro` makes data/bundle, `dvc pull` fetches it")
+    raise DataError(
+        f"--model {model or folder}: no {BUNDLE} there; `dvc repro` makes data/bundle, `dvc pull` fetches it"
+    )
 
 
 def _fetch(model: str, root: Path, scratch: Path) -> Path:
@@ -46,10 +56,12 @@ def _fetch(model: str, root: Path, scratch: Path) -> Path:
     try:
         check_alive(address)
         quieten()
-        import mlflow
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of MLflow and what it imports
+            import mlflow
 
-        mlflow.set_tracking_uri(address.uri)
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=model, dst_path=str(scratch)))
+            mlflow.set_tracking_uri(address.uri)
+            return Path(mlflow.artifacts.download_artifacts(artifact_uri=model, dst_path=str(scratch)))
     except Exception as error:  # MLflow and its transports raise many kinds
         reason = " ".join(without_password(str(error)).split())[:200]
         raise DataError(f"--model {model} cannot be fetched from {without_password(address.uri)}: {reason}") from None

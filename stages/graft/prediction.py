@@ -3,18 +3,24 @@
 A file that is no image gives a row with the reason, never an end to the others.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stages.graft.bundle import Bundle
+from stages.graft.bundle import Bundle, load_bundle
 from stages.graft.decision import Answers, answer
 from stages.graft.errors import DataError
 from stages.graft.extraction import num_workers
+from stages.graft.folders import read_file
+from stages.graft.model_places import bundle_in
+from stages.graft.places import store_folder
+from stages.graft.runtime_choice import RuntimeChoice, choose_runtime
 from stages.graft.runtimes import Compute
 from stages.graft.scored import ScoredSet
 from stages.graft.squares import square
@@ -35,6 +41,33 @@ class ImageFile:
     """As the user knows it."""
     read: Callable[[], bytes]
     """Reads the whole file, from any thread; a DataError says why it cannot."""
+
+    @staticmethod
+    def at(path: Path, name: str | None = None) -> "ImageFile":
+        """Name a file on disk; it is read when its turn comes."""
+        return ImageFile(name=str(path) if name is None else name, read=partial(read_file, path))
+
+    @staticmethod
+    def of(data: bytes, name: str = "") -> "ImageFile":
+        """Take an image file's bytes from memory."""
+        return ImageFile(name=name, read=lambda: data)
+
+
+def load_predictor(folder: Path, choice: RuntimeChoice | None = None) -> "Predictor":
+    """Open a bundle, or the one in a pipeline's root or in an MLflow model's folder, and load its network.
+
+    Args:
+        folder: where it is.
+        choice: what is to run the network; None is what the model was evaluated with, and gives the same bits on the
+            same kind of processor.
+    Raises:
+        DataError: there is no bundle, or it is not whole.
+    """
+    bundle = load_bundle(bundle_in(folder))
+    if choice is None:
+        return Predictor(bundle)
+    runtime = choose_runtime(bundle.weights, choice, store_folder() / "networks")
+    return Predictor(dataclasses.replace(bundle, runtime=runtime))
 
 
 class Predictor:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,12 +25,14 @@ def open_rows(path: Path, types: Mapping[str, type]) -> Iterator[Write]:
         path: its suffix says the format: .csv, .jsonl or .parquet.
         types: of each column, in order: str, float or bool; any cell may be None.
     Raises:
-        ParamsError: another suffix, or a folder that does not exist.
+        ParamsError: another suffix, or no such file can be written.
     """
     if path.suffix not in FORMATS:
         raise ParamsError(f"--out {path}: its name must end in {', '.join(FORMATS)}")
     if not path.parent.is_dir():
         raise ParamsError(f"--out {path}: there is no folder {path.parent}")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ParamsError(f"--out {path}: {'is a folder' if path.is_dir() else 'its folder may not be written to'}")
     with atomic_path(path) as temporary, FORMATS[path.suffix](temporary, types) as write:
         yield write
 

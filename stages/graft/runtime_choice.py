@@ -1,7 +1,6 @@
 """Which runtime a network gets: OpenVINO on a processor, torch on a GPU or where OpenVINO falls short."""
 
 import ctypes
-import dataclasses
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from stages.graft.errors import DataError, ParamsError
+from stages.graft.errors import ParamsError
 from stages.graft.params import Params
 from stages.graft.runtimes import Precision, Runtime
 from stages.graft.weights import Weights
@@ -72,11 +71,9 @@ def runtime_in(folder: Path, weights: Weights, record: Mapping[str, Any]) -> Run
     """Give the runtime that was saved in a folder.
 
     Args:
-        folder: where `Runtime.save` left the network.
-        weights: the network's, without a path.
+        folder: where `Runtime.save` left what it needs.
+        weights: the network's.
         record: the runtime's, when it was saved.
-    Raises:
-        DataError: the network is not there.
     """
     if str(record["runtime"]).startswith("openvino"):
         from stages.graft.openvino_runtime import opened
@@ -84,11 +81,6 @@ def runtime_in(folder: Path, weights: Weights, record: Mapping[str, Any]) -> Run
         return opened(folder, record["precision"], record["batch_size"])
     from stages.graft.torch_runtime import TorchRuntime
 
-    if weights.sha256 is not None:
-        files = list(folder.glob("weights.*"))
-        if not files:
-            raise DataError(f"{folder} holds no weights; fetch the model again")
-        weights = dataclasses.replace(weights, path=files[0])
     return TorchRuntime(weights, "cuda" if gpu_present() else "cpu", "auto", record["batch_size"], compiled=False)
 
 

@@ -32,4 +32,4 @@ class Runtime(Protocol):
         """Get the network ready; seconds the first time, a fraction of one later."""
 
     def save(self, folder: Path) -> None:
-        """Copy what it needs into a folder, to be run elsewhere."""
+        """Copy what it needs beside the weights into a folder, which need not exist, to be run elsewhere."""

@@ -1,6 +1,5 @@
 """torch as a runtime: any network on any processor, and the one for GPUs."""
 
-import shutil
 import threading
 from importlib.metadata import version
 from pathlib import Path
@@ -71,6 +70,4 @@ class TorchRuntime:
         return compute
 
     def save(self, folder: Path) -> None:
-        """Copy the weights' file; random weights need none."""
-        if self._weights.path is not None:
-            shutil.copyfile(self._weights.path, folder / f"weights{self._weights.path.suffix}")
+        """Write nothing: torch needs the weights alone."""

@@ -5,7 +5,8 @@ import pytest
 from stages.graft.artifacts import read_json, write_json
 from stages.graft.bundle import load_bundle
 from stages.graft.errors import DataError
-from stages.graft.prediction import ImageFile, Predictor
+from stages.graft.prediction import ImageFile, Predictor, load_predictor
+from stages.graft.runtime_choice import AUTOMATIC
 from tests.bundles import CLASSES, make_bundle
 
 
@@ -35,6 +36,16 @@ def test_torch_in_place_of_openvino_gives_the_same_answers(tmp_path, bundle_fold
     assert answers(load_bundle(folder), pictures) == answers(load_bundle(bundle_folder), pictures)
 
 
+def test_a_bundle_made_with_openvino_runs_on_torch(copy, bundle_folder, monkeypatch, tmp_path):
+    choice = AUTOMATIC.model_copy(update={"runtime": "torch", "batch_size": 4})
+    monkeypatch.setenv("GRAFT_STORE", str(tmp_path / "nothing"))
+    pictures = bundle_folder.parent / "pictures"
+    files = [ImageFile.at(path) for path in sorted(pictures.rglob("*.png"))]
+    rows, expected = (list(load_predictor(copy, one).predict(files)) for one in (choice, None))
+    assert [row["label"] for row in rows] == [row["label"] for row in expected]
+    assert [row["confidence"] for row in rows] == pytest.approx([row["confidence"] for row in expected], abs=0.02)
+
+
 def test_the_same_model_gives_the_same_bytes(bundle_folder, tmp_path):
     again = make_bundle(tmp_path)
     for path in bundle_folder.rglob("*"):
@@ -42,7 +53,9 @@ def test_the_same_model_gives_the_same_bytes(bundle_folder, tmp_path):
             assert (again / path.relative_to(bundle_folder)).read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("name", ["head.safetensors", "network/network.bin", "decision.json", "model.json"])
+@pytest.mark.parametrize(
+    "name", ["head.safetensors", "backbone.safetensors", "network/network.bin", "decision.json", "model.json"]
+)
 def test_a_damaged_file_is_named(copy, name):
     data = bytearray((copy / name).read_bytes())
     data[len(data) // 2] ^= 1

@@ -1,6 +1,8 @@
 import csv
 import io
 import json
+import os
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -34,12 +36,24 @@ def test_a_folder_to_each_kind_of_file(bundle_folder, pictures, tmp_path, capsys
 
 
 def test_names_on_stdin_to_csv_on_stdout(bundle_folder, pictures, monkeypatch, capsys):
-    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{path}\n" for path in pictures)))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("".join(f"{path}\n" for path in pictures).encode())))
     predict(bundle_folder, "-")
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert {row["file"]: row["label"] for row in rows} == pictures
     assert list(rows[0]) == ["file", "label", "confidence", "unsure", "unknown", "distance",
                              *(f"p_{label}" for label in CLASSES), "error"]  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_any_file_name_comes_back(bundle_folder, tmp_path, suffix):
+    (tmp_path / "odd").mkdir()
+    for name in (b"a,b.png", b"line\nend.png", b"no\xfftext.png", 'ü "q".png'.encode()):
+        (tmp_path / os.fsdecode(b"odd/" + name)).write_bytes(b"")
+    with pytest.raises(SystemExit, match="3"):
+        predict(bundle_folder, tmp_path / "odd", "--out", tmp_path / f"a{suffix}")
+    read = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".jsonl": partial(pd.read_json, lines=True)}[suffix]
+    names = [name.rpartition("/odd/")[2] for name in read(tmp_path / f"a{suffix}")["file"]]
+    assert names == ["a,b.png", "line\nend.png", "no\\xfftext.png", 'ü "q".png']
 
 
 def test_bad_images_have_rows_and_an_exit_code_of_their_own(bundle_folder, pictures, tmp_path):
@@ -57,12 +71,14 @@ def test_bad_images_have_rows_and_an_exit_code_of_their_own(bundle_folder, pictu
         (["nowhere.png"], "nowhere.png does not exist"),
         (["{pictures}", "--out", "a.xlsx"], "must end in .csv, .jsonl, .parquet"),
         (["{pictures}", "--out", "no/such/a.csv"], "there is no folder no/such"),
+        (["{pictures}", "--out", "{pictures}/folder.csv"], "folder.csv: is a folder"),
         (["{pictures}", "--model", "nowhere"], "--model nowhere: no bundle.json there; `dvc repro` makes data/bundle"),
         (["{pictures}", "--model", "models:/no-such@champion"], "--model models:/no-such@champion cannot be fetched"),
     ],
 )
 def test_a_users_mistake_is_one_line(bundle_folder, pictures, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures/folder.csv").mkdir()
     given = [one.format(pictures=tmp_path / "pictures") for one in arguments]
     with pytest.raises(SystemExit) as ended:
         cli.main(["predict", *given, *([] if "--model" in given else ["--model", str(bundle_folder)])])

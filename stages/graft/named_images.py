@@ -1,0 +1,110 @@
+"""Image files as a user names them: one by one, in folders, or on standard input; listed as they are needed."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from stages.graft.candidates import OTHER_SUFFIXES, READ_SUFFIXES, is_hidden
+from stages.graft.errors import DataError
+from stages.graft.folders import walk
+from stages.graft.prediction import ImageFile
+
+STDIN = "-"
+
+BYTES_AT_ONCE = 2**16
+"""Of standard input, at most; less when less has come."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderCount:
+    """What lies in a folder, at any depth."""
+
+    num_images: int
+    """Files that are images by their names, of any format."""
+    num_others: int
+    """Files that are not, sockets, pipes and devices among them."""
+    num_hidden: int
+    """Files whose name, or a folder's above them, begins with a dot."""
+
+
+def count_images(places: Sequence[str]) -> tuple[int | None, dict[str, FolderCount]]:
+    """Count what is named, before anything is read.
+
+    Args:
+        places: files, folders, or - for names on standard input.
+    Returns:
+        How many images there are, None when only standard input knows; and what each folder holds.
+    Raises:
+        DataError: a file or folder does not exist, a folder cannot be listed, or there is no image.
+    """
+    missing = [place for place in places if place != STDIN and not os.path.lexists(place)]
+    if missing:
+        raise DataError(f"{readable(missing[0])} does not exist")
+    folders = {place: _count(place) for place in places if place != STDIN and Path(place).is_dir()}
+    if STDIN in places:
+        return None, folders
+    num_images = sum(folders[place].num_images if place in folders else 1 for place in places)
+    if not num_images:
+        raise DataError(f"no image in {', '.join(map(readable, places))}")
+    return num_images, folders
+
+
+def named_images(places: Sequence[str], stdin: BinaryIO) -> Iterator[ImageFile]:
+    """List images in the order they are named, those of a folder by name.
+
+    Args:
+        places: as in `count_images`.
+        stdin: holds names, a line each or, as `find -print0` writes them, ended by a zero byte.
+    """
+    for place in places:
+        if place == STDIN:
+            names = _names(stdin)
+        elif Path(place).is_dir():
+            names = (entry.path for entry in walk(place) if _kind(place, entry) == "num_images")
+        else:
+            names = iter((place,))
+        for name in names:
+            yield ImageFile.at(Path(name), readable(name))
+
+
+def readable(name: str) -> str:
+    """Give a file's name as text; bytes that are no UTF-8 are escaped."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _count(folder: str) -> FolderCount:
+    counts = dict.fromkeys(("num_images", "num_others", "num_hidden"), 0)
+    for entry in walk(folder):
+        kind = _kind(folder, entry)
+        if kind is not None:
+            counts[kind] += 1
+    return FolderCount(**counts)
+
+
+def _kind(folder: str, entry: "os.DirEntry[str]") -> str | None:
+    """Under which number a file counts; None for a folder."""
+    if entry.is_dir():
+        return None
+    if is_hidden(Path(entry.path).relative_to(folder).as_posix()):
+        return "num_hidden"
+    # A broken link is an image that cannot be read.
+    is_file = entry.is_file() or entry.is_symlink()
+    suffix = PurePosixPath(entry.name).suffix.lower()
+    return "num_images" if is_file and suffix in READ_SUFFIXES | OTHER_SUFFIXES else "num_others"
+
+
+def _names(stream: BinaryIO) -> Iterator[str]:
+    rest, end = b"", b""
+    while block := stream.read1(BYTES_AT_ONCE):  # type: ignore[attr-defined]
+        end = end or (b"\0" if b"\0" in block else b"\n" if b"\n" in block else b"")
+        *whole, rest = (rest + block).split(end) if end else [rest + block]
+        yield from _cleaned(whole)
+    yield from _cleaned([rest])
+
+
+def _cleaned(names: Sequence[bytes]) -> Iterator[str]:
+    for name in names:
+        if name.strip(b"\r"):
+            yield os.fsdecode(name.rstrip(b"\r"))
