@@ -1,4 +1,4 @@
-"""Beside the six stages, compare_finetuning: the head alone, partial and full fine-tuning, on few images per class.
+"""Beside the pipeline, compare_finetuning: the head alone, partial and full fine-tuning, on few images per class.
 
 Reads   the images that data/backbones/params.yaml names, params.yaml for all it does not set, the bundled backbone
 Writes  reports/finetuning.csv, reports/finetuning.md
