@@ -10,6 +10,7 @@ from importlib import import_module
 from stages.graft.errors import run
 
 COMMANDS = {
+    "export": "write the whole model as one graph of ONNX or OpenVINO",
     "predict": "classify images, a row for each",
     "publish": "write the MLflow run of the present results, once",
 }

@@ -77,6 +77,7 @@ class Predictor:
         """Load the network."""
         self._bundle = bundle
         self.classes = bundle.head.classes
+        self.preprocessing = bundle.preprocessing
         self.batch_size = int(bundle.runtime.record["batch_size"])
         self._compute = bundle.runtime.load()
 
