@@ -14,6 +14,7 @@ help:  ## list the targets
 
 repro: $(INSTALLED)  ## rebuild what has changed, from the images to the evaluated classifier, and publish it
 	dvc --wait-for-lock repro
+	@graft report
 	@graft publish
 
 test: $(INSTALLED)  ## run the test suite

@@ -1,12 +1,13 @@
-"""Stage 7 of 7, evaluate: score the test split, once, and publish the run.
+"""Stage 7 of 8, evaluate: score the test split, once.
 
 Fits on train and validation what the model needs to say "unsure" and "unknown", lets it answer the test images, and
 assembles the bundle: all that is needed to classify images elsewhere.
 
 Reads   data/manifest.csv, data/splits.csv, data/model/, data/features.safetensors, data/strangers/, data/baselines.csv;
         of a fine-tuned model data/images/ and data/head/
-Writes  data/bundle/, reports/metrics.json, verdict.json (fine-tuned against head-only), predictions.csv and
-        baselines.csv, and for plots reports/plots/confusion.csv, per_class.csv, reliability.csv and risk_coverage.csv
+Writes  data/bundle/, reports/metrics.json, gate.json (whether the model is good enough to be offered), verdict.json
+        (fine-tuned against head-only), predictions.csv and baselines.csv, and for plots reports/plots/confusion.csv,
+        per_class.csv, reliability.csv and risk_coverage.csv
 Params  evaluate, backbone, extract
 """
 
@@ -23,9 +24,13 @@ from stages.graft.baseline_table import read_baselines
 from stages.graft.bundle import write_bundle
 from stages.graft.comparison import baselines_record, comparison_table
 from stages.graft.decision import answer, fit_rule
+from stages.graft.durations import timed
 from stages.graft.errors import run
 from stages.graft.extraction import embed
 from stages.graft.features import read_features
+from stages.graft.gate import GateParams, judge
+from stages.graft.gate import in_words as gate_in_words
+from stages.graft.gate import record as gate_record
 from stages.graft.heads import Head, load_head
 from stages.graft.manifest import manifest_paths, read_manifest
 from stages.graft.model import BACKBONE, Model, read_model
@@ -37,7 +42,6 @@ from stages.graft.scored import Score, ScoredSet, score_cached, score_known, sco
 from stages.graft.splits import UNUSED, read_splits
 from stages.graft.strangers import stranger_path
 from stages.graft.summary import summary
-from stages.graft.tracking import publish
 from stages.graft.verdict import compare, in_words
 from stages.graft.verdict import record as verdict_record
 from stages.graft.weights import BackboneParams, Weights, finetuned_weights, weights_of
@@ -48,7 +52,7 @@ STRANGERS, STRANGERS_FEATURES = Path("data/strangers"), Path("data/strangers/fea
 BASELINES, BUNDLE = Path("data/baselines.csv"), Path("data/bundle")
 BACKBONES = Path("data/backbones")
 METRICS, VERDICT = Path("reports/metrics.json"), Path("reports/verdict.json")
-PREDICTIONS = Path("reports/predictions.csv")
+GATE, PREDICTIONS = Path("reports/gate.json"), Path("reports/predictions.csv")
 COMPARISON, PLOTS = Path("reports/baselines.csv"), Path("reports/plots")
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -63,10 +67,12 @@ class EvaluateParams(Params):
     """Of the answers the model gives; where it would be lower, it is unsure."""
     false_alarm_rate: Share
     """Share of known images that may count as unknown."""
+    gate: GateParams
+    """What a model must show before it is offered to anyone."""
 
 
 def main() -> None:
-    """Fit the decision rule, score the test images, write figures and tables, publish."""
+    """Fit the decision rule, score the test images, write numbers and tables."""
     params, backbone = load_params("evaluate", EvaluateParams), load_params("backbone", BackboneParams)
     model, head = read_model(MODEL)
     weights = model_weights(model, backbone.offline)
@@ -93,6 +99,8 @@ def main() -> None:
     strangers = answer(rule, score_strangers(score_strange, stranger_ids))
     record = tables.metrics_record(evaluation) | tables.strangers_record(evaluation, strangers)
     write_json(record | baselines_record(comparison), METRICS)
+    gate = judge(params.gate, record["accuracy_low"] or 0.0, evaluation.class_scores)
+    write_json(gate_record(gate), GATE)
     write_json({"model": model.kind} | verdict_on_test(model, splits, test), VERDICT)
     write_csv(comparison, COMPARISON)
     write_csv(tables.predictions_table(evaluation), PREDICTIONS)
@@ -101,7 +109,7 @@ def main() -> None:
     write_csv(tables.reliability(evaluation), PLOTS / "reliability.csv")
     write_csv(tables.risk_coverage(evaluation), PLOTS / "risk_coverage.csv")
     print(f"evaluate: {summary(evaluation, record, rule)}")
-    publish()
+    print(f"evaluate: {gate_in_words(gate)}")
 
 
 def verdict_on_test(model: Model, splits: pd.DataFrame, test: ScoredSet) -> dict[str, Any]:
@@ -133,4 +141,4 @@ def network_score(head: Head, weights: Weights, runtime: Runtime, manifest: pd.D
 
 
 if __name__ == "__main__":
-    run("evaluate", main)
+    run("evaluate", timed("evaluate", main))

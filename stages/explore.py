@@ -1,4 +1,4 @@
-"""Stage 6 of 7, explore: what the images say before any head: doubtful labels, baselines, a map, a curve over shots.
+"""Stage 6 of 8, explore: what the images say before any head: doubtful labels, baselines, a map, a curve over shots.
 
 Reads   data/images/, data/manifest.csv, data/splits.csv, data/features.safetensors
 Writes  data/baselines.csv, reports/explore.json, reports/label_errors.csv, reports/plots/map.csv and shots.csv
@@ -12,6 +12,7 @@ from pydantic import Field, PositiveInt
 
 from stages.graft.artifacts import write_csv, write_json
 from stages.graft.baselines import predict_baselines
+from stages.graft.durations import timed
 from stages.graft.errors import run
 from stages.graft.features import load_features
 from stages.graft.label_errors import label_errors_table
@@ -85,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run("explore", main)
+    run("explore", timed("explore", main))

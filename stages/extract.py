@@ -1,4 +1,4 @@
-"""Stage 3 of 7, extract: turn images into features with a frozen, pretrained network.
+"""Stage 3 of 8, extract: turn images into features with a frozen, pretrained network.
 
 Reads   data/images/, data/manifest.csv, the bundled backbone or the weights named
 Writes  data/features.safetensors, data/strangers/, reports/extract.json
@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from stages.graft.artifacts import write_json
+from stages.graft.durations import timed
 from stages.graft.errors import run
 from stages.graft.extraction import extract_missing
 from stages.graft.manifest import manifest_paths, read_manifest
@@ -50,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run("extract", main)
+    run("extract", timed("extract", main))

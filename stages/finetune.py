@@ -1,4 +1,4 @@
-"""Stage 5 of 7, finetune: assemble the model, after training the network further if that is asked for.
+"""Stage 5 of 8, finetune: assemble the model, after training the network further if that is asked for.
 
 Reads   data/head/, and when it trains data/images/, data/manifest.csv, data/splits.csv, the backbone's weights
 Writes  data/model/, reports/finetune.json, reports/plots/finetune_curve.csv
@@ -14,6 +14,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from stages.graft.artifacts import atomic_path, read_metadata, write_json
 from stages.graft.curves import Epoch, write_curve
+from stages.graft.durations import timed
 from stages.graft.errors import run
 from stages.graft.heads import HEAD, Head, load_head
 from stages.graft.model import write_model
@@ -132,4 +133,4 @@ def train_on(
 
 
 if __name__ == "__main__":
-    run("finetune", main)
+    run("finetune", timed("finetune", main))

@@ -1,4 +1,4 @@
-"""Stage 1 of 7, ingest: decode every labelled image of the source, keep the good ones under their SHA-256.
+"""Stage 1 of 8, ingest: decode every labelled image of the source, keep the good ones under their SHA-256.
 
 Reads   ingest.source: a class folder, an archive, a CSV list, a YAML spec, the http(s) address of an archive
 Writes  data/images/, data/manifest.csv, reports/ingest.json
@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from stages.graft.artifacts import atomic_path, write_json
+from stages.graft.durations import timed
 from stages.graft.errors import run
 from stages.graft.ingestion import OnConflict, ingest
 from stages.graft.manifest import write_manifest
@@ -45,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run("ingest", main)
+    run("ingest", timed("ingest", main))

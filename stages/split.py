@@ -1,4 +1,4 @@
-"""Stage 2 of 7, split: put every image in train, validation or test.
+"""Stage 2 of 8, split: put every image in train, validation or test.
 
 Reads   data/manifest.csv
 Writes  data/splits.csv, reports/split.json
@@ -12,6 +12,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from stages.graft.artifacts import write_json
 from stages.graft.assignment import assign_splits
+from stages.graft.durations import timed
 from stages.graft.errors import run
 from stages.graft.manifest import read_manifest
 from stages.graft.params import Params, load_params
@@ -50,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run("split", main)
+    run("split", timed("split", main))

@@ -1,4 +1,4 @@
-"""Stage 4 of 7, train_head: fit a new head on frozen features; validation chooses, test is not looked at.
+"""Stage 4 of 8, train_head: fit a new head on frozen features; validation chooses, test is not looked at.
 
 Reads   data/features.safetensors, data/splits.csv
 Writes  data/head/, reports/train_head.json, reports/plots/train_head_curve.csv
@@ -13,6 +13,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from stages.graft.artifacts import write_json
 from stages.graft.curves import Epoch, write_curve
+from stages.graft.durations import timed
 from stages.graft.errors import run
 from stages.graft.features import load_features, read_backbone_record
 from stages.graft.heads import save_head
@@ -89,4 +90,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run("train_head", main)
+    run("train_head", timed("train_head", main))

@@ -28,7 +28,7 @@ def ran(output: str) -> list[str]:
 
 def test_the_first_run_makes_everything(clone: Clone):
     output = clone.first_output  # type: ignore[attr-defined]
-    assert ran(output) == ["ingest", "split", "extract", "train_head", "finetune", "explore", "evaluate"]
+    assert ran(output) == ["ingest", "split", "extract", "train_head", "finetune", "explore", "evaluate", "report"]
     assert "extract: 48 images, 48 extracted, 0 reused" in output
     metrics = json.loads((clone.folder / "reports/metrics.json").read_text())
     assert 0 <= metrics["accuracy_low"] <= metrics["accuracy"] <= metrics["accuracy_high"] <= 1
@@ -70,7 +70,7 @@ def test_predict_says_of_every_image_what_the_pipeline_says(clone: Clone):
 
 def test_one_change_runs_only_what_depends_on_it(clone: Clone):
     clone.set_params("train_head", kind="prototype")
-    assert ran(clone.repro()) == ["train_head", "finetune", "evaluate"]
+    assert ran(clone.repro()) == ["train_head", "finetune", "evaluate", "report"]
     clone.set_params("split", seed=1)
     assert "extract" not in ran(clone.repro())
     clone.set_spec(per_class=10)
@@ -79,7 +79,7 @@ def test_one_change_runs_only_what_depends_on_it(clone: Clone):
 
 def test_fine_tuning_ends_in_a_model_that_evaluate_scores(clone: Clone):
     clone.set_params("finetune", strategy="full", epochs=1)
-    assert ran(clone.repro()) == ["finetune", "evaluate"]
+    assert ran(clone.repro()) == ["finetune", "evaluate", "report"]
     assert (clone.folder / "data/model/backbone.safetensors").exists()
     assert json.loads((clone.folder / "reports/finetune.json").read_text())["strategy"] == "full"
 

@@ -14,16 +14,18 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from stages.graft.artifacts import atomic_path, read_json, write_json
+from stages.graft.artifacts import atomic_path, read_json, write_json, write_text
 from stages.graft.decision import NOVELTY, RULE, DecisionRule, load_rule, save_rule
 from stages.graft.errors import DataError
 from stages.graft.hashing import sha256_of
 from stages.graft.heads import HEAD, Head
 from stages.graft.model import BACKBONE, MODEL, read_model
+from stages.graft.places import store_folder
 from stages.graft.preprocessing import Preprocessing
 from stages.graft.runtime_choice import runtime_in
 from stages.graft.runtimes import Runtime
 from stages.graft.squares import DECODER
+from stages.graft.store import fingerprint_of
 from stages.graft.weights import Weights, weights_from
 
 BUNDLE, NETWORK = "bundle.json", "network"
@@ -110,7 +112,12 @@ def _copy_weights(weights: Weights, path: Path) -> None:
     """Write a network's weights, random ones too, as safetensors: nothing in a bundle is ever unpickled."""
     if weights.path is not None and weights.path.suffix == ".safetensors":
         shutil.copyfile(weights.path, path)
-    else:
-        from stages.graft.backbone import load_network, save_tensors  # torch: seconds, spent only where it is needed
+        return
+    kept = store_folder() / "weights" / f"{fingerprint_of(weights.record())}.safetensors"
+    proof = kept.with_suffix(".sha256")
+    if not (kept.exists() and proof.exists() and sha256_of(kept) == proof.read_text(encoding="utf-8")):
+        from stages.graft.backbone import load_network, save_tensors  # torch: seconds, spent once
 
-        save_tensors(load_network(weights), path)
+        save_tensors(load_network(weights), kept)
+        write_text(sha256_of(kept), proof)
+    shutil.copyfile(kept, path)

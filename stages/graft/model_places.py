@@ -1,6 +1,7 @@
 """Where a model is: a bundle's folder, a repository that made one, or MLflow's registry."""
 
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,10 +56,12 @@ def _fetch(model: str, root: Path, scratch: Path) -> Path:
     try:
         check_alive(address)
         quieten()
-        import mlflow
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of MLflow and what it imports
+            import mlflow
 
-        mlflow.set_tracking_uri(address.uri)
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=model, dst_path=str(scratch)))
+            mlflow.set_tracking_uri(address.uri)
+            return Path(mlflow.artifacts.download_artifacts(artifact_uri=model, dst_path=str(scratch)))
     except Exception as error:  # MLflow and its transports raise many kinds
         reason = " ".join(without_password(str(error)).split())[:200]
         raise DataError(f"--model {model} cannot be fetched from {without_password(address.uri)}: {reason}") from None

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pydantic import Field
+
 from stages.graft.artifacts import read_json
 from stages.graft.params import Params, load_params, read_yaml
 
@@ -16,6 +18,9 @@ PARAMS, MANIFEST = "params.yaml", "data/manifest.csv"
 METRICS, CURVES = "reports/*.json", "reports/plots/*_curve.csv"
 ARTIFACTS = {"reports": "reports", "model": "data/model"}
 """What is published, relative to the pipeline's root: a run's artifact folder, and the folder it is a copy of."""
+
+PASSING = ("reports/report.html", "reports/times/")
+"""Published as well, but no part of what makes results the same: they tell of times and of the last commit."""
 
 MAX_KEY, MAX_VALUE = 250, 6000
 """MLflow's limits for the name and the value of a parameter, in characters."""
@@ -29,6 +34,8 @@ class TrackingParams(Params):
 
     experiment: str
     """Name of the MLflow experiment the runs go to."""
+    model_name: str | None = Field(default=None, pattern=r"^[\w.\- ]+$")
+    """Name of MLflow's registered model; null: nothing is registered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +46,8 @@ class RunState:
     """SHA-256 of the parameters (whatever their order or comments) and of the manifest's bytes, hex."""
     experiment: str
     """Name of the MLflow experiment."""
+    model_name: str | None
+    """Name of MLflow's registered model; None: nothing is registered."""
     params: dict[str, str]
     """Every parameter as text, by `section.key`."""
     source: str
@@ -56,7 +65,7 @@ class Results:
     series: dict[str, dict[int, float]]
     """By name, the values at each step: curves by epoch, single metrics at step 0."""
     digest: str
-    """SHA-256 of every file that is published, hex: results with the same digest are published already."""
+    """SHA-256 of every published file but PASSING, hex: results with the same digest are published already."""
 
 
 def read_state(root: Path) -> RunState:
@@ -65,13 +74,14 @@ def read_state(root: Path) -> RunState:
     Raises:
         ParamsError, OSError: params.yaml or the manifest is missing or cannot be read.
     """
-    experiment = load_params("tracking", TrackingParams, root / PARAMS).experiment
+    tracking = load_params("tracking", TrackingParams, root / PARAMS)
     params = flatten(read_yaml(root / PARAMS))
     manifest = (root / MANIFEST).read_bytes()
     canonical = json.dumps(params, sort_keys=True, default=str).encode()
     return RunState(
         key=hashlib.sha256(canonical + b"\0" + manifest).hexdigest(),
-        experiment=experiment,
+        experiment=tracking.experiment,
+        model_name=tracking.model_name,
         params=dict(_as_param(name, value) for name, value in params.items()),
         source=str(params.get("ingest.source") or ""),
         data_md5=hashlib.md5(manifest, usedforsecurity=False).hexdigest(),
@@ -151,6 +161,8 @@ def _read_curves(table: Path) -> dict[str, dict[int, float]]:
 def _digest(root: Path) -> str:
     total = hashlib.sha256()
     for folder, path in published_files(root):
+        if path.relative_to(root).as_posix().startswith(PASSING):
+            continue
         with path.open("rb") as file:
             total.update(f"{folder}/{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()

@@ -119,6 +119,15 @@ class FeatureStore:
         self._place |= {id_.tobytes(): (path, row) for row, id_ in enumerate(ids)}
 
 
+def check_fragment(path: Path) -> None:
+    """Read a fragment whole.
+
+    Raises:
+        DataError: it cannot be read, or its bytes do not fit its name.
+    """
+    _read_whole(path)
+
+
 def pack_ids(ids: Sequence[str]) -> npt.NDArray[np.uint8]:
     """Ids in hex to shape (n, 32), uint8."""
     return np.frombuffer(bytes.fromhex("".join(ids)), dtype=np.uint8).reshape(len(ids), 32)

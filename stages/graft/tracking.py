@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from stages.graft.artifacts import atomic_path
 from stages.graft.provenance import read_provenance
-from stages.graft.run_state import read_results, read_state
+from stages.graft.run_state import RunState, read_results, read_state
 from stages.graft.runs import Runs
 from stages.graft.tracking_store import (
     Address,
@@ -47,8 +47,11 @@ def publish(root: Path = Path()) -> None:
             run = runs.of(state, tags)
             news = runs.write(run, state, results, root)
             runs.adopt_commit(run, state, tags)
+            offered = _offer(runs, run.info.run_id, state, root)
         done = "published" if news else "is published already"
         print(f"tracking: run {run.info.run_name} of {state.experiment} {done}")
+        if offered:
+            print(f"tracking: {offered}")
 
 
 class Stream:
@@ -131,6 +134,16 @@ def _open(root: Path, experiment: str) -> Iterator[Runs]:
             _make_database(address.database)
         client = MlflowClient(address.uri)
         yield Runs(client=client, entities=entities, experiment=_find_experiment(client, experiment, address))
+
+
+def _offer(runs: Runs, run_id: str, state: RunState, root: Path) -> str | None:
+    """Register the model, if `tracking.model_name` and the gate say so; gives what became of it, in a line."""
+    if state.model_name is None:
+        return None
+    from stages.graft.registry import Registry
+
+    uri = runs.client.tracking_uri
+    return Registry(client=runs.client, uri=uri, experiment=runs.experiment, name=state.model_name).offer(run_id, root)
 
 
 def _make_database(path: Path) -> None:

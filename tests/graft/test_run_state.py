@@ -8,7 +8,7 @@ import pytest
 
 from stages.graft.artifacts import write_json, write_text
 from stages.graft.errors import ParamsError
-from stages.graft.run_state import MAX_KEY, MAX_VALUE, flatten, read_results, read_state
+from stages.graft.run_state import MAX_KEY, MAX_VALUE, flatten, published_files, read_results, read_state
 
 PARAMS = """\
 ingest: {source: data/plates.yaml, sha256: null}
@@ -132,6 +132,18 @@ def test_the_digest_sees_every_published_byte_and_name(root):
     digests = [digest_with(*text) for text in texts]
     assert len(set(digests)) == 4
     assert digests[3] == digests[4]
+
+
+def test_what_tells_of_times_is_published_and_does_not_make_results_new(root):
+    write_json({"accuracy": 0.5}, root / "reports/metrics.json")
+    before = read_results(root).digest
+    write_text("<p>a page</p>", root / "reports/report.html")
+    write_json({"seconds": 1.0}, root / "reports/times/split.json")
+    assert read_results(root).digest == before
+    published = {f"{folder}/{path.name}" for folder, path in published_files(root)}
+    assert published == {"reports/metrics.json", "reports/report.html", "reports/times/split.json"}
+    write_text("a figure", root / "reports/figures/a.png")
+    assert read_results(root).digest != before
 
 
 def test_flatten_keeps_values_that_are_not_mappings():

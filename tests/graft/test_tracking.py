@@ -134,6 +134,9 @@ def test_publishing_again_changes_nothing(root):
     before = dump(root)
     publish()
     assert dump(root) == before
+    write_text("<p>the page, written anew</p>", root / "reports/report.html")
+    publish()
+    assert dump(root) == before
 
 
 @pytest.mark.usefixtures("silent")

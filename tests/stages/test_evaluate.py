@@ -24,7 +24,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FRACTIONS = {"seed": 0, "val_fraction": 0.25, "test_fraction": 0.25, "train_per_class": None}
 PLOTS = [evaluate.PLOTS / f"{name}.csv" for name in ("confusion", "per_class", "reliability", "risk_coverage")]
 DECISION = [evaluate.BUNDLE / name for name in ("decision.json", "novelty.safetensors")]
-OUTPUTS = [evaluate.METRICS, evaluate.VERDICT, evaluate.PREDICTIONS, evaluate.COMPARISON, *PLOTS, *DECISION]
+REPORTS = [evaluate.METRICS, evaluate.GATE, evaluate.VERDICT, evaluate.PREDICTIONS, evaluate.COMPARISON]
+OUTPUTS = [*REPORTS, *PLOTS, *DECISION]
 
 
 @pytest.fixture
@@ -43,15 +44,7 @@ def folder(project, bundle_folder, monkeypatch):
     return folder
 
 
-@pytest.fixture
-def published(monkeypatch):
-    """Calls of tracking, which has tests of its own: each is the outputs that were there."""
-    calls = []
-    monkeypatch.setattr(evaluate, "publish", lambda: calls.append([path.exists() for path in OUTPUTS]))
-    return calls
-
-
-def test_the_test_split_is_scored_and_published_last(folder, published, capsys):
+def test_the_test_split_is_scored(folder, capsys):
     run("evaluate", evaluate.main)
     record = read_json(folder / "reports/metrics.json")
     predictions = pd.read_csv(folder / "reports/predictions.csv", dtype=str, keep_default_na=False)
@@ -71,11 +64,27 @@ def test_the_test_split_is_scored_and_published_last(folder, published, capsys):
         ["model", record["accuracy"]],
         ["majority", 0.333333],
     ]
-    assert published == [[True] * len(OUTPUTS)]
+    assert all(path.exists() for path in OUTPUTS)
     assert f"9 test images, accuracy {record['accuracy']:.1%} (95% interval" in capsys.readouterr().out
 
 
-def test_test_images_decide_nothing(folder, published):
+def test_the_gate_is_held_against_what_is_reported(folder, project, capsys):
+    run("evaluate", evaluate.main)
+    metrics, gate = read_json(folder / "reports/metrics.json"), read_json(folder / "reports/gate.json")
+    assert gate["accuracy_low"] == metrics["accuracy_low"] < 0.9
+    assert not gate["passed"]
+    assert gate["reasons"][0].startswith("Accuracy may be as low as ")
+    per_class = pd.read_csv(folder / "reports/plots/per_class.csv")
+    assert gate["lowest_recall"] == per_class["recall"].min()
+    assert "evaluate: the gate refuses this model. Accuracy may be as low as " in capsys.readouterr().out
+    low = {"min_accuracy": metrics["accuracy_low"], "min_recall": None}
+    project(split=FRACTIONS, evaluate={"target_accuracy": 0.9, "gate": low})
+    run("evaluate", evaluate.main)
+    assert read_json(folder / "reports/gate.json")["passed"]
+    assert "evaluate: the gate holds" in capsys.readouterr().out
+
+
+def test_test_images_decide_nothing(folder):
     run("evaluate", evaluate.main)
     before = [(folder / path).read_bytes() for path in DECISION]
     ids, x = read_features(folder / "data/features.safetensors")
@@ -87,7 +96,7 @@ def test_test_images_decide_nothing(folder, published):
     assert [(folder / path).read_bytes() for path in DECISION] == before
 
 
-def test_a_second_run_writes_the_same_bytes(folder, published):
+def test_a_second_run_writes_the_same_bytes(folder):
     run("evaluate", evaluate.main)
     first = [path.read_bytes() for path in OUTPUTS]
     run("evaluate", evaluate.main)
@@ -96,7 +105,7 @@ def test_a_second_run_writes_the_same_bytes(folder, published):
 
 def test_a_frozen_model_needs_no_slow_library(folder):
     code = (
-        "import sys; from stages import evaluate; evaluate.publish = lambda: None; evaluate.main(); "
+        "import sys; from stages import evaluate; evaluate.main(); "
         "sys.exit(', '.join({'torch', 'sklearn', 'scipy', 'mlflow', 'matplotlib'} & set(sys.modules)))"
     )
     command = [sys.executable, "-W", "error", "-c", code]
@@ -105,7 +114,7 @@ def test_a_frozen_model_needs_no_slow_library(folder):
     assert done.stderr.strip() == ""
 
 
-def test_a_finetuned_model_is_scored_from_its_images(folder, published, monkeypatch):
+def test_a_finetuned_model_is_scored_from_its_images(folder, monkeypatch):
     record = read_json(folder / "data/model/model.json")
     (folder / "data/model/backbone.safetensors").write_bytes(b"weights")
     sha256 = hashlib.sha256(b"weights").hexdigest()
@@ -147,8 +156,7 @@ def test_a_share_must_lie_between_0_and_1(name, project):
         ("data/strangers/features.safetensors", r"data/strangers/features.safetensors"),
     ],
 )
-def test_a_missing_file_is_one_line(folder, published, path, message):
+def test_a_missing_file_is_one_line(folder, path, message):
     (folder / path).unlink()
     with pytest.raises(SystemExit, match=f"evaluate: error: {message}"):
         run("evaluate", evaluate.main)
-    assert published == []

@@ -1,0 +1,147 @@
+"""What changed since the last commit: parameters, metrics, and test images that are now right or no longer."""
+
+import io
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from stages.graft.artifacts import read_json
+from stages.graft.params import read_yaml
+from stages.graft.plot_tables import read_table
+from stages.graft.run_state import flatten
+from stages.graft.verdict import mcnemar
+
+PARAMS, METRICS, PREDICTIONS = "params.yaml", "reports/metrics.json", "reports/predictions.csv"
+
+HIGHER = frozenset(
+    ("accuracy", "balanced_accuracy", "macro_f1", "coverage", "selective_accuracy", "novelty_auroc", "strangers_found")
+)
+"""Metrics of which more is better."""
+
+LOWER = frozenset(("log_loss", "ece", "false_alarms"))
+"""Metrics of which less is better; of the others neither is."""
+
+ABSENT = "(not there)"
+"""Stands for the value of a parameter or metric that one of the two states does not have."""
+
+UNLISTED = ("_low", "_high", "_uncalibrated")
+"""Endings of metrics that only accompany another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A parameter or a metric that is not what it was."""
+
+    name: str
+    """Of a parameter with its section."""
+    before: Any
+    """At the last commit, or ABSENT."""
+    after: Any
+    """Now, or ABSENT."""
+
+    @property
+    def better(self) -> bool | None:
+        """Whether a metric became better; None where that cannot be said."""
+        numbers = all(isinstance(value, int | float) for value in (self.before, self.after))
+        if not numbers or self.name not in HIGHER | LOWER:
+            return None
+        return bool((self.after > self.before) == (self.name in HIGHER))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """The present state against the last commit."""
+
+    commit: str
+    """Its hash, seven digits."""
+    subject: str
+    """First line of its message."""
+    params: tuple[Change, ...]
+    """Parameters, in the order of the file."""
+    metrics: tuple[Change, ...]
+    """Metrics, in the order of the file."""
+    num_shared: int
+    """Test images scored then and now."""
+    same_test: bool
+    """Whether these are all of both."""
+    num_gained: int
+    """Of the shared ones, those that only now are right."""
+    num_lost: int
+    """Of the shared ones, those that only then were right."""
+
+    @property
+    def p_value(self) -> float:
+        """How likely chance alone splits the changed images so unevenly or more: McNemar's exact test."""
+        return mcnemar(self.num_gained, self.num_lost)
+
+
+def read_changes(root: Path) -> Changes | None:
+    """Compare the files with those of the last commit.
+
+    Args:
+        root: the pipeline's folder.
+    Returns:
+        None without git, without a commit, or when it holds no metrics.
+    """
+    head = _git(root, "log", "-1", "--format=%h%x00%s", "--abbrev=7")
+    params, metrics = _committed(root, PARAMS), _committed(root, METRICS)
+    if head is None or params is None or metrics is None:
+        return None
+    try:
+        before = flatten(yaml.safe_load(params)), json.loads(metrics)
+    except (yaml.YAMLError, ValueError, AttributeError):
+        return None  # a commit may hold anything, a merge's conflict marks, say
+    num_shared, same, gained, lost = _compare_predictions(root)
+    commit, subject = head.rstrip("\n").split("\0", 1)
+    return Changes(
+        commit=commit,
+        subject=subject,
+        params=_differences(before[0], flatten(read_yaml(root / PARAMS))),
+        metrics=tuple(
+            one for one in _differences(before[1], read_json(root / METRICS)) if not one.name.endswith(UNLISTED)
+        ),
+        num_shared=num_shared,
+        same_test=same,
+        num_gained=gained,
+        num_lost=lost,
+    )
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
+    names = [*after, *(name for name in before if name not in after)]
+    changes = (Change(name=name, before=before.get(name, ABSENT), after=after.get(name, ABSENT)) for name in names)
+    return tuple(one for one in changes if one.before != one.after)
+
+
+def _compare_predictions(root: Path) -> tuple[int, bool, int, int]:
+    """Number of shared test images, whether these are all, and how many of them were gained and lost."""
+    committed = _committed(root, PREDICTIONS)
+    if committed is None or not (root / PREDICTIONS).exists():
+        return 0, False, 0, 0
+    then = pd.read_csv(io.StringIO(committed), dtype=str, keep_default_na=False, lineterminator="\n")
+    now = read_table(root / PREDICTIONS)
+    if not {"id", "label", "predicted"} <= set(then.columns):
+        return 0, False, 0, 0
+    both = now[["id", "label", "predicted"]].merge(then[["id", "label", "predicted"]], on="id", suffixes=("", "_then"))
+    right, was_right = both["label"] == both["predicted"], both["label_then"] == both["predicted_then"]
+    same = len(both) == len(now) == len(then)
+    return len(both), same, int((right & ~was_right).sum()), int((was_right & ~right).sum())
+
+
+def _committed(root: Path, path: str) -> str | None:
+    return _git(root, "show", f"HEAD:./{path}")
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """What git says; None when it does not, for whatever reason."""
+    try:
+        done = subprocess.run(["git", "--no-optional-locks", *arguments], cwd=root, capture_output=True, timeout=20)
+        return done.stdout.decode() if done.returncode == 0 else None
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None

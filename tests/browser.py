@@ -1,0 +1,117 @@
+"""A headless Chromium that opens one page, driven over a pipe by the DevTools protocol: no port, no library."""
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+"""Where it is; None where there is none."""
+
+OPTIONS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-extensions", "--disable-sync",
+    "--remote-debugging-pipe",
+)  # fmt: skip
+
+
+class Browser:
+    """A page in Chromium, with every request and every complaint noted."""
+
+    def __init__(self, commands: int, answers: BinaryIO) -> None:
+        self._commands, self._answers = commands, answers
+        self._number, self._session = 0, ""
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        target = self.send("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Network", "Runtime", "Log"):
+            self.send(f"{domain}.enable")
+
+    def send(self, method: str, **params: Any) -> dict[str, Any]:
+        """Send a command, note what happens until its answer comes."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": params}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._commands, json.dumps(message).encode() + b"\0")
+        while (answer := self._next()).get("id") != self._number:
+            self._note(answer)
+        assert "error" not in answer, answer
+        return dict(answer["result"])
+
+    def open(self, path: Path, width: int, height: int = 900, scheme: str = "light") -> None:
+        """Show a file at a width, in CSS pixels, to somebody who likes light or dark."""
+        self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+        self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.send("Page.navigate", url=path.resolve().as_uri())
+        while (event := self._next()).get("method") != "Page.loadEventFired":
+            self._note(event)
+
+    def value(self, expression: str) -> Any:
+        """Evaluate JavaScript in the page, past its policy."""
+        return self.send("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def screenshot(self, path: Path) -> None:
+        """Write the whole page as a PNG file."""
+        shot = self.send("Page.captureScreenshot", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(shot["data"]))
+
+    def pdf(self, path: Path) -> None:
+        """Print the page on A4."""
+        sheet = self.send(
+            "Page.printToPDF", paperWidth=8.27, paperHeight=11.69, printBackground=True, preferCSSPageSize=True
+        )
+        path.write_bytes(base64.b64decode(sheet["data"]))
+
+    def _next(self) -> dict[str, Any]:
+        letters = bytearray()
+        while (letter := self._answers.read(1)) != b"\0":
+            assert letter, "Chromium has gone"
+            letters += letter
+        return dict(json.loads(letters))
+
+    def _note(self, event: dict[str, Any]) -> None:
+        method, params = event.get("method"), event.get("params", {})
+        if method == "Network.requestWillBeSent":
+            self.requests.append(params["request"]["url"])
+        elif method in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded"):
+            self.complaints.append(json.dumps(params)[:500])
+
+
+@contextlib.contextmanager
+def chromium(profile: Path) -> Iterator[Browser]:
+    """Start Chromium with a fresh profile, and end it."""
+    assert CHROMIUM is not None
+    (read_commands, write_commands), (read_answers, write_answers) = os.pipe(), os.pipe()
+    answers = os.fdopen(read_answers, "rb")
+    words = [CHROMIUM, *OPTIONS, f"--user-data-dir={profile}"]
+    redirected = [
+        "bash",
+        "-c",
+        f'exec "$@" 3<&{read_commands} 4>&{write_answers}',
+        "chromium",
+        *words,
+    ]  # it reads 3, writes 4
+    with subprocess.Popen(
+        redirected, pass_fds=(read_commands, write_answers), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        os.close(read_commands)
+        os.close(write_answers)
+        try:
+            browser = Browser(write_commands, answers)
+            yield browser
+            with contextlib.suppress(AssertionError, OSError):
+                browser.send("Browser.close")
+        finally:
+            process.terminate()
+            os.close(write_commands)
+            answers.close()

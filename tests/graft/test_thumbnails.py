@@ -1,0 +1,54 @@
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from stages.graft.thumbnails import MAX_BYTES, SIDE_PX, thumbnail, thumbnail_address
+from tests.pictures import encoded, pixels, png, write
+
+
+def opened(data):
+    return Image.open(io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    ("size", "small"), [((40, 30), (40, 30)), ((1920, 960), (SIDE_PX, 96)), ((10, 4000), (1, SIDE_PX))]
+)
+@pytest.mark.parametrize("format_", ["JPEG", "PNG"])
+def test_images_shrink_and_never_grow(size, small, format_):
+    image = opened(thumbnail(encoded(Image.new("RGB", size, "teal"), format_)))
+    assert (image.format, image.size) == ("JPEG", small)
+
+
+def test_noise_stays_within_the_bytes():
+    data = thumbnail(encoded(pixels(1, 1000, 1000), "PNG"))
+    assert len(data) <= MAX_BYTES
+    assert max(opened(data).size) == SIDE_PX
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "CMYK", "I;16"])
+def test_any_mode_is_shown(mode):
+    image = Image.fromarray(np.full((20, 20), 40000, np.uint16)) if mode == "I;16" else Image.new(mode, (20, 20))
+    assert opened(thumbnail(encoded(image, "TIFF"))).mode == "RGB"
+
+
+def test_a_turned_photograph_stands_upright():
+    image, exif = Image.new("RGB", (1000, 500), "white"), Image.Exif()
+    image.paste("black", (0, 0, 500, 500))
+    exif[ExifTags.Base.Orientation] = 6  # the left side is the top
+    small = opened(thumbnail(encoded(image, "JPEG", exif=exif)))
+    assert small.size == (96, SIDE_PX)
+    assert small.getpixel((48, 20))[0] < 50 < 200 < small.getpixel((48, 170))[0]
+
+
+def test_an_address_holds_the_image_and_a_missing_one_has_none(tmp_path):
+    write(tmp_path / "abc.png", png(1))
+    address = thumbnail_address(tmp_path, "abc")
+    kind, data = address.split(",")
+    assert kind == "data:image/jpeg;base64"
+    assert opened(base64.b64decode(data)).size == (12, 10)
+    assert thumbnail_address(tmp_path, "abd") is None
+    write(tmp_path / "bad.jpeg", b"\xff\xd8\xff\xe0 no more")
+    assert thumbnail_address(tmp_path, "bad") is None
