@@ -1,10 +1,12 @@
-"""Servers on this machine: a web server that serves one file, well or with a flaw; MLflow's; one that speaks S3."""
+"""Servers on this machine: one that serves a file, well or with a flaw; MLflow's; one that speaks S3; one for ssh."""
 
+import asyncio
 import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -182,7 +184,7 @@ def running(server: Process) -> Iterator[Process]:
 
 def mlflow_server(folder: Path) -> Process:
     """Give a real MLflow server with its database and artifacts in a folder; not started yet."""
-    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1"]
     store = [
         "--backend-store-uri",
         f"sqlite:///{folder}/mlflow.db",
@@ -195,6 +197,37 @@ def mlflow_server(folder: Path) -> Process:
 @contextmanager
 def s3_server(folder: Path) -> Iterator[Process]:
     """Run a server that speaks S3 and has one empty bucket, in memory."""
-    with running(Process(["moto_server", "--host", "127.0.0.1", "--port", "{port}"], "/moto-api/", folder)) as server:
+    with running(
+        Process([sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", "{port}"], "/moto-api/", folder)
+    ) as server:
         urlopen(Request(f"{server.address}/{BUCKET}", method="PUT"), timeout=20).close()
         yield server
+
+
+@contextmanager
+def ssh_server(key: Path) -> Iterator[int]:
+    """Run a server that takes one key and gives files by SFTP; writes the private key and gives the server's port."""
+    import asyncssh  # what DVC speaks ssh with
+
+    own, users = asyncssh.generate_private_key("ssh-ed25519"), asyncssh.generate_private_key("ssh-ed25519")
+    users.write_private_key(key)
+    users.write_public_key(key.with_suffix(".pub"))
+    loop, port, done = asyncio.new_event_loop(), list[int](), asyncio.Event()
+    ready = threading.Event()
+
+    async def serve() -> None:
+        keys = {"server_host_keys": [own], "authorized_client_keys": str(key.with_suffix(".pub"))}
+        async with await asyncssh.listen("127.0.0.1", 0, sftp_factory=True, **keys) as server:
+            port.append(server.get_port())
+            ready.set()
+            await done.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    assert ready.wait(30)
+    try:
+        yield port[0]
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join()
+        loop.close()
