@@ -335,13 +335,17 @@ def test_after_a_pull_there_is_nothing_to_run_and_the_run_is_published_once(two_
 
 def test_what_the_run_cache_gives_back_is_published(two_people: tuple[Person, Person]):
     _, bob = two_people
-    for path in ("dvc.lock", "reports/metrics.json", "mlflow.db"):
-        (bob.folder / path).unlink(missing_ok=True)
+    lock = bob.folder / "dvc.lock"
+    committed = lock.read_bytes()
+    stages = yaml.safe_load(committed)
+    del stages["stages"]["report"]
+    lock.write_text(yaml.safe_dump(stages), encoding="utf-8")
+    (bob.folder / "mlflow.db").unlink(missing_ok=True)
     said = bob.type("make repro")
     assert ran(said) == []
-    assert "is cached - skipping run, checking out outputs" in said
+    assert "Stage 'report' is cached - skipping run, checking out outputs" in said
     assert re.search(r"run main-\w{7} of graft published", said)
-    assert bob.type("git status --porcelain") == ""
+    assert yaml.safe_load(lock.read_bytes()) == yaml.safe_load(committed)
 
 
 def test_ci_says_what_a_branch_changes_and_finds_what_was_not_run(two_people: tuple[Person, Person]):
@@ -358,4 +362,4 @@ def test_ci_says_what_a_branch_changes_and_finds_what_was_not_run(two_people: tu
     said = (ci.folder / "summary.md").read_text()
     assert "**dvc.lock is older than what it is made of**" in said
     assert "| train_head.kind | logistic | prototype |  |" in said
-    assert "Running stage 'train_head':" in ci.run("bash", "-e", "-c", fail, code=1)
+    assert "'train_head'" in ci.run("bash", "-e", "-c", fail, code=1)

@@ -1,12 +1,12 @@
 """Whether the results at hand are those of the present parameters, by dvc.lock: what is older must not be published."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
 from stages.graft.params import read_yaml
 from stages.graft.run_state import ARTIFACTS, MANIFEST, PARAMS, PASSING, flatten
-from stages.graft.verification import LOCK, locked_files, verify_workspace
+from stages.graft.verification import LOCK, LockedFile, locked_files, verify_workspace
 
 
 def outdated(root: Path) -> str | None:
@@ -19,12 +19,13 @@ def outdated(root: Path) -> str | None:
     Raises:
         DataError: there is no dvc.lock, or it cannot be read.
     """
-    return next(chain(_changed_params(root), _changed_files(root)), None)
+    files = locked_files(root)
+    return next(chain(_changed_params(root), _changed_files(root, files)), None)
 
 
-def _changed_files(root: Path) -> Iterator[str]:
+def _changed_files(root: Path, files: Iterable[LockedFile]) -> Iterator[str]:
     places = (*ARTIFACTS.values(), MANIFEST)
-    mine = [one for one in locked_files(root) if one.is_out and one.path.startswith(places)]
+    mine = [one for one in files if one.is_out and one.path.startswith(places)]
     mine = [one for one in mine if not one.path.startswith(PASSING)]
     for damage in verify_workspace(root, mine, root / ".dvc/cache"):
         if damage is not None:
