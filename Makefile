@@ -28,7 +28,7 @@ compare: $(INSTALLED)  ## experiments and last commits side by side: accuracy, a
 test: $(INSTALLED)  ## run the test suite
 	python -m pytest
 
-test-team: $(INSTALLED)  ## play the day of two people: git, S3, ssh and MLflow servers, four minutes
+test-team: $(INSTALLED)  ## play the day of two people, with S3, ssh and MLflow servers (five minutes of processor time)
 	python -m pytest -m team
 
 check: $(INSTALLED)  ## format and lint (ruff), types (mypy)
@@ -47,8 +47,9 @@ ui: $(INSTALLED)  ## browse the runs in MLflow (PORT=5000)
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1 --port $(PORT) \
 	--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}";; esac
 
-bench: $(INSTALLED)  ## measure speed on this machine and write reports/bench.md (a quarter of an hour, nothing beside it)
+bench: $(INSTALLED)  ## measure speed on this machine: reports/bench.md, reports/bench_finetuning.md (half an hour, nothing beside it)
 	python -m stages.bench
+	python -m stages.bench_finetuning
 
 lock: $(INSTALLED)  ## write requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-emit-index-url --no-annotate \
