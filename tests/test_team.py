@@ -130,12 +130,12 @@ def bare(folder: Path) -> Path:
     return folder
 
 
-def begin(person: Person, home: Path) -> None:
-    """Compute the first results and share them: code on the git remote's branch `main`, data on the DVC remote."""
-    person.type("git branch --move main", f"git remote add origin {home}")
+def begin(person: Person, home: Path, *settings: str, places: dict[str, str] | None = None) -> None:
+    """Name a place for the data, compute the first results and share them, on the git remote's branch `main`."""
+    person.type("git branch --move main", f"git remote add origin {home}", "git push --quiet -u origin main")
+    person.type(*settings, places=places)
     assert len(ran(person.repro())) == 8
-    person.type("git add --all", "git commit -qm First")
-    person.type("git push --quiet --set-upstream origin main", "dvc push --run-cache")
+    person.type("git add --all", "git commit -qm First", "git push --quiet", "dvc push --run-cache")
 
 
 @pytest.mark.team
@@ -143,8 +143,7 @@ def test_a_day_of_two_people(tmp_path: Path, home: Path):
     with s3_server(tmp_path / "s3") as s3, running(mlflow_server(tmp_path / "mlflow")) as mlflow:
         world = S3_KEYS | {"MLFLOW_TRACKING_URI": mlflow.address}
         alice = Person(tmp_path, "alice", **world)
-        alice.type(*blocks(DATA)[2], places={"bucket": BUCKET, "https://storage.example.com": s3.address})
-        begin(alice, home)
+        begin(alice, home, *blocks(DATA)[2], places={"bucket": BUCKET, "https://storage.example.com": s3.address})
         bob = Person(tmp_path, "bob", home, **world)
         first_day(alice, bob, mlflow.address)
         experiments(alice, bob, mlflow.address)
@@ -238,11 +237,10 @@ def conflict(alice: Person, bob: Person, mlflow: str) -> None:
 def test_data_through_ssh(tmp_path: Path, home: Path):
     with ssh_server(tmp_path / "key") as port:
         alice = Person(tmp_path, "alice")
-        alice.type(*blocks(DATA)[1], places={"user@host/path/to": f"me@127.0.0.1:{port}{tmp_path}"})
         # The key is a setting of each person's own; elsewhere ssh finds it.
         key = f"dvc remote modify --local storage keyfile {tmp_path / 'key'}"
-        alice.type(key)
-        begin(alice, home)
+        places = {"user@host/path/to": f"me@127.0.0.1:{port}{tmp_path}"}
+        begin(alice, home, *blocks(DATA)[1], key, places=places)
         bob = Person(tmp_path, "bob", home)
         bob.type(key, "dvc pull")
         assert ran(bob.repro()) == []
@@ -315,8 +313,7 @@ def two_people(tmp_path_factory: pytest.TempPathFactory) -> tuple[Person, Person
     folder = tmp_path_factory.mktemp("team")
     home = bare(folder / "origin.git")
     alice = Person(folder, "alice")
-    alice.type(blocks(DATA)[0][0], places={"/path/to/a/shared/folder": str(folder / "remote")})
-    begin(alice, home)
+    begin(alice, home, *blocks(DATA)[0], places={"/path/to/a/shared/folder": str(folder / "remote")})
     bob = Person(folder, "bob", home)
     bob.type("dvc pull --run-cache")
     return alice, bob
