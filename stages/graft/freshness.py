@@ -1,0 +1,40 @@
+"""Whether the results at hand are those of the present parameters, by dvc.lock: what is older must not be published."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+from stages.graft.params import read_yaml
+from stages.graft.run_state import ARTIFACTS, MANIFEST, PARAMS, PASSING, flatten
+from stages.graft.verification import LOCK, LockedFile, locked_files, verify_workspace
+
+
+def outdated(root: Path) -> str | None:
+    """Name the first parameter or published file that is not what dvc.lock says it was when the results were computed.
+
+    Args:
+        root: the pipeline's folder.
+    Returns:
+        What is wrong, in words; None when all is as the results have it.
+    Raises:
+        DataError: there is no dvc.lock, or it cannot be read.
+    """
+    files = locked_files(root)
+    return next(chain(_changed_params(root), _changed_files(root, files)), None)
+
+
+def _changed_files(root: Path, files: Iterable[LockedFile]) -> Iterator[str]:
+    places = (*ARTIFACTS.values(), MANIFEST)
+    mine = [one for one in files if one.is_out and one.path.startswith(places)]
+    mine = [one for one in mine if not one.path.startswith(PASSING)]
+    for damage in verify_workspace(root, mine, root / ".dvc/cache"):
+        if damage is not None:
+            yield f"`{damage.what}`: {damage.why}"
+
+
+def _changed_params(root: Path) -> Iterator[str]:
+    now = flatten(read_yaml(root / PARAMS))
+    for stage, entry in read_yaml(root / LOCK)["stages"].items():
+        for name, value in entry.get("params", {}).get(PARAMS, {}).items():
+            if name not in now or now[name] != value:
+                yield f"the results of {stage} are of `{name}` {value!r}, {PARAMS} has {now.get(name)!r}"
