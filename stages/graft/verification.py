@@ -1,212 +1,177 @@
-"""Whether the files are the ones they are taken for: every byte is hashed again, and whatever is wrong is named.
+"""Every byte that dvc.lock claims, in the workspace and in DVC's cache, hashed anew: what is damaged, and the way back.
 
-DVC believes a cache file that is write-protected, and a workspace file whose size and time have not changed; nobody
-looks into the store's fragments until they are read. So all of them are read here.
+DVC trusts its cache: an object it once made read-only is never hashed again, and what a disk or a hand changed in it is
+linked into the workspace, pushed and pulled.
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from stages.graft.artifacts import read_json
-from stages.graft.errors import DataError, GraftError
-from stages.graft.params import read_yaml
-from stages.graft.store import check_fragment
+from stages.graft.dvc_files import (
+    Hasher,
+    all_objects,
+    cache_folder,
+    committed_md5,
+    has_remote,
+    object_path,
+    read_tree,
+    tree_md5,
+    without_ignored,
+)
+from stages.graft.lock_claims import FOLDER, Claim, read_claims
+from stages.graft.progress import bar
+from stages.graft.repairs import MANY, checkout, copy_to_cache, from_git, pull_or_make, remove
 
-LOCK, CACHE = Path("dvc.lock"), Path("files/md5")
-
-FINGERPRINT, NETWORK = "fingerprint.json", "network.json"
+GONE, OTHER, EXTRA = "is not there", "has other bytes", "does not belong there"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Damage:
-    """One thing that is not what it should be."""
+    """Something that is not as it should be."""
 
     what: str
-    """The file."""
-    why: str
-    """In words."""
-    repair: str
-    """The command that mends it."""
+    """Which file, and what is wrong with it; a line for each."""
+    repair: tuple[str, ...]
+    """Shell commands that bring it back, in their order."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LockedFile:
-    """A path that dvc.lock gives a hash to."""
+@dataclass(frozen=True)
+class Repository:
+    """Where to look, and what has been read there."""
 
-    path: str
-    """Relative to the repository, or absolute."""
-    md5: str
-    """MD5 of the file, or of a folder's list with .dir behind it."""
-    stage: str
-    """Whose dep or out it is."""
-    is_out: bool
-    """Whether the stage made it."""
+    root: Path
+    """Its folder."""
+    hasher: Hasher = field(default_factory=Hasher)
+    """Reads each file once."""
+
+    @cached_property
+    def cache(self) -> Path:
+        """DVC's cache."""
+        return cache_folder(self.root)
+
+    @cached_property
+    def has_remote(self) -> bool:
+        """Whether there is a remote to pull from."""
+        return has_remote(self.root)
+
+    def problem(self, path: Path, md5: str) -> str | None:
+        """Say what is wrong with a file, or with a folder's list in the cache."""
+        found = self.hasher.md5(path)
+        return GONE if found is None else None if found == md5.removesuffix(FOLDER) else OTHER
 
 
-def locked_files(root: Path) -> list[LockedFile]:
-    """Read dvc.lock; each path once, as an out where it is one.
+def check_claims(repository: Repository) -> Iterator[Damage]:
+    """Hash every output and dependency of dvc.lock, in the order of the stages.
 
     Raises:
-        DataError: there is no dvc.lock, or it cannot be read.
+        DataError, ParamsError: there is no readable dvc.lock.
     """
-    if not (root / LOCK).exists():
-        raise DataError(f"{root / LOCK} does not exist; `dvc repro` makes it, `git pull` fetches a colleague's")
-    stages = read_yaml(root / LOCK).get("stages")
-    if not isinstance(stages, dict):
-        raise DataError(f"{root / LOCK} is no lock file of DVC; `git checkout -- {LOCK}` brings it back")
-    found: dict[str, LockedFile] = {}
-    for kind in ("deps", "outs"):
-        for stage, entry in stages.items():
-            for one in entry.get(kind, []):
-                path, md5 = one["path"], one.get("md5")
-                if md5 is not None:
-                    found[path] = LockedFile(path=path, md5=md5, stage=stage, is_out=kind == "outs")
-    return list(found.values())
+    for claim in bar(read_claims(repository.root), desc="verify dvc.lock", unit="entries"):
+        found = _cached(claim, repository) if claim.is_cached else _uncached(claim, repository)
+        if found is not None:
+            yield found
 
 
-def verify_workspace(root: Path, files: Iterable[LockedFile], cache: Path) -> Iterator[Damage | None]:
-    """Hash each file and folder of dvc.lock where it lies, and say what differs; None for each that is right.
-
-    Args:
-        root: the repository.
-        files: of its dvc.lock.
-        cache: DVC's cache, for the lists of folders.
-    """
-    for one in files:
-        path = root / one.path
-        try:
-            wrong = list(_differences(path, one.md5, cache))
-        except OSError as error:
-            wrong = [(path, f"cannot be read ({error.strerror})")]
-        yield None
-        for place, why in wrong:
-            yield Damage(what=_shown(place, root), why=why, repair=_repair(one, _shown(place, root)))
+def check_objects(repository: Repository) -> Iterator[Damage]:
+    """Hash what else lies in DVC's cache: of other branches and of older states."""
+    claimed = {path for claim in read_claims(repository.root) for path in _objects(claim, repository)}
+    others = [(md5, path) for md5, path in all_objects(repository.cache) if path not in claimed]
+    for md5, path in bar(others, desc="verify DVC's cache", unit="objects"):
+        if repository.problem(path, md5):
+            where = "another branch or an older state, where `dvc pull` or `dvc repro` replaces it"
+            yield Damage(what=f"{path} {OTHER}; it is of {where}", repair=tuple(remove([path])))
 
 
-def verify_cache(files: Iterable[LockedFile], cache: Path) -> Iterator[Damage | None]:
-    """Hash what DVC's cache holds of the outs in dvc.lock; what is not there is no damage: `dvc pull` fetches it."""
-    for one in files:
-        if not one.is_out:
-            continue
-        yield None
-        for md5 in [one.md5, *(entry["md5"] for entry in _listed(one.md5, cache) or [])]:
-            place = cache_path(cache, md5)
-            if place.exists() and _md5(place) != md5.removesuffix(".dir"):
-                yield Damage(
-                    what=str(place),
-                    why=f"its bytes are not the ones of its name (part of {one.path})",
-                    repair=f"rm -rf {place} {one.path}; dvc pull {one.path}, without a remote dvc repro {one.stage}",
-                )
-
-
-def verify_store(store: Path) -> Iterator[Damage | None]:
-    """Read every fragment of every backbone, and the converted networks."""
-    for folder in sorted(path.parent for path in store.glob(f"*/{FINGERPRINT}")):
-        for path in sorted(folder.glob("*.safetensors")):
-            yield None
-            try:
-                check_fragment(path)
-            except DataError as error:
-                yield Damage(what=str(path), why=str(error), repair=f"rm {path}; then dvc repro extract")
-    for record in sorted(store.glob(f"networks/*/{NETWORK}")):
-        yield None
-        expected, path = read_json(record).get("sha256"), record.with_name("network.bin")
-        if expected is not None and (not path.exists() or _hash(path, "sha256") != expected):
-            yield Damage(what=str(path), why="missing, or its bytes are other ones", repair=f"rm -r {record.parent}")
-
-
-def verify_weights(find: Callable[[], object], repair: str) -> Iterator[Damage | None]:
-    """Prove the backbone's weights.
-
-    Args:
-        find: finds them and proves their SHA-256, without a connection.
-        repair: the command that brings them back.
-    """
-    yield None
-    try:
-        find()
-    except GraftError as error:
-        yield Damage(what="the backbone's weights", why=str(error), repair=repair)
-
-
-def cache_path(cache: Path, md5: str) -> Path:
-    """Give the place of an object in DVC's cache."""
-    return cache / CACHE / md5[:2] / md5[2:]
-
-
-def _differences(path: Path, md5: str, cache: Path) -> Iterator[tuple[Path, str]]:
-    """What is wrong with a file or folder, file by file where the folder's list is at hand."""
-    if not path.exists():
-        yield path, "missing"
-    elif not md5.endswith(".dir"):
-        if not path.is_file() or _md5(path) != md5:
-            yield path, "its bytes are not the ones dvc.lock names"
-    else:
-        yield from _folder_differences(path, md5, cache)
-
-
-def _folder_differences(folder: Path, md5: str, cache: Path) -> Iterator[tuple[Path, str]]:
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    listed = _listed(md5, cache)
-    if listed is None:  # without the list there is one hash for all
-        entries = [{"md5": _md5(path), "relpath": name} for name, path in sorted(found.items())]
-        if folder_md5(entries) != md5.removesuffix(".dir"):
-            yield folder, "it holds other bytes than dvc.lock names"
-        return
-    expected = {entry["relpath"]: entry["md5"] for entry in listed}
-    for name in sorted(expected.keys() - found.keys()):
-        yield folder / name, "missing"
-    for name, path in sorted(found.items()):
-        if name not in expected:
-            yield path, "not among the files dvc.lock names"
-        elif _md5(path) != expected[name]:
-            yield path, "its bytes are not the ones dvc.lock names"
-
-
-def folder_md5(entries: list[dict[str, str]]) -> str:
-    """Hash a folder's list as DVC does: JSON with sorted keys, sorted by path."""
-    text = json.dumps(sorted(entries, key=lambda entry: entry["relpath"]), sort_keys=True)
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-
-
-def _listed(md5: str, cache: Path) -> list[dict[str, str]] | None:
-    """A folder's list, from the cache; None where it is not there or is damaged."""
-    place = cache_path(cache, md5)
-    if not md5.endswith(".dir") or not place.exists() or _md5(place) != md5.removesuffix(".dir"):
+def _cached(claim: Claim, repository: Repository) -> Damage | None:
+    """Compare an output that DVC keeps with its claim, file by file, here and in the cache."""
+    files, broken_list = _files(claim, repository)
+    bad_here = {path: problem for path, md5 in files.items() if (problem := repository.problem(path, md5))}
+    bad_here |= dict.fromkeys(_extra(claim, repository, files), EXTRA) if not broken_list else {}
+    objects = {object_path(repository.cache, md5): md5 for md5 in files.values()}
+    bad_there = {path: problem for path, md5 in objects.items() if (problem := repository.problem(path, md5))}
+    if not (bad_here or bad_there or broken_list):
         return None
-    entries: list[dict[str, str]] = json.loads(place.read_text(encoding="utf-8"))
-    return entries
+    sources = {object_path(repository.cache, md5): path for path, md5 in files.items() if path not in bad_here}
+    lost = [path for path in bad_there if path not in sources] + list(broken_list)
+    commands = [copy_to_cache(sources[path], path) for path in bad_there if path in sources]
+    commands += remove(_present(bad_here), repository.root / claim.path) + remove(
+        [path for path in lost if path.exists()]
+    )
+    if lost:
+        commands.append(pull_or_make(claim.path, claim.stage, repository.has_remote))
+    elif bad_here:
+        commands.append(checkout(claim.path))
+    lines = _in_words(claim.path, bad_here) + _in_words("DVC's cache", bad_there | broken_list)
+    return Damage(what="\n".join(lines), repair=tuple(commands))
 
 
-def _repair(one: LockedFile, place: str) -> str:
-    if one.is_out:
-        return f"rm -rf {place}; then dvc checkout --force {one.path}, or if that fails dvc repro {one.stage}"
-    return f"git checkout -- {place} if it should be as committed; if the change is meant, dvc repro"
+def _uncached(claim: Claim, repository: Repository) -> Damage | None:
+    """Compare what git or its user keeps with its claim."""
+    path = repository.root / claim.path
+    if claim.is_folder:
+        problem = None if _is_as_claimed(claim, repository) else OTHER if path.is_dir() else GONE
+    else:
+        problem = repository.problem(path, claim.md5)
+    if problem is None:
+        return None
+    what = f"{claim.path} {problem} than dvc.lock says" if problem == OTHER else f"{claim.path} {problem}"
+    if committed_md5(repository.root, claim.path) == claim.md5:
+        return Damage(what=what, repair=(from_git(claim.path),))
+    if claim.is_out:
+        return Damage(what=what, repair=(f"dvc repro --force --single-item {claim.stage}",))
+    return Damage(what=f"{what}, and git does not have those; if the change is meant:", repair=("dvc repro",))
 
 
-def _shown(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+def _files(claim: Claim, repository: Repository) -> tuple[dict[Path, str], dict[Path, str]]:
+    """The MD5 each file of an output must have; and a folder's list in the cache, where that is bad."""
+    here = repository.root / claim.path
+    if not claim.is_folder:
+        return {here: claim.md5}, {}
+    listed = object_path(repository.cache, claim.md5)
+    problem = repository.problem(listed, claim.md5)
+    if problem is None:
+        return {here / name: md5 for name, md5 in read_tree(listed).items()}, {}
+    found = repository.hasher.tree(here)
+    if tree_md5(found) == claim.md5:
+        return {here / name: md5 for name, md5 in found.items()}, {listed: problem}
+    return {here: claim.md5}, {listed: problem}  # nobody knows what was in it: the folder as a whole is bad
 
 
-def _md5(path: Path) -> str:
-    return _hash(path, "md5")
+def _extra(claim: Claim, repository: Repository, files: Mapping[Path, str]) -> list[Path]:
+    """Files in an output's folder that are not its own, nor left aside by .dvcignore."""
+    here = repository.root / claim.path
+    if not claim.is_folder:
+        return []
+    found = [path for path in here.rglob("*") if path.is_file() and path not in files]
+    return [Path(path) for path in without_ignored(repository.root, [str(path) for path in sorted(found)])]
 
 
-def _hash(path: Path, kind: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+def _is_as_claimed(claim: Claim, repository: Repository) -> bool:
+    """Compare a folder with its claim: all of it, else without what .dvcignore names."""
+    tree = repository.hasher.tree(repository.root / claim.path)
+    if tree_md5(tree) == claim.md5:
+        return True
+    kept = set(without_ignored(repository.root, [f"{claim.path}/{name}" for name in tree]))
+    return tree_md5({name: md5 for name, md5 in tree.items() if f"{claim.path}/{name}" in kept}) == claim.md5
 
 
-def compare_locks(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """List the outs that two contents of dvc.lock give different hashes to."""
+def _objects(claim: Claim, repository: Repository) -> list[Path]:
+    """Where DVC's cache keeps an output."""
+    if not claim.is_cached:
+        return []
+    files, _ = _files(claim, repository)
+    return [object_path(repository.cache, md5) for md5 in (claim.md5, *files.values())]
 
-    def outs(lock: Mapping[str, Any]) -> dict[str, str]:
-        stages = lock["stages"].values()
-        return {one["path"]: one["md5"] for stage in stages for one in stage.get("outs", []) if "md5" in one}
 
-    old, new = outs(before), outs(after)
-    return sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
+def _present(bad: Mapping[Path, str]) -> list[Path]:
+    return [path for path, problem in bad.items() if problem != GONE]
+
+
+def _in_words(place: str, bad: Mapping[Path, str]) -> list[str]:
+    """A line for each file, or one for all of them where they are many."""
+    if len(bad) <= MANY:
+        return [f"{path} {problem}" for path, problem in bad.items()]
+    first = next(iter(bad))
+    return [f"{place}: {len(bad)} files, the first of them {first}, which {bad[first]}"]
