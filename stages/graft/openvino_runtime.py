@@ -156,7 +156,9 @@ def _compile(model: Any, batch_size: int, size_px: int, precision: str, num_stre
 def _pooled(compiled: Any, num_streams: int) -> Compute:
     requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
     for _ in range(num_streams):
-        requests.put(compiled.create_infer_request())
+        request = compiled.create_infer_request()
+        _fill_tables(request)
+        requests.put(request)
 
     def compute(images: Batch) -> Features:
         request = requests.get()
@@ -167,6 +169,17 @@ def _pooled(compiled: Any, num_streams: int) -> Compute:
             requests.put(request)
 
     return compute
+
+
+def _fill_tables(request: Any) -> None:
+    """Use OpenVINO's types in one thread first.
+
+    It fills its tables of types at first use, under a lock that does not let go of Python's own: two threads doing so
+    at once may wait for each other for ever (seen with openvino 2026.4).
+    """
+    for tensor in (*request.input_tensors, *request.output_tensors):
+        tensor.element_type.to_dtype()
+        openvino.Tensor(tensor.data, shared_memory=True)
 
 
 def _convert(weights: Weights, made_from: Mapping[str, Any], place: Path) -> None:

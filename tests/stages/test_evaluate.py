@@ -24,7 +24,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FRACTIONS = {"seed": 0, "val_fraction": 0.25, "test_fraction": 0.25, "train_per_class": None}
 PLOTS = [evaluate.PLOTS / f"{name}.csv" for name in ("confusion", "per_class", "reliability", "risk_coverage")]
 DECISION = [evaluate.BUNDLE / name for name in ("decision.json", "novelty.safetensors")]
-OUTPUTS = [evaluate.METRICS, evaluate.VERDICT, evaluate.PREDICTIONS, evaluate.COMPARISON, *PLOTS, *DECISION]
+REPORTS = [evaluate.METRICS, evaluate.GATE, evaluate.VERDICT, evaluate.PREDICTIONS, evaluate.COMPARISON]
+OUTPUTS = [*REPORTS, *PLOTS, *DECISION]
 
 
 @pytest.fixture
@@ -65,6 +66,22 @@ def test_the_test_split_is_scored(folder, capsys):
     ]
     assert all(path.exists() for path in OUTPUTS)
     assert f"9 test images, accuracy {record['accuracy']:.1%} (95% interval" in capsys.readouterr().out
+
+
+def test_the_gate_is_held_against_what_is_reported(folder, project, capsys):
+    run("evaluate", evaluate.main)
+    metrics, gate = read_json(folder / "reports/metrics.json"), read_json(folder / "reports/gate.json")
+    assert gate["accuracy_low"] == metrics["accuracy_low"] < 0.9
+    assert not gate["passed"]
+    assert gate["reasons"][0].startswith("Accuracy may be as low as ")
+    per_class = pd.read_csv(folder / "reports/plots/per_class.csv")
+    assert gate["lowest_recall"] == per_class["recall"].min()
+    assert "evaluate: the gate refuses this model. Accuracy may be as low as " in capsys.readouterr().out
+    low = {"min_accuracy": metrics["accuracy_low"], "min_recall": None}
+    project(split=FRACTIONS, evaluate={"target_accuracy": 0.9, "gate": low})
+    run("evaluate", evaluate.main)
+    assert read_json(folder / "reports/gate.json")["passed"]
+    assert "evaluate: the gate holds" in capsys.readouterr().out
 
 
 def test_test_images_decide_nothing(folder):
