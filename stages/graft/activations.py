@@ -16,12 +16,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from stages.graft.artifacts import atomic_path, write_json
+from stages.graft.artifacts import array_file, atomic_path, write_json
 from stages.graft.images import Batch
 from stages.graft.preprocessing import Preprocessing
 from stages.graft.progress import bar
 from stages.graft.reading import PathOf, read_image
 from stages.graft.store import fingerprint_of
+from stages.graft.store_lock import alone, hold, one_by_one
 from stages.graft.threads import in_threads
 from stages.graft.views import Preset, view
 
@@ -135,10 +136,12 @@ def cached(
         )
         return pixels
     folder = root / fingerprint_of({"made_with": made_with, "train": list(train), "val": list(val), "views": num_views})
-    if not folder.exists():
-        print(f"finetune: the frozen part runs once, for {what} in {root} (limit {limit_gb:g})", file=sys.stderr)
-        _make_room(root, limit_gb - size_gb)
-        _compute(pixels, ids, num_rows, [tuple(one.shape[1:]) for one in first], folder)
+    hold(folder, pixels)
+    with one_by_one(folder):
+        if not folder.exists():
+            print(f"finetune: the frozen part runs once, for {what} in {root} (limit {limit_gb:g})", file=sys.stderr)
+            _make_room(root, limit_gb - size_gb)
+            _compute(pixels, ids, num_rows, [tuple(one.shape[1:]) for one in first], folder)
     return Activations(folder, ids, len(first), pixels)
 
 
@@ -152,7 +155,7 @@ def _compute(
         done = dict.fromkeys(ids, 0)
         arrays = {
             number: [
-                np.lib.format.open_memmap(_file(temporary, number, k), "w+", np.float32, (len(of_view), *shape))
+                array_file(_file(temporary, number, k), np.float32, (len(of_view), *shape))
                 for k, shape in enumerate(shapes)
             ]
             for number, of_view in ids.items()
@@ -173,11 +176,13 @@ def _file(folder: Path, number: int | None, tensor: int) -> Path:
 
 
 def _make_room(root: Path, room_gb: float) -> None:
-    """Remove the oldest sets until the others fit."""
-    sets = sorted((path for path in root.glob("*") if path.is_dir()), key=lambda path: path.stat().st_mtime)
+    """Remove the oldest sets that nobody reads until the others fit."""
+    sets = sorted((path for path in root.glob("[!.]*") if path.is_dir()), key=lambda path: path.stat().st_mtime)
     sizes = {path: sum(file.stat().st_size for file in path.iterdir()) / GIGABYTE for path in sets}
     for path in sets:
         if sum(sizes.values()) <= room_gb:
             return
-        shutil.rmtree(path)
-        del sizes[path]
+        with alone(path) as free:
+            if free:
+                shutil.rmtree(path)
+                del sizes[path]

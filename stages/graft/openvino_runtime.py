@@ -20,11 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.graft.artifacts import atomic_path, read_json, write_json
-from stages.graft.errors import DataError
+from stages.graft.errors import DataError, GraftError
 from stages.graft.hashing import sha256_of
 from stages.graft.images import Batch
 from stages.graft.runtimes import Compute, Precision
 from stages.graft.store import Features, fingerprint_of
+from stages.graft.store_lock import hold, one_by_one
 from stages.graft.threads import num_cpus
 from stages.graft.weights import Weights
 
@@ -62,8 +63,11 @@ def prepare(weights: Weights, precision: Precision, batch_size: int, folder: Pat
         "torchvision": version("torchvision"),
     }
     place = folder / fingerprint_of(made_from)
+    hold(place, weights)
     if not (place / RECORD).exists():
-        _convert(weights, made_from, place)
+        with one_by_one(place):
+            if not (place / RECORD).exists():  # still, after another process was waited for
+                _convert(weights, made_from, place)
     record = read_json(place / RECORD)
     if record["error"] is not None:
         return str(record["error"])
@@ -75,7 +79,9 @@ def prepare(weights: Weights, precision: Precision, batch_size: int, folder: Pat
         worst = record["cosine"]["bf16"]["worst"]
         why = f"in bf16 its features differ (cosine {worst:.4f})"
         print(f"extract: {weights.name} runs in fp32: {why}", file=sys.stderr)
-    return OpenVinoRuntime(place, record, fitting[0], batch_size)
+    runtime = OpenVinoRuntime(place, record, fitting[0], batch_size)
+    hold(place, runtime)
+    return runtime
 
 
 class OpenVinoRuntime:
@@ -199,14 +205,32 @@ def _convert(weights: Weights, made_from: Mapping[str, Any], place: Path) -> Non
                 warnings.simplefilter("ignore")  # of the tracer: constants in a graph of fixed shape are meant
                 model = openvino.convert_model(trunk, example_input=torch.from_numpy(probes[:2]))
             _name(model)
-            openvino.save_model(model, folder / NETWORK, compress_to_fp16=False)
+            _save(model, folder)
             with torch.inference_mode():
                 expected = trunk(torch.from_numpy(probes)).float().numpy().reshape(NUM_PROBES, -1)
             cosine = {name: _cosine(model, name, probes, expected) for name in _HINTS}
+        except _UnwritableError:
+            raise
         except Exception as problem:  # OpenVINO raises many kinds on what it cannot do
             error = " ".join(str(problem).split())[:200] or type(problem).__name__
         sha256 = None if error else sha256_of(folder / TENSORS)
         write_json({"made_from": made_from, "sha256": sha256, "cosine": cosine, "error": error}, folder / RECORD)
+
+
+class _UnwritableError(GraftError):
+    """It says something of the disk and nothing of the network: it is not kept."""
+
+
+def _save(model: Any, folder: Path) -> None:
+    """Write a converted network."""
+    try:
+        openvino.save_model(model, folder / NETWORK, compress_to_fp16=False)
+    except RuntimeError as error:  # OpenVINO does not say why
+        free = shutil.disk_usage(folder).free
+        raise _UnwritableError(
+            f"the converted network cannot be written to {folder.parent}, where {free / 1e6:.0f} MB are free "
+            f"({error}); make room or move the folder with GRAFT_STORE, and run again"
+        ) from None
 
 
 def _name(model: Any) -> None:

@@ -2,7 +2,7 @@
 
 <store>/<fingerprint>/fingerprint.json       what the rows were computed with, readable
 <store>/<fingerprint>/<sha256>.safetensors   a fragment: ids (n, 32) uint8 and features (n, d) float32; only ever added
-<store>/<fingerprint>/.lock                  held by every process that has the rows open: nobody removes them then
+<store>/.<fingerprint>.lock                  held by every process that has the rows open: nobody removes them then
 
 A fragment is named by the hash of its content and renamed into place when whole, so that any number of processes may
 read and add at once; a row that two of them computed is there twice, with the same bits. The time of fingerprint.json
@@ -14,7 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,8 @@ class FeatureStore:
         self.folder = root / self.fingerprint
         hold(self.folder, self)
         if (self.folder / RECORD).exists():
-            os.utime(self.folder / RECORD)
+            with suppress(PermissionError):  # of another user
+                os.utime(self.folder / RECORD)
         else:
             write_json(record, self.folder / RECORD)
         self._place: dict[bytes, tuple[Path, int]] = {}

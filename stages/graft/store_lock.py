@@ -1,8 +1,10 @@
-"""Who has a folder of the store open: its users share a lock, and who would remove the folder needs it alone.
+"""Who has a folder of the store open: its users share a lock, and who would remove it needs that lock alone.
 
-The operating system frees the lock when its holder dies. Where it has no such locks (Windows) nothing is held.
+The lock is a file beside the folder, `.<name>.lock`; who makes the folder has `.<name>.making.lock`. The operating
+system frees it when its holder dies. Where it has no such locks (Windows, some network disks) nothing is held.
 """
 
+import errno
 import os
 import sys
 import weakref
@@ -10,44 +12,72 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-LOCK = ".lock"
-
 
 def hold(folder: Path, holder: object) -> None:
-    """Keep a folder, made if need be, from being removed for as long as an object lives."""
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT)
-        except FileNotFoundError:
-            continue  # removed between the two
-        if not _locked(file, shared=True) or _is_at(file, folder / LOCK):
-            weakref.finalize(holder, os.close, file)
-            return
-        os.close(file)  # removed while we waited for the lock: another folder is there now, or none
+    """Keep a folder or file, which need not exist yet, from being removed for as long as an object lives."""
+    file = _open_locked(_lock_of(folder, ".lock"), "shared")
+    if file is not None:
+        weakref.finalize(holder, os.close, file)
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[bool]:
     """Tell whether nobody has a folder open; if so, nobody opens it until the end."""
-    file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT)
+    lock = _lock_of(folder, ".lock")
+    file = _open_locked(lock, "now or never")
     try:
-        yield _locked(file, shared=False)
+        yield file is not None or sys.platform == "win32"
     finally:
-        os.close(file)
+        if file is not None:
+            lock.unlink(missing_ok=True)
+            os.close(file)
 
 
-def _locked(file: int, *, shared: bool) -> bool:
-    """Take the lock: a shared one as soon as it is free, the other one now or not at all."""
+@contextmanager
+def one_by_one(folder: Path) -> Iterator[None]:
+    """Let one process at a time make a folder; the others wait, and then look whether it is there."""
+    lock = _lock_of(folder, ".making.lock")
+    file = _open_locked(lock, "alone")
+    try:
+        yield
+    finally:
+        if file is not None:
+            lock.unlink(missing_ok=True)
+            os.close(file)
+
+
+def _lock_of(folder: Path, ending: str) -> Path:
+    return folder.with_name(f".{folder.name}{ending}")
+
+
+def _open_locked(path: Path, how: str) -> int | None:
+    """Open a lock file and take its lock; None when it cannot be had.
+
+    Args:
+        path: the lock file.
+        how: shared or alone, which wait; now or never, which is alone and does not.
+    """
     if sys.platform == "win32":
-        return not shared
+        return None
     import fcntl
 
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # in use; or a file system without locks
-        return False
-    return True
+    kinds = {"shared": fcntl.LOCK_SH, "alone": fcntl.LOCK_EX, "now or never": fcntl.LOCK_EX | fcntl.LOCK_NB}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                return None  # a store that is there to be read
+            raise
+        try:
+            fcntl.flock(file, kinds[how])
+        except OSError:  # in use; or a file system without locks
+            os.close(file)
+            return None
+        if _is_at(file, path):
+            return file
+        os.close(file)  # removed while we waited: another file is there now, or none
 
 
 def _is_at(file: int, path: Path) -> bool:
