@@ -1,8 +1,9 @@
 """Beside the pipeline, verify: hash everything again that results rest on; name what is damaged, and the way back.
 
 Reads   dvc.lock and all it names, DVC's cache, the store, the weights
-Writes  nothing; --rerun builds everything once more, in a temporary folder and with an empty store
-Run     graft verify [--rerun]
+Writes  nothing; --refill puts good files of the workspace back into DVC's cache, --rerun builds everything once more,
+        in a temporary folder and with an empty store
+Run     graft verify [--rerun | --refill OUT]
 """
 
 import argparse
@@ -17,7 +18,7 @@ from stages.graft.places import store_folder
 from stages.graft.rebuild import differences, rebuild
 from stages.graft.repairs import quoted
 from stages.graft.store_checks import damaged_files, left_aside, to_remove, weights_problem
-from stages.graft.verification import Damage, Repository, check_claims, check_objects
+from stages.graft.verification import Damage, Repository, check_claims, check_objects, refill
 from stages.graft.weights import BackboneParams
 
 ROOT = Path()
@@ -26,6 +27,10 @@ ROOT = Path()
 def main(arguments: Sequence[str]) -> None:
     """Check, list the damage, rebuild if asked; exit code 1 when something is not as it should be."""
     options = described().parse_args(arguments)
+    if options.refill:
+        num = refill(Repository(ROOT), Path(options.refill).as_posix())
+        print(f"graft verify: {num} objects of DVC's cache put back from {options.refill}")
+        return
     found = list(dict.fromkeys(damage()))
     for one in found:
         print(f"{one.what}\n" + "".join(f"    {command}\n" for command in one.repair))
@@ -69,5 +74,8 @@ def described() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--rerun", action="store_true", help="also build everything from nothing, elsewhere, and compare the bytes"
+    )
+    parser.add_argument(
+        "--refill", metavar="OUT", help="put good files of an output back into DVC's cache, where it lacks them"
     )
     return parser

@@ -40,8 +40,12 @@ class Hasher:
 
 def tree_md5(tree: Mapping[str, str]) -> str:
     """Hash a folder's list of files as DVC does."""
-    files = [{"md5": tree[path], "relpath": path} for path in sorted(tree)]
-    return f"{_md5(json.dumps(files, sort_keys=True).encode()).hexdigest()}.dir"
+    return f"{_md5(tree_list(tree)).hexdigest()}.dir"
+
+
+def tree_list(tree: Mapping[str, str]) -> bytes:
+    """Write a folder's list of files as DVC keeps it."""
+    return json.dumps([{"md5": tree[path], "relpath": path} for path in sorted(tree)], sort_keys=True).encode()
 
 
 def read_tree(path: Path) -> dict[str, str]:

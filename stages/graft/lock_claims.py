@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.graft.errors import DataError
+from stages.graft.errors import DataError, ParamsError
 from stages.graft.params import read_yaml
 
 LOCK, PIPELINE = Path("dvc.lock"), Path("dvc.yaml")
@@ -42,8 +42,7 @@ def read_claims(root: Path) -> list[Claim]:
     """Read all claims, in the order of dvc.lock, each path once; addresses, which have no MD5, are left out.
 
     Raises:
-        DataError: there is no dvc.lock, or it holds a merge conflict.
-        ParamsError: it is not valid YAML, or not a lock file.
+        DataError: there is no dvc.lock, it is not whole, or it holds a merge conflict.
     """
     stages = _read_lock(root)
     uncached = _uncached(root)
@@ -65,9 +64,12 @@ def _read_lock(root: Path) -> dict[str, Mapping[str, Any]]:
     path = root / LOCK
     if not path.is_file():
         raise DataError(f"{path} does not exist; run from the repository's root, after `dvc repro`")
-    if b"\n<<<<<<< " in path.read_bytes():
+    if any(line.startswith(b"<<<<<<< ") for line in path.read_bytes().splitlines()):
         raise DataError(f"{path} holds a merge conflict; run `git checkout --theirs {path}`, then `dvc repro`")
-    stages: dict[str, Mapping[str, Any]] = read_yaml(path).get("stages") or {}
+    try:
+        stages: dict[str, Mapping[str, Any]] = read_yaml(path).get("stages") or {}
+    except ParamsError as error:
+        raise DataError(f"{error}; `git checkout HEAD -- {path}` brings back the last commit's") from None
     return stages
 
 

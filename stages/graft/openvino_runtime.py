@@ -34,7 +34,7 @@ import openvino  # noqa: E402
 
 RECORD, NETWORK, TENSORS = "network.json", "network.xml", "network.bin"
 
-FORMAT = 2
+FORMAT = 3
 """Of the converted network's files."""
 
 MEAN_COSINE, WORST_COSINE = 0.999, 0.995
@@ -115,9 +115,8 @@ class OpenVinoRuntime:
         Raises:
             DataError: the converted network is damaged.
         """
-        path = self._place / TENSORS
-        if not path.exists() or sha256_of(path) != self._sha256:
-            raise DataError(f"{path} is missing or damaged; delete the folder {self._place} and run again")
+        if (problem := network_problem(self._place, self._sha256)) is not None:
+            raise DataError(f"{problem}; delete the folder {self._place} and run again")
         model = openvino.Core().read_model(self._place / NETWORK)
         batch_size, precision = self.record["batch_size"], self.record["precision"]
         return _pooled(_compile(model, batch_size, self._size_px, precision, self.num_streams), self.num_streams)
@@ -127,6 +126,16 @@ class OpenVinoRuntime:
         folder.mkdir(exist_ok=True)
         for name in (RECORD, NETWORK, TENSORS):
             shutil.copyfile(self._place / name, folder / name)
+
+
+def network_problem(folder: Path, sha256: Mapping[str, str]) -> str | None:
+    """Say which of a converted network's files is not as its record says; None when all are."""
+    bad = (
+        folder / name
+        for name, its in sha256.items()
+        if not (folder / name).is_file() or sha256_of(folder / name) != its
+    )
+    return next((f"{path} is missing or damaged" for path in bad), None)
 
 
 def opened(folder: Path, precision: str, batch_size: int) -> OpenVinoRuntime:
@@ -213,7 +222,7 @@ def _convert(weights: Weights, made_from: Mapping[str, Any], place: Path) -> Non
             raise
         except Exception as problem:  # OpenVINO raises many kinds on what it cannot do
             error = " ".join(str(problem).split())[:200] or type(problem).__name__
-        sha256 = None if error else sha256_of(folder / TENSORS)
+        sha256 = None if error else {name: sha256_of(folder / name) for name in (NETWORK, TENSORS)}
         write_json({"made_from": made_from, "sha256": sha256, "cosine": cosine, "error": error}, folder / RECORD)
 
 

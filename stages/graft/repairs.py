@@ -15,10 +15,9 @@ def remove(paths: Sequence[Path], folder: Path | None = None) -> list[str]:
     return [f"rm -f {' '.join(map(quoted, paths))}"] if paths else []
 
 
-def copy_to_cache(file: Path, cached: Path) -> str:
-    """Put a good file in the place of a damaged object of DVC's cache."""
-    there = quoted(cached)
-    return f"mkdir -p {quoted(cached.parent)} && rm -f {there} && cp {quoted(file)} {there} && chmod 444 {there}"
+def refill_command(path: str) -> str:
+    """Put an output's good files in the place of objects that DVC's cache has lost."""
+    return f"graft verify --refill {quoted(path)}"
 
 
 def checkout(path: str) -> str:

@@ -55,18 +55,23 @@ def _record_problem(path: Path) -> str | None:
 
 
 def _network_problem(path: Path) -> str | None:
-    """A converted network: its record fits the folder's name, its weights the record."""
+    """A converted network: its record fits the folder's name, its files the record."""
     try:
         record = read_json(path)
         fits = fingerprint_of(record["made_from"]) == path.parent.name
     except (DataError, KeyError) as error:
         return str(error)
-    tensors = path.with_name("network.bin")
     if not fits:
         return f"{path} is damaged: it does not fit its folder's name"
-    if record["sha256"] is None:  # it could not be converted: there are no weights
+    expected = record["sha256"]
+    if not isinstance(expected, dict):  # it could not be converted, or an older version did it: nobody reads it
         return None
-    return None if tensors.is_file() and sha256_of(tensors) == record["sha256"] else f"{tensors} is missing or damaged"
+    bad = (path.with_name(name) for name, its in expected.items() if _sha256(path.with_name(name)) != its)
+    return next((f"{one} is missing or damaged" for one in bad), None)
+
+
+def _sha256(path: Path) -> str | None:
+    return sha256_of(path) if path.is_file() else None
 
 
 def _download_problem(path: Path) -> str | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from stages.graft.artifacts import atomic_path
 from stages.graft.dvc_files import (
     Hasher,
     all_objects,
@@ -17,12 +18,14 @@ from stages.graft.dvc_files import (
     has_remote,
     object_path,
     read_tree,
+    tree_list,
     tree_md5,
     without_ignored,
 )
+from stages.graft.errors import DataError
 from stages.graft.lock_claims import FOLDER, Claim, read_claims
 from stages.graft.progress import bar
-from stages.graft.repairs import MANY, checkout, copy_to_cache, from_git, pull_or_make, remove
+from stages.graft.repairs import MANY, checkout, from_git, pull_or_make, refill_command, remove
 
 GONE, OTHER, EXTRA = "is not there", "has other bytes", "does not belong there"
 
@@ -66,7 +69,7 @@ def check_claims(repository: Repository) -> Iterator[Damage]:
     """Hash every output and dependency of dvc.lock, in the order of the stages.
 
     Raises:
-        DataError, ParamsError: there is no readable dvc.lock.
+        DataError: there is no readable dvc.lock.
     """
     for claim in bar(read_claims(repository.root), desc="verify dvc.lock", unit="entries"):
         found = _cached(claim, repository) if claim.is_cached else _uncached(claim, repository)
@@ -84,26 +87,57 @@ def check_objects(repository: Repository) -> Iterator[Damage]:
             yield Damage(what=f"{path} {OTHER}; it is of {where}", repair=tuple(remove([path])))
 
 
+def refill(repository: Repository, path: str) -> int:
+    """Put good files of the workspace where DVC's cache has lost an output's, or has them damaged.
+
+    Returns:
+        How many.
+    Raises:
+        DataError: the path is no output that DVC keeps; or as in `check_claims`.
+    """
+    claims = [claim for claim in read_claims(repository.root) if claim.path == path and claim.is_cached]
+    if not claims:
+        raise DataError(f"{path} is no output that dvc.lock names and DVC's cache keeps")
+    contents = _contents(claims[0], repository)
+    sources = _sources(contents, repository)
+    bad = {place: md5 for place, md5 in _bad_there(contents, repository).items() if md5 in sources}
+    for place, md5 in bad.items():
+        source = sources[md5]
+        with atomic_path(place) as temporary:
+            temporary.write_bytes(source.read_bytes() if isinstance(source, Path) else source)
+            temporary.chmod(0o444)  # DVC's mark of an object that is whole
+    return len(bad)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Contents:
+    """What an output is made of, as far as anybody knows."""
+
+    files: Mapping[Path, str]
+    """The MD5 each file must have; of a folder whose list is lost, its own."""
+    listed: Mapping[str, bytes | None]
+    """Of a folder: its own MD5, and its list where that can be told."""
+
+
 def _cached(claim: Claim, repository: Repository) -> Damage | None:
     """Compare an output that DVC keeps with its claim, file by file, here and in the cache."""
-    files, broken_list = _files(claim, repository)
-    bad_here = {path: problem for path, md5 in files.items() if (problem := repository.problem(path, md5))}
-    bad_here |= dict.fromkeys(_extra(claim, repository, files), EXTRA) if not broken_list else {}
-    objects = {object_path(repository.cache, md5): md5 for md5 in files.values()}
-    bad_there = {path: problem for path, md5 in objects.items() if (problem := repository.problem(path, md5))}
-    if not (bad_here or bad_there or broken_list):
+    contents = _contents(claim, repository)
+    bad_here = {path: found for path, md5 in contents.files.items() if (found := repository.problem(path, md5))}
+    bad_here |= dict.fromkeys(_extra(claim, repository, contents.files), EXTRA)
+    bad_there = _bad_there(contents, repository)
+    if not (bad_here or bad_there):
         return None
-    sources = {object_path(repository.cache, md5): path for path, md5 in files.items() if path not in bad_here}
-    lost = [path for path in bad_there if path not in sources] + list(broken_list)
-    commands = [copy_to_cache(sources[path], path) for path in bad_there if path in sources]
-    commands += remove(_present(bad_here), repository.root / claim.path) + remove(
-        [path for path in lost if path.exists()]
-    )
+    sources = _sources(contents, repository) if bad_there else {}
+    lost = [path for path, md5 in bad_there.items() if md5 not in sources]
+    commands = [refill_command(claim.path)] if len(lost) < len(bad_there) else []
+    commands += remove([path for path, problem in bad_here.items() if problem != GONE], repository.root / claim.path)
+    commands += remove([path for path in lost if path.exists()])
     if lost:
         commands.append(pull_or_make(claim.path, claim.stage, repository.has_remote))
     elif bad_here:
         commands.append(checkout(claim.path))
-    lines = _in_words(claim.path, bad_here) + _in_words("DVC's cache", bad_there | broken_list)
+    problems = {path: repository.problem(path, md5) or OTHER for path, md5 in bad_there.items()}
+    lines = _in_words(claim.path, bad_here) + _in_words("DVC's cache", problems)
     return Damage(what="\n".join(lines), repair=tuple(commands))
 
 
@@ -124,25 +158,39 @@ def _uncached(claim: Claim, repository: Repository) -> Damage | None:
     return Damage(what=f"{what}, and git does not have those; if the change is meant:", repair=("dvc repro",))
 
 
-def _files(claim: Claim, repository: Repository) -> tuple[dict[Path, str], dict[Path, str]]:
-    """The MD5 each file of an output must have; and a folder's list in the cache, where that is bad."""
+def _contents(claim: Claim, repository: Repository) -> _Contents:
+    """Read the list of an output's files from the cache; where that is bad, from the folder itself if it fits."""
     here = repository.root / claim.path
     if not claim.is_folder:
-        return {here: claim.md5}, {}
-    listed = object_path(repository.cache, claim.md5)
-    problem = repository.problem(listed, claim.md5)
-    if problem is None:
-        return {here / name: md5 for name, md5 in read_tree(listed).items()}, {}
-    found = repository.hasher.tree(here)
-    if tree_md5(found) == claim.md5:
-        return {here / name: md5 for name, md5 in found.items()}, {listed: problem}
-    return {here: claim.md5}, {listed: problem}  # nobody knows what was in it: the folder as a whole is bad
+        return _Contents(files={here: claim.md5}, listed={})
+    path = object_path(repository.cache, claim.md5)
+    if repository.problem(path, claim.md5) is None:
+        tree, data = read_tree(path), path.read_bytes()
+    else:
+        tree = repository.hasher.tree(here)
+        data = tree_list(tree)
+        if tree_md5(tree) != claim.md5:  # nobody knows what was in it: the folder as a whole is bad
+            return _Contents(files={here: claim.md5}, listed={claim.md5: None})
+    return _Contents(files={here / name: md5 for name, md5 in tree.items()}, listed={claim.md5: data})
+
+
+def _bad_there(contents: _Contents, repository: Repository) -> dict[Path, str]:
+    """The objects of an output that DVC's cache lacks or holds damaged, with the MD5 each must have."""
+    wanted = [*contents.listed, *(md5 for md5 in contents.files.values() if md5 not in contents.listed)]
+    objects = {object_path(repository.cache, md5): md5 for md5 in wanted}
+    return {path: md5 for path, md5 in objects.items() if repository.problem(path, md5)}
+
+
+def _sources(contents: _Contents, repository: Repository) -> dict[str, Path | bytes]:
+    """What objects of the cache can be made from here, by their MD5: good files, and a folder's list."""
+    files = ((md5, path) for path, md5 in contents.files.items() if repository.problem(path, md5) is None)
+    return {**dict(files), **{md5: data for md5, data in contents.listed.items() if data is not None}}
 
 
 def _extra(claim: Claim, repository: Repository, files: Mapping[Path, str]) -> list[Path]:
     """Files in an output's folder that are not its own, nor left aside by .dvcignore."""
     here = repository.root / claim.path
-    if not claim.is_folder:
+    if not claim.is_folder or here in files:
         return []
     found = [path for path in here.rglob("*") if path.is_file() and path not in files]
     return [Path(path) for path in without_ignored(repository.root, [str(path) for path in sorted(found)])]
@@ -161,12 +209,7 @@ def _objects(claim: Claim, repository: Repository) -> list[Path]:
     """Where DVC's cache keeps an output."""
     if not claim.is_cached:
         return []
-    files, _ = _files(claim, repository)
-    return [object_path(repository.cache, md5) for md5 in (claim.md5, *files.values())]
-
-
-def _present(bad: Mapping[Path, str]) -> list[Path]:
-    return [path for path, problem in bad.items() if problem != GONE]
+    return [object_path(repository.cache, md5) for md5 in (claim.md5, *_contents(claim, repository).files.values())]
 
 
 def _in_words(place: str, bad: Mapping[Path, str]) -> list[str]:
