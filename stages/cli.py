@@ -13,6 +13,7 @@ COMMANDS = {
     "report": "write reports/report.html anew from the files, after a pull or a commit",
     "predict": "classify images, a row for each",
     "verify": "hash everything again that results rest on",
+    "store": "list what the store outside the repository holds, or make room in it",
     "publish": "write the MLflow run of the present results, once",
 }
 """A command's name, which is its script's, and what it does."""

@@ -88,3 +88,11 @@ def made_clone(tmp_path_factory: pytest.TempPathFactory) -> "Clone":
     clone = Clone(tmp_path_factory.mktemp("made"))
     clone.first_output = clone.repro()
     return clone
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many faults were tried, if any, and what was lost by them."""
+    from tests.faults import TALLY
+
+    if TALLY["tried"]:
+        terminalreporter.write_line(f"faults: {TALLY['tried']} tried, {TALLY['lost']} lost")

@@ -20,15 +20,13 @@ from stages.graft.classifier import Classifier, head_module, head_of
 from stages.graft.finetuning import FinetuneEpoch, FinetuneRecipe, Outcome, finetune
 from stages.graft.heads import Head
 from stages.graft.manifest import manifest_paths, read_manifest
+from stages.graft.places import STATES
 from stages.graft.reading import PathOf
 from stages.graft.splits import read_splits
 from stages.graft.store import fingerprint_of
 from stages.graft.store_lock import hold
 from stages.graft.views import Preset
 from stages.graft.weights import Weights, weights_of
-
-STATES = "finetuning"
-"""Folder of the store with what killed trainings go on from."""
 
 
 @dataclass(frozen=True, kw_only=True)

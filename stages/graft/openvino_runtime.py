@@ -25,7 +25,7 @@ from stages.graft.hashing import sha256_of
 from stages.graft.images import Batch
 from stages.graft.runtimes import Compute, Precision
 from stages.graft.store import Features, fingerprint_of
-from stages.graft.store_lock import hold, one_by_one
+from stages.graft.store_lock import hold, mark_used, one_by_one
 from stages.graft.threads import num_cpus
 from stages.graft.weights import Weights
 
@@ -68,6 +68,7 @@ def prepare(weights: Weights, precision: Precision, batch_size: int, folder: Pat
         with one_by_one(place):
             if not (place / RECORD).exists():  # still, after another process was waited for
                 _convert(weights, made_from, place)
+    mark_used(place / RECORD)
     record = read_json(place / RECORD)
     if record["error"] is not None:
         return str(record["error"])

@@ -11,10 +11,9 @@ is when the rows were last opened.
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 
 from stages.graft.artifacts import METADATA_KEY, Array, rows_file, write_arrays, write_json
 from stages.graft.errors import DataError
-from stages.graft.store_lock import hold
+from stages.graft.store_lock import hold, mark_used
 
 FORMAT = 1
 """Of the files; part of every fingerprint."""
@@ -55,8 +54,7 @@ class FeatureStore:
         self.folder = root / self.fingerprint
         hold(self.folder, self)
         if (self.folder / RECORD).exists():
-            with suppress(PermissionError):  # of another user
-                os.utime(self.folder / RECORD)
+            mark_used(self.folder / RECORD)
         else:
             write_json(record, self.folder / RECORD)
         self._place: dict[bytes, tuple[Path, int]] = {}

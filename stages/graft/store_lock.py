@@ -9,7 +9,7 @@ import os
 import sys
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -44,6 +44,12 @@ def one_by_one(folder: Path) -> Iterator[None]:
         if file is not None:
             lock.unlink(missing_ok=True)
             os.close(file)
+
+
+def mark_used(path: Path) -> None:
+    """Note, as a file's time, that it is used now."""
+    with suppress(OSError):  # another user's
+        os.utime(path)
 
 
 def _lock_of(folder: Path, ending: str) -> Path:

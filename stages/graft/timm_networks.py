@@ -15,7 +15,7 @@ from stages.graft.hashing import sha256_of
 from stages.graft.hub import ANSWER_SECONDS, DEFAULT
 from stages.graft.places import store_folder
 from stages.graft.preprocessing import Preprocessing
-from stages.graft.store_lock import hold
+from stages.graft.store_lock import hold, mark_used
 
 _FILE = "model.safetensors"
 """What timm's repositories on its hub call their weights."""
@@ -56,6 +56,7 @@ def find_timm_weights(name: str, weights: str, offline: bool) -> tuple[Path, str
         expected = read_json(folder / "file.json")["sha256"]
         if sha256_of(path) != expected:
             raise WeightsError(f"{path} is damaged: its SHA-256 is not {expected}; delete it and run again")
+        mark_used(folder / "file.json")
         return path, expected
     if offline:
         raise _unavailable(name, folder, "`backbone.offline` is true")

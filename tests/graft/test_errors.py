@@ -34,6 +34,23 @@ def test_control_c_ends_with_130_and_no_traceback():
     assert "Traceback" not in process.stderr
 
 
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "raise OSError(28, 'No space left on device', 'data/a.csv')",
+        "raise OSError(122, 'Disk quota exceeded', 'data/a.csv')",
+        "raise RuntimeError('I/O error: No space left on device (os error 28)')",
+    ],
+)
+def test_a_full_disk_ends_with_one_line_that_says_what_to_do(raised: str):
+    process = ended(raised)
+    assert process.returncode == 1
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("split: error: the disk is full")
+    assert "`dvc repro` goes on after room is made" in line
+    assert ("at data/a.csv" in line) == ("a.csv" in raised)
+
+
 @pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), OSError("disk full"), SystemExit(3)])
 def test_other_exceptions_pass_through(error: BaseException):
     def main() -> None:
