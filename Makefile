@@ -7,7 +7,7 @@ INSTALLED = $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test check format bench lock ui
+.PHONY: help repro test test-faults check format bench lock ui
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,9 @@ repro: $(INSTALLED)  ## rebuild what has changed, from the images to the evaluat
 
 test: $(INSTALLED)  ## run the test suite
 	python -m pytest
+
+test-faults: $(INSTALLED)  ## kill, fill disks and flip bits on purpose, a quarter of an hour; ends with a count of what was lost
+	python -m pytest -m faults
 
 check: $(INSTALLED)  ## format and lint (ruff), types (mypy)
 	ruff format --check .

@@ -18,7 +18,15 @@ from stages.graft.places import store_folder
 from stages.graft.rebuild import differences, rebuild
 from stages.graft.repairs import quoted
 from stages.graft.store_checks import damaged_files, left_aside, to_remove, weights_problem
-from stages.graft.verification import Damage, Repository, check_claims, check_objects, refill
+from stages.graft.verification import (
+    Damage,
+    Repository,
+    check_claims,
+    check_dvc,
+    check_left_behind,
+    check_objects,
+    refill,
+)
 from stages.graft.weights import BackboneParams
 
 ROOT = Path()
@@ -55,6 +63,11 @@ def rerun() -> None:
 def damage() -> Iterator[Damage]:
     """Look everywhere, the outputs first, in the order of the stages."""
     repository = Repository(ROOT)
+    found = list(check_dvc(ROOT))
+    yield from found
+    if found:
+        return  # without it, nobody knows what else there should be
+    yield from check_left_behind(ROOT)
     yield from check_claims(repository)
     yield from check_objects(repository)
     again = "the next run that needs it makes or fetches it again"

@@ -12,6 +12,8 @@ import yaml
 if TYPE_CHECKING:
     from tests.clones import Clone
 
+pytest.register_assert_rewrite("tests.faults")
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

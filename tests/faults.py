@@ -11,6 +11,8 @@ from pathlib import Path
 from tests.clones import Clone
 from tests.conftest import REPOSITORY
 
+CLEAN = "graft verify: every byte is as dvc.lock and the store say"
+
 TALLY = {"tried": 0, "lost": 0}
 """Faults, and those after which something was not as without them."""
 
@@ -37,6 +39,18 @@ def killed(clone: Clone, where: str, *command: str) -> str:
         output, _ = process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL, f"{where}: it was not killed\n{output}"
     return output
+
+
+def commands_in(output: str) -> list[str]:
+    """The commands that `graft verify` printed."""
+    return [line.strip() for line in output.splitlines() if line.startswith("    ")]
+
+
+def repair(clone: Clone, output: str) -> None:
+    """Run what `graft verify` printed, as it stands, and verify again."""
+    for command in commands_in(output):
+        clone.run("sh", "-c", command)
+    assert CLEAN in clone.run("graft", "verify")
 
 
 def leftovers(clone: Clone) -> list[str]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -64,6 +65,11 @@ def all_objects(cache: Path) -> Iterator[tuple[str, Path]]:
         name = path.parent.name + path.name
         if len(name.removesuffix(".dir")) == 32:
             yield name, path
+
+
+def left_by_dvc(folder: Path) -> list[Path]:
+    """Files that DVC was copying or linking beside an output when it failed or was killed."""
+    return [path for path in folder.glob(".*.tmp") if re.fullmatch(r"\.[0-9A-Za-z]{22}\.tmp", path.name)]
 
 
 def cache_folder(root: Path) -> Path:

@@ -65,11 +65,13 @@ def _read_lock(root: Path) -> dict[str, Mapping[str, Any]]:
     if not path.is_file():
         raise DataError(f"{path} does not exist; run from the repository's root, after `dvc repro`")
     if any(line.startswith(b"<<<<<<< ") for line in path.read_bytes().splitlines()):
-        raise DataError(f"{path} holds a merge conflict; run `git checkout --theirs {path}`, then `dvc repro`")
+        raise DataError(f"{path} holds a merge conflict; after `git checkout HEAD -- {path}`, `dvc repro` goes on")
     try:
         stages: dict[str, Mapping[str, Any]] = read_yaml(path).get("stages") or {}
     except ParamsError as error:
-        raise DataError(f"{error}; `git checkout HEAD -- {path}` brings back the last commit's") from None
+        raise DataError(f"{error}; it was cut short") from None
+    if not stages:
+        raise DataError(f"{path} names no stage; it was cut short, or `dvc repro` has not run yet")
     return stages
 
 

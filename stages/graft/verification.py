@@ -4,18 +4,20 @@ DVC trusts its cache: an object it once made read-only is never hashed again, an
 linked into the workspace, pushed and pulled.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from stages.graft.artifacts import atomic_path
+from stages.graft.artifacts import atomic_path, left_behind
 from stages.graft.dvc_files import (
     Hasher,
     all_objects,
     cache_folder,
     committed_md5,
     has_remote,
+    left_by_dvc,
     object_path,
     read_tree,
     tree_list,
@@ -23,9 +25,9 @@ from stages.graft.dvc_files import (
     without_ignored,
 )
 from stages.graft.errors import DataError
-from stages.graft.lock_claims import FOLDER, Claim, read_claims
+from stages.graft.lock_claims import FOLDER, LOCK, Claim, read_claims
 from stages.graft.progress import bar
-from stages.graft.repairs import MANY, checkout, from_git, pull_or_make, refill_command, remove
+from stages.graft.repairs import MANY, checkout, from_git, pull_or_make, quoted, refill_command, remove
 
 GONE, OTHER, EXTRA = "is not there", "has other bytes", "does not belong there"
 
@@ -63,6 +65,33 @@ class Repository:
         """Say what is wrong with a file, or with a folder's list in the cache."""
         found = self.hasher.md5(path)
         return GONE if found is None else None if found == md5.removesuffix(FOLDER) else OTHER
+
+
+def check_dvc(root: Path) -> Iterator[Damage]:
+    """Look at what DVC itself writes as it goes, which a full disk or a power cut can leave half-written."""
+    locks = root / ".dvc/tmp/rwlock"
+    try:
+        json.loads(locks.read_bytes() or b"{}")
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        yield Damage(what=f"{locks} is half-written: DVC cannot tell who is at work, and starts nothing",
+                     repair=tuple(remove([locks])))  # fmt: skip
+    try:
+        read_claims(root)
+    except DataError as error:
+        if committed_md5(root, str(LOCK)) is None:
+            raise
+        yield Damage(what=str(error), repair=(from_git(str(LOCK)),))
+
+
+def check_left_behind(root: Path) -> Iterator[Damage]:
+    """Look for what killed processes were writing, beside every output."""
+    folders = {(root / claim.path).parent for claim in read_claims(root) if claim.is_out}
+    found = {path: "a process that was killed" for folder in folders if folder.is_dir() for path in left_behind(folder)}
+    found |= {path: "DVC, unless it is at work now" for folder in folders for path in left_by_dvc(folder)}
+    for path, who in sorted(found.items()):
+        yield Damage(what=f"{path} was left half-written by {who}", repair=(f"rm -rf {quoted(path)}",))
 
 
 def check_claims(repository: Repository) -> Iterator[Damage]:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from stages import verify
+from stages.graft.artifacts import _host
+from stages.graft.errors import DataError
 from tests.clones import IDENTITY, Clone
+from tests.faults import CLEAN, commands_in, fault, repair
 
 pytestmark = pytest.mark.filterwarnings("default")
-
-CLEAN = "graft verify: every byte is as dvc.lock and the store say"
 
 
 @pytest.fixture(scope="module")
@@ -23,17 +25,6 @@ def clone(made_clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     for command in (["add", "--all"], [*IDENTITY, "commit", "--quiet", "--message", "made"]):
         clone.run("git", *command)
     return clone
-
-
-def commands_in(output: str) -> list[str]:
-    return [line.strip() for line in output.splitlines() if line.startswith("    ")]
-
-
-def repair(clone: Clone, output: str) -> None:
-    """Run what verify printed, as it stands, and verify again."""
-    for command in commands_in(output):
-        clone.run("sh", "-c", command)
-    assert CLEAN in clone.run("graft", "verify")
 
 
 def flip(path: Path) -> None:
@@ -99,11 +90,12 @@ CASES = [*ALWAYS, *(pytest.param(what, marks=pytest.mark.faults) for what in MOR
 def test_a_flipped_bit_is_found_and_the_commands_repair_it(clone: Clone, what: str):
     before = clone.digests()
     path = (ALWAYS | MORE)[what](clone)
-    flip(path)
-    output = clone.run("graft", "verify", code=1)
-    assert path.name in output, output
-    repair(clone, output)
-    assert clone.digests() == before
+    with fault():
+        flip(path)
+        output = clone.run("graft", "verify", code=1)
+        assert path.name in output, output
+        repair(clone, output)
+        assert clone.digests() == before
     if "network" in what:  # the next run that needs it makes it again
         clone.run("dvc", "repro", "--force", "--single-item", "extract")
         assert store_file(clone, f"networks/*/{path.name}").exists()
@@ -115,12 +107,13 @@ def test_a_flipped_bit_is_found_and_the_commands_repair_it(clone: Clone, what: s
 def test_what_is_missing_is_found_and_brought_back(clone: Clone, place: str):
     before = clone.digests()
     path = clone.folder / place
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
-    output = clone.run("graft", "verify", code=1)
-    assert "is not there" in output
-    assert len(commands_in(output)) < 30
-    repair(clone, output)
-    assert clone.digests() == before
+    with fault():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        output = clone.run("graft", "verify", code=1)
+        assert "is not there" in output
+        assert len(commands_in(output)) < 30
+        repair(clone, output)
+        assert clone.digests() == before
 
 
 @pytest.mark.faults
@@ -131,16 +124,48 @@ def test_a_file_that_does_not_belong_there_is_named(clone: Clone):
     repair(clone, output)
 
 
-def test_without_a_readable_lock_there_is_one_line_that_says_what_to_do(clone: Clone):
+LOCKS = {
+    "cut short": lambda good: good[: len(good) // 2] + "\n  : [",
+    "empty": lambda good: "",
+    "in conflict": lambda good: "<<<<<<< HEAD\n" + good,
+    "missing": lambda good: None,
+}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("how", LOCKS)
+def test_a_lock_that_cannot_be_read_comes_back_from_git(clone: Clone, how: str):
     lock = clone.folder / "dvc.lock"
     good = lock.read_text()
-    lock.write_text(good[: len(good) // 2] + "\n  : [")
-    assert "git checkout" in clone.run("graft", "verify", code=1)
-    lock.write_text("<<<<<<< HEAD\n" + good)
-    assert "merge conflict" in clone.run("graft", "verify", code=1)
-    lock.unlink()
-    assert "dvc repro" in clone.run("graft", "verify", code=1)
-    lock.write_text(good)
+    with fault():
+        bad = LOCKS[how](good)
+        lock.unlink()
+        if bad is not None:
+            lock.write_text(bad)
+        repair(clone, clone.run("graft", "verify", code=1))
+        assert lock.read_text() == good
+
+
+def test_without_any_lock_there_is_one_line(project: Callable[..., Path]):
+    project()
+    with pytest.raises(DataError, match="after `dvc repro`"):
+        verify.main([])
+
+
+@pytest.mark.faults
+def test_a_half_written_file_of_dvc_is_named(clone: Clone):
+    with fault():
+        (clone.folder / ".dvc/tmp/rwlock").write_text('{"a": ')
+        assert "rwlock" in clone.run("dvc", "repro", code=255)
+        repair(clone, clone.run("graft", "verify", code=1))
+        clone.repro()
+
+
+@pytest.mark.faults
+def test_what_a_killed_process_left_is_named(clone: Clone):
+    with fault():
+        (clone.folder / f"data/.head.{_host()}-999999999@1-00000000.tmp").mkdir()
+        repair(clone, clone.run("graft", "verify", code=1))
 
 
 @pytest.mark.faults
