@@ -39,8 +39,9 @@ ui: $(INSTALLED)  ## browse the runs in MLflow (PORT=5000)
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1 --port $(PORT) \
 	--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}";; esac
 
-bench: $(INSTALLED)  ## measure speed on this machine and write reports/bench.md (a quarter of an hour, nothing beside it)
+bench: $(INSTALLED)  ## measure speed on this machine: reports/bench.md, reports/bench_finetuning.md (half an hour, nothing beside it)
 	python -m stages.bench
+	python -m stages.bench_finetuning
 
 lock: $(INSTALLED)  ## write requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-emit-index-url --no-annotate \

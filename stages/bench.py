@@ -17,11 +17,12 @@ import openvino
 from PIL import Image
 
 from stages.graft.artifacts import write_text
-from stages.graft.benchmarks import LOOP_BATCH, Rates, measure_rates, parity, write_images
+from stages.graft.benchmarks import LOOP_BATCH, Rates, measure_rates, parity, prediction_rates, write_images
 from stages.graft.errors import run
 from stages.graft.openvino_runtime import computes_in_bf16
 from stages.graft.params import load_spec
 from stages.graft.plates import PlatesSpec, plate
+from stages.graft.prediction import load_predictor
 from stages.graft.progress import bar
 from stages.graft.runtime_choice import AUTOMATIC, choose_runtime
 from stages.graft.runtimes import Runtime
@@ -149,6 +150,9 @@ def measure_reruns(place: Workplace, pictures: Sequence[bytes], source: Path, lo
     new = place.stage_seconds("extract")
     place.set_params({"backbone": {"name": "regnet_x_400mf", "weights": "bundled"}})
     place.seconds("dvc", "repro")
+    predicting, extracting = prediction_rates(
+        load_predictor(place.folder), sorted((place.folder / "data/images").rglob("*.jpg")), source.parent / "predict"
+    )
     nothing = place.seconds("dvc", "repro", repeats=3)
     copying = copying_pipeline(source.parent / "copying", place)
     place.set_params({"train_head": {"kind": "prototype"}})
@@ -164,6 +168,8 @@ def measure_reruns(place: Workplace, pictures: Sequence[bytes], source: Path, lo
          f"{nothing / copying:.2f}"),
         (f"a new head parameter, {NUM_RERUN} images: three stages against the import of what they need "
          f"({sum(work):.2f} s, {sum(imports):.2f} s)", f"{sum(work) / sum(imports):.2f}"),
+        (f"`graft predict`'s rows against extraction, bundled network, {NUM_RERUN + NUM_NEW} images, networks loaded "
+         f"({predicting:.0f}, {extracting:.0f} images/s)", f"{predicting / extracting:.2f}"),
         ("the same through `dvc repro`, with publishing to MLflow", f"{repro:.1f} s"),
     ]  # fmt: skip
 

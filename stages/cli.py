@@ -12,6 +12,7 @@ from stages.graft.errors import run
 COMMANDS = {
     "report": "write reports/report.html anew from the files, after a pull or a commit",
     "predict": "classify images, a row for each",
+    "export": "write the whole model as one graph of ONNX or OpenVINO",
     "verify": "hash everything again that results rest on",
     "store": "list what the store outside the repository holds, or make room in it",
     "publish": "write the MLflow run of the present results, once",

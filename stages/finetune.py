@@ -1,8 +1,8 @@
 """Stage 5 of 8, finetune: assemble the model, after training the network further if that is asked for.
 
 Reads   data/head/, and when it trains data/images/, data/manifest.csv, data/splits.csv, the backbone's weights
-Writes  data/model/, reports/finetune.json, reports/plots/finetune_curve.csv
-Params  finetune
+Writes  data/model/, reports/finetune.json, reports/plots/finetune_curve.csv, reports/plots/forgetting.csv
+Params  finetune, backbone.offline
 """
 
 import time
@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+import pandas as pd
+from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt
 
-from stages.graft.artifacts import atomic_path, read_metadata, write_json
+from stages.graft.artifacts import atomic_path, read_metadata, write_csv, write_json
 from stages.graft.curves import Epoch, write_curve
 from stages.graft.durations import timed
 from stages.graft.errors import run
@@ -24,6 +25,19 @@ from stages.graft.places import store_folder
 IMAGES, MANIFEST, SPLITS = Path("data/images"), Path("data/manifest.csv"), Path("data/splits.csv")
 HEAD_FOLDER, BACKBONES = Path("data/head"), Path("data/backbones")
 MODEL, REPORT, CURVE = Path("data/model"), Path("reports/finetune.json"), Path("reports/plots/finetune_curve.csv")
+FORGETTING = Path("reports/plots/forgetting.csv")
+
+UNMOVED = pd.DataFrame(columns=["block", "num_weights", "change", "norm", "distance"])
+"""How far the blocks have moved when nothing was trained: a header and no row."""
+
+
+class OfflineParams(Params):
+    """Of the section `backbone` what matters here; which network it is, the head's record says."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    offline: bool
+    """Never open a connection."""
 
 
 class FinetuneParams(Params):
@@ -63,8 +77,8 @@ class FinetuneParams(Params):
     """Of the average of the weights."""
     l2_sp: float = Field(ge=0)
     """Pull towards the pretrained weights."""
-    class_weight: Literal["none", "balanced"]
-    """How much each class counts."""
+    class_weight: Literal["none", "balanced", "sampled"]
+    """How classes of different sizes are treated."""
     views: PositiveInt
     """partial: views of each training image."""
     cache_gb: float = Field(ge=0)
@@ -79,32 +93,35 @@ class FinetuneParams(Params):
 
 def main() -> None:
     """Assemble data/model from the head, and from the trunk when it was trained on and that helped."""
-    params = load_params("finetune", FinetuneParams)
+    params, offline = load_params("finetune", FinetuneParams), load_params("backbone", OfflineParams).offline
     head, backbone = load_head(HEAD_FOLDER), read_metadata(HEAD_FOLDER / HEAD)["backbone"]
     curve: Sequence[Epoch] = []
     report: dict[str, Any] = {"strategy": params.strategy}
+    moved = UNMOVED
     with atomic_path(MODEL) as folder:
         if params.strategy != "none":
-            head, curve, measured = train_on(params, head, backbone, folder)
+            head, curve, measured, moved = train_on(params, head, backbone, offline, folder)
             report |= measured
         write_model(head, backbone, folder)
     write_curve(curve, CURVE)
+    write_csv(moved, FORGETTING)
     write_json(report, REPORT)
     print(f"finetune: strategy {params.strategy}" + (f", kept {report['kept']}" if "kept" in report else ""))
 
 
 def train_on(
-    params: FinetuneParams, head: Head, backbone: Mapping[str, Any], folder: Path
-) -> tuple[Head, Sequence[Epoch], dict[str, Any]]:
+    params: FinetuneParams, head: Head, backbone: Mapping[str, Any], offline: bool, folder: Path
+) -> tuple[Head, Sequence[Epoch], dict[str, Any], pd.DataFrame]:
     """Fine-tune, compare on validation, and leave the trunk in the folder if it is kept."""
     from stages.graft import forgetting, verdict  # torch, and all that trains
     from stages.graft.classifier import save_trunk
     from stages.graft.finetune_run import Extent, PipelineFiles, finetune_from_files
     from stages.graft.finetuning import FinetuneRecipe
-    from stages.graft.source_accuracy import SourceImages
+    from stages.graft.source_accuracy import SourceImages, check_source
     from stages.graft.tracking import stream
+    from stages.graft.weights import weights_of
 
-    start, values = time.monotonic(), params.model_dump()
+    start, values, store = time.monotonic(), params.model_dump(), store_folder()
     recipe = FinetuneRecipe(**{name: values[name] for name in FinetuneRecipe.__dataclass_fields__})
     extent = Extent(
         unfreeze_from=params.unfreeze_from if params.strategy == "partial" else None,
@@ -112,24 +129,27 @@ def train_on(
         views=params.views,
         cache_gb=params.cache_gb,
     )
-    files = PipelineFiles(images=IMAGES, manifest=MANIFEST, splits=SPLITS, bundled=BACKBONES, store=store_folder())
+    weights = weights_of(backbone, BACKBONES, offline)
+    source = SourceImages(path=params.source_images, cache=store) if params.source_images else None
+    if source is not None:
+        check_source(weights, source)
+    files = PipelineFiles(images=IMAGES, manifest=MANIFEST, splits=SPLITS, store=store)
     with stream("finetune") as log:
-        found = finetune_from_files(head, backbone, files, recipe, extent, log.log)
+        found = finetune_from_files(head, weights, files, recipe, extent, log.log)
     seconds = time.monotonic() - start
     comparison = verdict.compare(found.val.y, found.outcome.val_before, found.outcome.val_after)
     decision = verdict.decide(comparison, params.keep)
     if decision.kept:
         save_trunk(found.trunk, folder)
-    source = SourceImages(path=params.source_images, cache=store_folder()) if params.source_images else None
     moved = forgetting.measure_forgetting(
-        found.weights, found.trunk.state_dict(), found.val.ids, found.path_of, found.device, source
+        weights, found.trunk.state_dict(), found.val.ids, found.path_of, found.device, source
     )
     print(f"finetune: {verdict.in_words(comparison, 'validation')}; {seconds:.0f} seconds")
     print(f"finetune: {forgetting.in_words(moved)}")
     best = min(found.outcome.records, key=lambda one: one.val_loss)
     measured = {"kept": "fine-tuned" if decision.kept else "head-only", "epoch": best.epoch}
     measured |= verdict.record(comparison, "val") | forgetting.record(moved)
-    return found.head if decision.kept else head, found.outcome.records, measured
+    return found.head if decision.kept else head, found.outcome.records, measured, moved.blocks
 
 
 if __name__ == "__main__":

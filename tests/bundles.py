@@ -38,10 +38,10 @@ def write_pictures(folder: Path, per_class: int) -> dict[str, str]:
     return classes
 
 
-def make_bundle(folder: Path, runtime: str = "auto") -> Path:
-    """Make a bundle of the network squeezenet1_1 at 64 pixels."""
+def make_bundle(folder: Path, runtime: str = "auto", name: str = "squeezenet1_1", input_px: int = 64) -> Path:
+    """Make a bundle of a network with random weights."""
     classes = write_pictures(folder / "pictures", 24)
-    params = BackboneParams(name="squeezenet1_1", weights="random", sha256=None, input_px=64)
+    params = BackboneParams(name=name, weights="random", sha256=None, input_px=input_px)
     weights = find_weights(params, Path("nowhere"))
     choice = AUTOMATIC.model_copy(update={"runtime": runtime, "batch_size": 4})
     runs = choose_runtime(weights, choice, store_folder() / "networks")

@@ -59,6 +59,8 @@ class Pixels:
     """Images (n, h, w, 3), uint8, to a tuple of tensors; None gives the images themselves."""
     device: torch.device
     """Where the frozen part is."""
+    in_bf16: bool
+    """Whether the frozen part computes in bf16 on views, as the rest does in training; images as they are take fp32."""
 
     def batches(self, ids: Sequence[str], number: int | None) -> Iterator[tuple[Tensor, ...]]:
         """Give the ids in order, a batch at a time; the last one may be short.
@@ -71,8 +73,9 @@ class Pixels:
         for chunk, images in zip(chunks, in_threads(partial(self._read, number), chunks, num_ahead=4), strict=True):
             inputs: tuple[Tensor, ...] = (torch.from_numpy(images).to(self.device),)
             if self.frozen is not None:
-                with torch.no_grad():
-                    inputs = self.frozen(*inputs)
+                in_bf16 = self.in_bf16 and number is not None
+                with torch.no_grad(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=in_bf16):
+                    inputs = tuple(_channels_last(one.float()) for one in self.frozen(*inputs))
             yield tuple(one[: len(chunk)] for one in inputs)
 
     def _read(self, number: int | None, ids: Sequence[str]) -> Batch:
@@ -99,7 +102,7 @@ class Activations:
         for start in range(0, len(ids), self._pixels.batch_size):
             rows = [self._row[number][id_] for id_ in ids[start : start + self._pixels.batch_size]]
             arrays = [array[rows] for array in self._arrays[number]]
-            yield tuple(torch.from_numpy(array).to(self._pixels.device) for array in arrays)
+            yield tuple(_from_disk(torch.from_numpy(array)).to(self._pixels.device) for array in arrays)
 
 
 Source = Pixels | Activations
@@ -143,7 +146,7 @@ def cached(
         if not folder.exists():
             print(f"finetune: the frozen part runs once, for {what} in {root} (limit {limit_gb:g})", file=sys.stderr)
             _make_room(root, limit_gb - size_gb)
-            _compute(pixels, ids, num_rows, [tuple(one.shape[1:]) for one in first], folder, made_with)
+            _compute(pixels, ids, num_rows, [tuple(_to_disk(one).shape[1:]) for one in first], folder, made_with)
     mark_used(folder / RECORD)
     return Activations(folder, ids, len(first), pixels)
 
@@ -171,12 +174,25 @@ def _compute(
         for number, inputs in bar(work, desc="finetune: frozen part", unit="batches", total=num_batches):
             stop = done[number] + len(inputs[0])
             for array, one in zip(arrays[number], inputs, strict=True):
-                array[done[number] : stop] = one.float().cpu().numpy()
+                array[done[number] : stop] = _to_disk(one).cpu().numpy()
             done[number] = stop
         for of_view in arrays.values():
             for array in of_view:
                 array.flush()
         write_json({"num_rows": num_rows, "made_with": made_with}, temporary / RECORD)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """Lay maps out as the network computes them: on a CPU, the order in memory decides which kernel runs."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x.contiguous()
+
+
+def _to_disk(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+
+
+def _from_disk(x: Tensor) -> Tensor:
+    return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
 
 
 def _file(folder: Path, number: int | None, tensor: int) -> Path:

@@ -1,7 +1,7 @@
 """How many images a second: the usual torchvision loop, the same with its best flags, Graft, and what bounds Graft."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -14,14 +14,19 @@ from torchvision import datasets, transforms
 from stages.graft.backbone import load_trunk
 from stages.graft.extraction import extract_missing
 from stages.graft.images import Batch
+from stages.graft.prediction import ImageFile, Predictor
 from stages.graft.preprocessing import Preprocessing
 from stages.graft.reading import PathOf, read_batch
-from stages.graft.runtimes import Compute, Runtime
+from stages.graft.row_files import csv_rows
+from stages.graft.runtimes import Compute, Loaded, Runtime
 from stages.graft.store import FeatureStore
 from stages.graft.threads import in_threads, num_cpus
 from stages.graft.weights import Weights
 
 LOOP_BATCH = 32
+
+NUM_TURNS = 3
+"""Of prediction and extraction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +75,7 @@ def measure_rates(
     ceiling = _rate(_from_memory(compute, images, runtime.num_streams), seconds)
     decoding = _rate(_decoded(ids, path_of, weights.preprocessing, batch_size), seconds)
     num_images = min(len(ids), max(20 * batch_size, int(ceiling * seconds)))
-    graft = _extraction_rate(ids[:num_images], path_of, weights.preprocessing, _Loaded(runtime, compute), store)
+    graft = _extraction_rate(ids[:num_images], path_of, weights.preprocessing, Loaded(runtime, compute), store)
     torch.set_num_threads(threads)
     return Rates(
         loop=loops[0],
@@ -91,19 +96,6 @@ def parity(weights: Weights, runtime: Runtime, ids: list[str], path_of: PathOf) 
     found = runtime.load()(images)
     cosine = (found * expected).sum(axis=1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
     return float(cosine.mean()), float(cosine.min())
-
-
-class _Loaded:
-    """A runtime whose network is ready, so that loading it is not part of a rate."""
-
-    def __init__(self, runtime: Runtime, compute: Compute) -> None:
-        self.record, self.num_streams, self._compute = runtime.record, runtime.num_streams, compute
-
-    def load(self) -> Compute:
-        return self._compute
-
-    def save(self, folder: Path) -> None:
-        raise NotImplementedError  # nobody saves what is only measured
 
 
 def _rate(counts: Iterable[int], seconds: float) -> float:
@@ -158,6 +150,31 @@ def _extraction_rate(
     start = time.perf_counter()
     num_extracted = extract_missing(ids, path_of, FeatureStore(store, {}), preprocessing, runtime)
     return num_extracted / (time.perf_counter() - start)
+
+
+def prediction_rates(predictor: Predictor, paths: Sequence[Path], scratch: Path) -> tuple[float, float]:
+    """Measure what a bundle's answers cost beside its network: images a second of `graft predict`, and of extraction.
+
+    Args:
+        predictor: its network is loaded.
+        paths: image files, different ones.
+        scratch: an empty folder.
+    Returns:
+        The best of three runs each, taken in turns, of prediction to a CSV file and of `extract_missing` into an empty
+        store.
+    """
+    path_of, runtime = {f"{k:064x}": path for k, path in enumerate(paths)}, predictor.loaded_runtime
+    rates: tuple[list[float], list[float]] = ([], [])
+    scratch.mkdir(parents=True, exist_ok=True)
+    for turn in range(NUM_TURNS):
+        start = time.perf_counter()
+        with (scratch / f"{turn}.csv").open("w", encoding="utf-8") as file, csv_rows(file, predictor.columns) as write:
+            for row in predictor.predict(map(ImageFile.at, paths)):
+                write(row)
+        rates[0].append(len(paths) / (time.perf_counter() - start))
+        store = scratch / str(turn)
+        rates[1].append(_extraction_rate([*path_of], path_of.__getitem__, predictor.preprocessing, runtime, store))
+    return max(rates[0]), max(rates[1])
 
 
 def write_images(folder: Path, plates: list[bytes], number: int) -> None:

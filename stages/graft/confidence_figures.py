@@ -78,7 +78,7 @@ def draw_risk_coverage(table: pd.DataFrame, choice: Choice | None) -> Figure:
     if choice is not None and choice.risk is not None:
         axis.plot(choice.coverage, choice.risk, "o", color=VERMILLION, markersize=8, clip_on=False, zorder=4)
         _note(axis, choice, choice.risk)
-    axis.set_ylim(0, 1.35 * highest)
+    axis.set_ylim(0, min(1.0, 1.35 * highest))  # room for the note
     axis.set_xlim(0, 1)
     shares(axis, "x", "y")
     axis.set_ylabel("share of the answers that is wrong")

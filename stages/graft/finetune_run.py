@@ -17,7 +17,8 @@ from stages.graft.backbone import Normalised, choose_device, load_trunk
 from stages.graft.blocks import block_names, block_of, first_tuned
 from stages.graft.boundary import name_in_network, split_trunk
 from stages.graft.classifier import Classifier, head_module, head_of
-from stages.graft.finetuning import FinetuneEpoch, FinetuneRecipe, Outcome, finetune
+from stages.graft.errors import DataError
+from stages.graft.finetuning import FinetuneEpoch, FinetuneRecipe, Outcome, finetune, trains_in_bf16
 from stages.graft.heads import Head
 from stages.graft.manifest import manifest_paths, read_manifest
 from stages.graft.places import STATES
@@ -26,7 +27,7 @@ from stages.graft.splits import read_splits
 from stages.graft.store import fingerprint_of
 from stages.graft.store_lock import hold
 from stages.graft.views import Preset
-from stages.graft.weights import Weights, weights_of
+from stages.graft.weights import Weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +40,6 @@ class PipelineFiles:
     """The table of images."""
     splits: Path
     """The splits table."""
-    bundled: Path
-    """Folder of the networks that ship with the repository."""
     store: Path
     """For activations, and the state of a run that was killed."""
 
@@ -69,8 +68,6 @@ class Finetuned:
     """As trained."""
     outcome: Outcome
     """The epochs, and validation before and after."""
-    weights: Weights
-    """What the trunk began with."""
     val: LabelledImages
     """The validation images."""
     path_of: PathOf
@@ -81,7 +78,7 @@ class Finetuned:
 
 def finetune_from_files(
     head: Head,
-    backbone: Mapping[str, Any],
+    weights: Weights,
     files: PipelineFiles,
     recipe: FinetuneRecipe,
     extent: Extent,
@@ -91,13 +88,16 @@ def finetune_from_files(
 
     Args:
         head: the head fitted on the frozen features.
-        backbone: the record of the weights those features came from.
-        files: the images, their labels and splits, the bundled networks.
+        weights: those that the features came from.
+        files: the images, their labels and splits.
         recipe: how to train.
         extent: how much of the network.
         log: called after every epoch with its number and its metrics.
+    Raises:
+        DataError: a class has no image to train on, or none is there to choose with; and as in `finetune`.
+        ParamsError: the network has no such block, or cannot be cut there.
     """
-    weights, device = weights_of(backbone, files.bundled), choose_device("auto")
+    device = choose_device("auto")
     trunk, module = load_trunk(weights).to(device), head_module(head).to(device)
     train, val = _labelled(files.splits, head.classes)
     path_of = manifest_paths(read_manifest(files.manifest), files.images)
@@ -126,7 +126,7 @@ def finetune_from_files(
     outcome = finetune(network, source, train, val, recipe, depths, view_of, state, report)
     state.unlink(missing_ok=True)
     after = head_of(module, head)
-    return Finetuned(head=after, trunk=trunk, outcome=outcome, weights=weights, val=val, path_of=path_of, device=device)
+    return Finetuned(head=after, trunk=trunk, outcome=outcome, val=val, path_of=path_of, device=device)
 
 
 def _pixels(
@@ -145,6 +145,7 @@ def _pixels(
         batch_size=recipe.batch_size,
         frozen=frozen,
         device=device,
+        in_bf16=trains_in_bf16(recipe.precision, device),
     )
 
 
@@ -156,6 +157,7 @@ def _made_with(weights: Weights, recipe: FinetuneRecipe, extent: Extent, device:
         "augmentation": extent.augmentation,
         "seed": recipe.seed,
         "batch_size": recipe.batch_size,
+        "in_bf16": trains_in_bf16(recipe.precision, device),
         "libraries": [version(name) for name in ("torch", "torchvision", "pillow", "opencv-python-headless")],
         "device": str(device),
         "threads": torch.get_num_threads(),
@@ -195,6 +197,11 @@ def _labelled(splits: Path, classes: Sequence[str]) -> tuple[LabelledImages, Lab
         LabelledImages(ids=some["id"].tolist(), y=np.array([classes.index(label) for label in some["label"]], np.int64))
         for some in rows
     )
+    counts = np.bincount(train.y, minlength=len(classes))
+    missing = [repr(name) for name, count in zip(classes, counts, strict=True) if not count]
+    if missing or not val.ids:
+        what = f"no training image of class {', '.join(missing)}" if missing else "no validation image"
+        raise DataError(f"{what}; check the split")
     return train, val
 
 

@@ -5,7 +5,8 @@ trunk (Kumar et al., ICLR 2022). Letters: n images, c classes.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stages.graft.activations import LabelledImages, Source
+from stages.graft.balancing import Balance, epoch_order, loss_weights
 from stages.graft.errors import DataError
 from stages.graft.finetune_state import Training
 from stages.graft.optimisation import Average, Optimizer, make_optimizer, pull_to_start, rate_at, set_rate
@@ -53,8 +55,8 @@ class FinetuneRecipe:
     """Of the average of the weights, which is what is validated and kept."""
     l2_sp: float
     """Pull towards the pretrained weights."""
-    class_weight: Literal["none", "balanced"]
-    """none: every image counts alike; balanced: every class does."""
+    class_weight: Balance
+    """How classes of different sizes are treated."""
     precision: Literal["auto", "fp32", "bf16"]
     """Of the forward and backward pass while training; weights, validation and test are fp32."""
     seed: int
@@ -115,8 +117,10 @@ def finetune(
     """
     network.eval()  # no dropout, and batch-norm keeps its statistics; gradients flow all the same
     trained = {name: one for name, one in network.named_parameters() if one.requires_grad}
-    before = score(network, source, val.ids)
-    weights = _class_weights(train.y, before.shape[1], recipe.class_weight).to(next(network.parameters()).device)
+    with _out_of_memory(recipe.batch_size):
+        before = score(network, source, val.ids)
+    weights = torch.from_numpy(loss_weights(train.y, before.shape[1], recipe.class_weight))
+    weights = weights.to(next(network.parameters()).device)
     training = _begin(network, trained, recipe, depths, _record(0, math.nan, before, val.y))
     start = {name: one.detach().clone() for name, one in trained.items() if recipe.l2_sp and depths[name] > 0}
     if training.load(state):
@@ -126,7 +130,10 @@ def finetune(
     for epoch in range(len(records), recipe.epochs + 1):
         if epoch - 1 - _best(records).epoch >= recipe.patience:
             break
-        loss = _train_epoch(network, trained, training, source, train, recipe, start, weights, epoch, view_of(epoch))
+        with _interruptible(trained.values()):
+            loss = _train_epoch(
+                network, trained, training, source, train, recipe, start, weights, epoch, view_of(epoch)
+            )
         records.append(_record(epoch, loss, score(training.average.network, source, val.ids), val.y))
         if not math.isfinite(records[-1].val_loss):
             raise _exploded(epoch)
@@ -174,7 +181,7 @@ def _train_epoch(
     view: int,
 ) -> float:
     """One pass in an order of its own, a function of seed and epoch; gives the mean loss."""
-    order = np.random.default_rng((recipe.seed, epoch)).permutation(len(train.ids))
+    order = epoch_order(train.y, recipe.class_weight, recipe.seed, epoch)
     num_steps = math.ceil(len(order) / recipe.batch_size)
     ids, y = [train.ids[row] for row in order], torch.from_numpy(train.y[order])
     total, right, done = 0.0, 0, 0
@@ -204,7 +211,7 @@ def _backward(
     """Gradients of one step, in parts; gives its loss and how many images it has right."""
     total, right = 0.0, 0
     part, in_bf16 = math.ceil(len(y) / recipe.accumulate), trains_in_bf16(recipe.precision, y.device)
-    try:
+    with _out_of_memory(part):
         for first in range(0, len(y), part):
             targets = y[first : first + part]
             with torch.autocast(y.device.type, dtype=torch.bfloat16, enabled=in_bf16):
@@ -214,15 +221,38 @@ def _backward(
             ) / len(y)
             loss.backward()  # type: ignore[no-untyped-call]
             total, right = total + loss.item(), right + int((logits.argmax(dim=1) == targets).sum())
+    return total, right
+
+
+@contextmanager
+def _out_of_memory(num_images: int) -> Iterator[None]:
+    """Turn running out of memory into advice."""
+    try:
+        yield
     except RuntimeError as error:  # torch.OutOfMemoryError is one; on a CPU, the message alone tells
         if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
             raise DataError(
-                f"out of memory with {part} images at a time; raise `finetune.accumulate` or lower "
-                "`finetune.batch_size`; "
-                "the last model is as it was"
+                f"out of memory with {num_images} images at a time; raise `finetune.accumulate` or lower "
+                "`finetune.batch_size`; the last model is as it was"
             ) from None
         raise
-    return total, right
+
+
+@contextmanager
+def _interruptible(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Let Ctrl-C end a backward pass, which is one call of many seconds for a large network.
+
+    Python looks for signals when it runs Python: now it does so after the gradient of every parameter.
+    """
+    handles = [
+        one.register_post_accumulate_grad_hook(lambda _: None)  # type: ignore[no-untyped-call]
+        for one in parameters
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def trains_in_bf16(precision: str, device: torch.device) -> bool:
@@ -233,14 +263,6 @@ def trains_in_bf16(precision: str, device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported())
     able = torch.cpu.get_capabilities()
     return bool(able.get("amx_bf16", False) or able.get("avx512_bf16", False))
-
-
-def _class_weights(y: npt.NDArray[np.int64], num_classes: int, kind: str) -> Tensor:
-    counts = np.bincount(y, minlength=num_classes)
-    if not counts.all():
-        raise DataError(f"no training image of {int((counts == 0).sum())} of {num_classes} classes; check the split")
-    balanced = len(y) / (num_classes * counts)
-    return torch.from_numpy((balanced if kind == "balanced" else np.ones(num_classes)).astype(np.float32))
 
 
 def _best(records: Sequence[FinetuneEpoch]) -> FinetuneEpoch:

@@ -42,7 +42,7 @@ MEAN_COSINE, WORST_COSINE = 0.999, 0.995
 
 NUM_PROBES = 8
 
-_HINTS = {"bf16": "bf16", "fp32": "f32"}
+OPENVINO_PRECISIONS = {"bf16": "bf16", "fp32": "f32"}
 """OpenVINO's names of the precisions."""
 
 
@@ -161,7 +161,7 @@ def computes_in_bf16() -> bool:
 def _compile(model: Any, batch_size: int, size_px: int, precision: str, num_streams: int) -> Any:
     model.reshape([batch_size, size_px, size_px, 3])
     hints = {
-        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "INFERENCE_PRECISION_HINT": OPENVINO_PRECISIONS[precision],
         "NUM_STREAMS": num_streams,
         "INFERENCE_NUM_THREADS": num_streams,
         "ENABLE_CPU_PINNING": False,  # decoding shares the processors
@@ -218,7 +218,7 @@ def _convert(weights: Weights, made_from: Mapping[str, Any], place: Path) -> Non
             _save(model, folder)
             with torch.inference_mode():
                 expected = trunk(torch.from_numpy(probes)).float().numpy().reshape(NUM_PROBES, -1)
-            cosine = {name: _cosine(model, name, probes, expected) for name in _HINTS}
+            cosine = {name: _cosine(model, name, probes, expected) for name in OPENVINO_PRECISIONS}
         except _UnwritableError:
             raise
         except Exception as problem:  # OpenVINO raises many kinds on what it cannot do

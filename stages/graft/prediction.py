@@ -21,7 +21,7 @@ from stages.graft.folders import read_file
 from stages.graft.model_places import bundle_in
 from stages.graft.places import store_folder
 from stages.graft.runtime_choice import RuntimeChoice, choose_runtime
-from stages.graft.runtimes import Compute
+from stages.graft.runtimes import Compute, Loaded
 from stages.graft.scored import ScoredSet
 from stages.graft.squares import square
 from stages.graft.threads import in_threads
@@ -77,8 +77,9 @@ class Predictor:
         """Load the network."""
         self._bundle = bundle
         self.classes = bundle.head.classes
+        self.preprocessing = bundle.preprocessing
         self.batch_size = int(bundle.runtime.record["batch_size"])
-        self._compute = bundle.runtime.load()
+        self.loaded_runtime = Loaded(bundle.runtime, bundle.runtime.load())
 
     @property
     def columns(self) -> list[str]:
@@ -95,7 +96,7 @@ class Predictor:
             unsure (the confidence is below the threshold), unknown (like none of the classes), distance, p_<class>,
             and error; of a damaged image only file and error, the rest is None.
         """
-        work = partial(_answer_chunk, self._bundle, self._compute, self.batch_size)
+        work = partial(_answer_chunk, self._bundle, self.loaded_runtime.load(), self.batch_size)
         for rows in in_threads(work, _chunks(files, self.batch_size), num_workers(self._bundle.runtime)):
             yield from rows
 

@@ -33,3 +33,24 @@ class Runtime(Protocol):
 
     def save(self, folder: Path) -> None:
         """Copy what it needs beside the weights into a folder, which need not exist, to be run elsewhere."""
+
+
+class Loaded:
+    """A runtime whose network is ready, to be used again without loading it."""
+
+    def __init__(self, runtime: Runtime, compute: Compute) -> None:
+        """Keep what `Runtime.load` gave."""
+        self.record, self.num_streams, self._runtime, self._compute = (
+            runtime.record,
+            runtime.num_streams,
+            runtime,
+            compute,
+        )
+
+    def load(self) -> Compute:
+        """Give the network."""
+        return self._compute
+
+    def save(self, folder: Path) -> None:
+        """As the runtime itself."""
+        self._runtime.save(folder)

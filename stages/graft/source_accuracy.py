@@ -3,6 +3,7 @@
 Letters: n images, c classes of the source.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import torch
 from torch import nn
 
 from stages.graft.artifacts import read_json, read_metadata
-from stages.graft.backbone import Normalised, run_batch
+from stages.graft.backbone import Normalised, load_network, run_batch
 from stages.graft.errors import DataError
 from stages.graft.networks import output_layer
-from stages.graft.packing import PackedImages, packed_images
+from stages.graft.packing import packed_images
 from stages.graft.progress import bar
+from stages.graft.sources import open_source
 from stages.graft.verdict import Comparison, compare
 from stages.graft.weights import Weights
 
@@ -31,6 +33,22 @@ class SourceImages:
     """`finetune.source_images`: a class folder, an archive of one, or a folder of such archives."""
     cache: Path
     """Folder for a temporary file of the decoded images."""
+
+
+def check_source(weights: Weights, source: SourceImages) -> None:
+    """Make sure that the network can score the source's images, without decoding one: before hours of training.
+
+    Args:
+        weights: of the network.
+        source: the images.
+    Raises:
+        DataError: the source is not there or holds no image, or the network does not know one of its classes.
+    """
+    source.cache.mkdir(parents=True, exist_ok=True)
+    with open_source(source.path, source.cache) as opened:
+        if not any(one.label and one.claims_to_be_image for one in opened.candidates):
+            raise DataError(f"`finetune.source_images`: {source.path} holds no labelled image")
+        _class_numbers(opened.classes, weights, load_network(weights))
 
 
 def compare_on_source(
@@ -50,7 +68,7 @@ def compare_on_source(
         DataError: the network does not know a class of the source.
     """
     with packed_images(source.path, _source_px(weights), source.cache) as packed:
-        y = _source_labels(packed, weights, before.network)
+        y = _class_numbers(packed.classes, weights, before.network)[packed.y]
         starts = range(0, len(packed.x), BATCH_SIZE)
         logits: list[list[npt.NDArray[np.float32]]] = [[], []]
         for start in bar(starts, desc="forgetting: source images", unit="batches", total=len(starts)):
@@ -66,22 +84,21 @@ def _source_px(weights: Weights) -> int:
     return int(known.get("validation_px", weights.preprocessing.crop_px))
 
 
-def _source_labels(packed: PackedImages, weights: Weights, network: nn.Module) -> npt.NDArray[np.int64]:
-    """Each image's class as the output layer numbers it: as the weights' file lists them, else in order of name."""
+def _class_numbers(classes: Sequence[str], weights: Weights, network: nn.Module) -> npt.NDArray[np.int64]:
+    """Each class as the output layer numbers it: as the weights' file lists them, else in order of name."""
     num_classes = len(network.state_dict()[f"{output_layer(network)}.weight"])
     is_ours = weights.path is not None and weights.path.suffix == ".safetensors"
     listed = read_metadata(weights.path).get("classes") if weights.path is not None and is_ours else None
-    if listed is None and len(packed.classes) != num_classes:
+    if listed is None and len(classes) != num_classes:
         raise DataError(
-            f"`finetune.source_images`: {len(packed.classes)} classes, but the output layer of {weights.name} scores "
+            f"`finetune.source_images`: {len(classes)} classes, but the output layer of {weights.name} scores "
             f"{num_classes}, and its weights do not name them; give all of them, named in that order"
         )
-    names = list(packed.classes if listed is None else listed)
-    unknown = sorted(set(packed.classes) - set(names))
+    names = list(classes if listed is None else listed)
+    unknown = sorted(set(classes) - set(names))
     if unknown:
         raise DataError(
             f"`finetune.source_images`: {weights.name} was not pretrained on a class {unknown[0]!r} "
             f"({len(unknown)} unknown); its classes are {', '.join(names[:3])}, ..."
         )
-    numbers = np.array([names.index(label) for label in packed.classes], dtype=np.int64)
-    return np.asarray(numbers[packed.y])
+    return np.array([names.index(label) for label in classes], dtype=np.int64)

@@ -13,8 +13,10 @@ from PIL import Image
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from stages.graft.activations import LabelledImages, Pixels
+from stages.graft.activations import Activations, LabelledImages, Pixels, cached
 from stages.graft.backbone import Normalised, load_trunk, run_batch
+from stages.graft.blocks import block_names, first_tuned
+from stages.graft.boundary import split_trunk
 from stages.graft.classifier import (
     Classifier,
     head_module,
@@ -116,7 +118,7 @@ def train(
     how = recipe(**changes)
     pixels = Pixels(
         path_of=images.path_of, preprocessing=PREPROCESSING, preset="texture", seed=how.seed,
-        batch_size=how.batch_size, frozen=None, device=CPU,
+        batch_size=how.batch_size, frozen=None, device=CPU, in_bf16=False,
     )  # fmt: skip
     seen: list[FinetuneEpoch] = []
 
@@ -285,7 +287,6 @@ def files(images: Images, tmp_path: Path) -> PipelineFiles:
         images=images.folder,
         manifest=tmp_path / "manifest.csv",
         splits=tmp_path / "splits.csv",
-        bundled=tmp_path / "nothing bundled",
         store=tmp_path / "store",
     )
 
@@ -313,7 +314,7 @@ def test_what_the_files_model_scores_on_validation_is_what_training_measured(
     logged: dict[int, dict[str, float]] = {}
     found = finetune_from_files(
         head,
-        WEIGHTS.record(),
+        WEIGHTS,
         files,
         recipe(epochs=2, learning_rate=1e-3),
         extent(unfreeze_from=unfreeze_from),
@@ -337,18 +338,42 @@ def test_what_the_files_model_scores_on_validation_is_what_training_measured(
     assert not list((tmp_path / "store" / "finetuning").iterdir())
 
 
-def test_frozen_is_frozen_and_the_cached_path_gives_the_bits_of_the_uncached_one(images, files, rng):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_frozen_is_frozen_and_the_cached_path_gives_the_bits_of_the_uncached_one(images, files, rng, precision):
     head, before = linear_head(rng, 1024), load_trunk(WEIGHTS).state_dict()
     results = []
     for cache_gb in (1.0, 0.0, 1.0):  # computed once; in every epoch; from the cache that is there
         how = extent(unfreeze_from="stage4.2", cache_gb=cache_gb)
-        found = finetune_from_files(head, WEIGHTS.record(), files, recipe(), how, lambda *_: None)
+        found = finetune_from_files(head, WEIGHTS, files, recipe(precision=precision), how, lambda *_: None)
         results.append({name: value.numpy().tobytes() for name, value in found.trunk.state_dict().items()})
     assert results[0] == results[1] == results[2]
     changed = {name for name, value in before.items() if value.numpy().tobytes() != results[0][name]}
     assert changed
     assert all(name.startswith(("network.stage4.2.", "network.stage4.3.", "network.conv5.")) for name in changed)
     assert not any("running" in name or "num_batches" in name for name in changed)
+
+
+@pytest.mark.parametrize("in_bf16", [False, True])
+@pytest.mark.parametrize(("name", "start"), [("resnet18", "layer4"), ("densenet121", 20)])
+def test_kept_activations_are_those_of_the_frozen_part_bit_for_bit(images, tmp_path, name, start, in_bf16):
+    weights = Weights(name=name, weights="random", sha256=None, preprocessing=PREPROCESSING, path=None)
+    blocks = block_names(name)
+    frozen, tuned = split_trunk(load_trunk(weights), blocks, first_tuned(blocks, start))
+    pixels = Pixels(
+        path_of=images.path_of, preprocessing=PREPROCESSING, preset="grain", seed=0, batch_size=5, frozen=frozen,
+        device=CPU, in_bf16=in_bf16,
+    )  # fmt: skip
+    train, val = list(images.labels)[:12], list(images.labels)[12:]
+    kept = cached(pixels, train, val, 2, "", tmp_path / "kept", 1.0)
+    assert isinstance(kept, Activations)
+    for ids, number in [(train, 0), (train, 1), (val, None)]:
+        for one, other in zip(kept.batches(ids, number), pixels.batches(ids, number), strict=True):
+            assert all(torch.equal(a, b) and a.stride() == b.stride() for a, b in zip(one, other, strict=True))
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=in_bf16):
+                assert torch.equal(tuned(*one), tuned(*other))
+    images_alone = Pixels(**{**vars(pixels), "in_bf16": False})
+    in_fp32 = torch.cat([one[0] for one in images_alone.batches(val, None)])
+    assert torch.equal(torch.cat([one[0] for one in kept.batches(val, None)]), in_fp32)
 
 
 class KilledError(Exception):
@@ -403,6 +428,31 @@ def test_a_class_without_training_images_is_refused(images, sets, rng):
     one = LabelledImages(ids=sets[0].ids, y=np.zeros_like(sets[0].y))
     with pytest.raises(DataError, match="no training image of 1 of 2 classes"):
         train(toy_classifier(linear_head(rng)), images, (one, sets[1]))
+
+
+def test_a_class_or_a_split_without_images_is_named_before_a_network_is_cut(images, files, rng):
+    head = linear_head(rng, 1024)
+    table = pd.read_csv(files.splits)
+    for gone, message in [(table["label"] == "red", "class 'red'"), (table["split"] == "val", "no validation image")]:
+        write_splits(table.assign(split=table["split"].where(~gone, "unused")), files.splits)
+        with pytest.raises(DataError, match=rf"{message}.*; check the split"):
+            finetune_from_files(head, WEIGHTS, files, recipe(), extent(unfreeze_from="no such block"), lambda *_: None)
+
+
+def test_sampled_epochs_train_on_every_class_alike(images, sets, rng):
+    rows = np.flatnonzero((sets[0].y == 0) | (np.arange(12) < 2))  # six blue, one red
+    few = LabelledImages(ids=[sets[0].ids[row] for row in rows], y=sets[0].y[rows])
+    assert np.bincount(few.y).tolist() == [6, 1]
+    seen = []
+    optimizer_steps = register_optimizer_step_pre_hook(lambda *_: seen.append(1))
+    try:
+        records = train(
+            toy_classifier(linear_head(rng)), images, (few, sets[1]), class_weight="sampled", batch_size=4, epochs=2
+        )
+    finally:
+        optimizer_steps.remove()
+    assert len(records) == 3
+    assert len(seen) == 2 * 2  # four of either class, four images a step
 
 
 def test_out_of_memory_ends_with_advice(images, sets, rng, monkeypatch):

@@ -1,6 +1,11 @@
 """Finetune, run as a stage: a model is assembled, whole or not at all."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -9,11 +14,12 @@ import pytest
 from stages import finetune
 from stages.graft.artifacts import read_json
 from stages.graft.errors import run
-from stages.graft.heads import Head, save_head
+from stages.graft.heads import Head, load_head, save_head
 from stages.graft.manifest import read_manifest
 from stages.graft.model import read_model
 from stages.graft.splits import write_splits
 from stages.graft.weights import BackboneParams, find_weights
+from tests.conftest import REPOSITORY
 from tests.pictures import class_folder
 
 BACKBONE = BackboneParams(name="shufflenet_v2_x0_5", weights="random", sha256=None, input_px=32)
@@ -28,8 +34,10 @@ def assembled(project, monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # nobody answers there
     class_folder(tmp_path / "plates", 5, CLASSES)
 
-    def run_stage(**params):
-        folder = project(ingest={"source": str(tmp_path / "plates"), "sha256": None}, finetune=params)
+    def run_stage(offline=False, **params):
+        folder = project(
+            ingest={"source": str(tmp_path / "plates"), "sha256": None}, finetune=params, backbone={"offline": offline}
+        )
         if not (folder / "data/manifest.csv").exists():
             run("ingest", ingest.main)
             manifest = read_manifest(folder / "data/manifest.csv")
@@ -58,6 +66,7 @@ def test_none_puts_the_head_and_its_record_together(assembled, capsys):
     assert (model.kind, model.classes, model.backbone["name"]) == ("frozen", CLASSES, BACKBONE.name)
     assert read_json(folder / "reports/finetune.json") == {"strategy": "none"}
     assert (folder / "reports/plots/finetune_curve.csv").read_text() == "epoch,split,loss,accuracy\n"
+    assert (folder / "reports/plots/forgetting.csv").read_text() == "block,num_weights,change,norm,distance\n"
 
 
 def test_full_trains_both_and_reports_the_epoch_it_kept(assembled, capsys):
@@ -74,6 +83,10 @@ def test_full_trains_both_and_reports_the_epoch_it_kept(assembled, capsys):
     ]  # fmt: skip
     val = curve[curve["split"] == "val"].set_index("epoch")
     assert val["loss"].min() == val["loss"][report["epoch"]] == report["val_log_loss_after"]
+    blocks = pd.read_csv(folder / "reports/plots/forgetting.csv")
+    assert blocks.columns.tolist() == finetune.UNMOVED.columns.tolist()
+    assert blocks["block"].tolist()[:2] == ["conv1.0", "conv1.1"]
+    assert (blocks["distance"] > 0).all()
     printed = capsys.readouterr()
     assert "finetune: epoch 2: val loss" in printed.out
     assert "McNemar p = " in printed.out
@@ -120,6 +133,78 @@ def test_a_failure_leaves_the_last_model_alone(assembled):
     assert "\n" not in str(caught.value)
     assert model_files(folder) == before
     assert not list(folder.rglob("*.tmp"))
+
+
+def test_an_exploding_rate_ends_with_advice_and_the_last_model_as_it_was(assembled):
+    before = model_files(assembled(strategy="none"))
+    with pytest.raises(
+        SystemExit, match=r"^finetune: error: epoch 1: the loss is no number .*`finetune.learning_rate`"
+    ):
+        assembled(strategy="full", epochs=1, learning_rate=1.0e30, warmup_epochs=0, keep="always")
+    folder = assembled(strategy="none")
+    assert model_files(folder) == before
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_wrong_source_images_are_refused_before_anything_is_trained(assembled, capsys, tmp_path):
+    folder = assembled(strategy="none")
+    before = model_files(folder)
+    with pytest.raises(SystemExit, match=r"^finetune: error: source nowhere does not exist"):
+        assembled(strategy="full", epochs=1, source_images="nowhere")
+    message = r"^finetune: error: `finetune\.source_images`: 2 classes, but the output layer of .* scores 1000"
+    with pytest.raises(SystemExit, match=message):
+        assembled(strategy="full", epochs=1, source_images=str(tmp_path / "plates"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit, match=r"^finetune: error: .*empty"):
+        assembled(strategy="full", epochs=1, source_images=str(tmp_path / "empty"))
+    assert "epoch" not in capsys.readouterr().out
+    assert model_files(folder) == before
+
+
+def test_offline_never_asks_the_network_for_weights(assembled):
+    folder = assembled(strategy="none")
+    record = find_weights(BACKBONE, folder).record() | {"weights": "IMAGENET1K_V1", "sha256": "0" * 64}
+    save_head(load_head(folder / "data/head"), folder / "data/head", record)
+    with pytest.raises(SystemExit, match=r"^finetune: error: .*`backbone\.offline` is true"):
+        assembled(offline=True, strategy="full", epochs=1)
+
+
+def started(folder, until):
+    """The stage as a process of its own, once it has printed something."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.finetune"],
+        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    seen = []
+    while not seen or (seen[-1] and until not in seen[-1]):
+        seen.append(process.stdout.readline())
+    assert until in seen[-1], process.communicate()[1]
+    return process
+
+
+def test_ctrl_c_ends_training_soon_and_the_next_run_goes_on(assembled, tmp_path, monkeypatch):
+    folder = assembled(strategy="none")
+    before = model_files(folder)
+    with monkeypatch.context() as patch:  # the long parameters are for the process alone
+        patch.setattr(finetune, "main", lambda: None)
+        assembled(strategy="full", epochs=10**6, patience=10**6, batch_size=4)
+    process = started(folder, "epoch 2:")
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - start < 10  # two seconds on a machine that does nothing else
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    said = "finetune: interrupted; nothing half-written is left, `dvc repro` goes on from here"
+    assert errors.splitlines()[-1] == said
+    (state,) = (tmp_path / "store/finetuning").iterdir()
+    assert state.suffix == ".safetensors"
+    assert model_files(folder) == before
+    again = started(folder, "going on after epoch ")
+    again.kill()
+    again.communicate()
+    assert model_files(folder) == before
 
 
 @pytest.mark.parametrize(
