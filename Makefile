@@ -13,7 +13,7 @@ help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 repro: $(INSTALLED)  ## rebuild what has changed, from the images to the evaluated classifier, and publish it
-	dvc --wait-for-lock repro
+	@graft repro
 	@graft report
 	@graft publish
 

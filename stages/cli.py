@@ -10,6 +10,7 @@ from importlib import import_module
 from stages.graft.errors import run
 
 COMMANDS = {
+    "repro": "dvc repro, after another one in this folder has ended",
     "report": "write reports/report.html anew from the files, after a pull or a commit",
     "predict": "classify images, a row for each",
     "export": "write the whole model as one graph of ONNX or OpenVINO",

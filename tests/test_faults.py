@@ -243,9 +243,10 @@ def test_a_second_repro_in_one_clone_waits(clone: Clone):
     before = clone.digests()
     with fault():
         forget(clone, *STAGES)
-        both = [started(clone, "dvc", "--wait-for-lock", "repro") for _ in range(2)]
+        both = [started(clone, "graft", "repro") for _ in range(2)]
         printed = [process.communicate(timeout=600)[0] for process in both]
         assert [process.returncode for process in both] == [0, 0], printed
+        assert sum("waiting for it" in output for output in printed) == 1
         check_nothing_lost(clone, before)
 
 
@@ -254,7 +255,7 @@ def test_without_waiting_the_second_is_told_why_and_the_first_goes_on(clone: Clo
     before = clone.digests()
     with fault():
         forget(clone, *STAGES)
-        first = started(clone, "dvc", "--wait-for-lock", "repro")
+        first = started(clone, "dvc", "repro")
         wait_for(lambda: (clone.folder / ".dvc/tmp/rwlock").exists() and "pid" in rwlock(clone))
         second = run_to_any_end(clone, "dvc", "repro")
         output = first.communicate(timeout=600)[0]

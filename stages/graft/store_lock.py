@@ -34,10 +34,18 @@ def alone(folder: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def one_by_one(folder: Path) -> Iterator[None]:
-    """Let one process at a time make a folder; the others wait, and then look whether it is there."""
+def one_by_one(folder: Path, waiting: str = "") -> Iterator[None]:
+    """Let one process at a time make a folder; the others wait, and then look whether it is there.
+
+    Args:
+        folder: which.
+        waiting: said on stderr by those who wait.
+    """
     lock = _lock_of(folder, ".making.lock")
-    file = _open_locked(lock, "alone")
+    file = _open_locked(lock, "now or never")
+    if file is None and waiting and sys.platform != "win32":
+        print(waiting, file=sys.stderr, flush=True)
+    file = file if file is not None else _open_locked(lock, "alone")
     try:
         yield
     finally:
