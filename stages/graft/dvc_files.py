@@ -72,6 +72,14 @@ def left_by_dvc(folder: Path) -> list[Path]:
     return [path for path in folder.glob(".*.tmp") if re.fullmatch(r"\.[0-9A-Za-z]{22}\.tmp", path.name)]
 
 
+def index_lock(root: Path) -> Path | None:
+    """Find git's lock of its index, which DVC takes too and leaves there when the disk is full; None when it is free."""
+    command = ["git", "--no-optional-locks", "rev-parse", "--git-path", "index.lock"]
+    shown = subprocess.run(command, cwd=root, capture_output=True, check=False, encoding="utf-8")
+    path = root / shown.stdout.strip()
+    return path if shown.returncode == 0 and path.is_file() else None
+
+
 def cache_folder(root: Path) -> Path:
     """Ask DVC where its cache is; as a path from here where that is shorter."""
     path = Path(_dvc(root, "cache", "dir").strip() or root / ".dvc/cache")

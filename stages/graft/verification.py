@@ -17,6 +17,7 @@ from stages.graft.dvc_files import (
     cache_folder,
     committed_md5,
     has_remote,
+    index_lock,
     left_by_dvc,
     object_path,
     read_tree,
@@ -77,6 +78,10 @@ def check_dvc(root: Path) -> Iterator[Damage]:
     except ValueError:
         yield Damage(what=f"{locks} is half-written: DVC cannot tell who is at work, and starts nothing",
                      repair=tuple(remove([locks])))  # fmt: skip
+    index = index_lock(root)
+    if index is not None:
+        yield Damage(what=f"{index} stops git and DVC; unless git is at work now, DVC left it when it failed:",
+                     repair=tuple(remove([index])))  # fmt: skip
     try:
         read_claims(root)
     except DataError as error:
