@@ -73,7 +73,7 @@ def left_by_dvc(folder: Path) -> list[Path]:
 
 
 def index_lock(root: Path) -> Path | None:
-    """Find git's lock of its index, which DVC takes too and leaves there when the disk is full; None when it is free."""
+    """Find the lock of git's index, which DVC leaves there when the disk is full; None when it is free."""
     command = ["git", "--no-optional-locks", "rev-parse", "--git-path", "index.lock"]
     shown = subprocess.run(command, cwd=root, capture_output=True, check=False, encoding="utf-8")
     path = root / shown.stdout.strip()
