@@ -9,7 +9,7 @@ SCORES = accuracy(_low|_high)?|log_loss
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro compare test test-team check format bench lock ui
+.PHONY: help install repro compare test test-team test-faults check format bench lock ui
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,7 +17,7 @@ help:  ## list the targets
 install: $(INSTALLED)  ## make .venv with everything in it
 
 repro: $(INSTALLED)  ## rebuild what has changed, from the images to the evaluated classifier, and publish it
-	dvc --wait-for-lock repro
+	@graft repro
 	@graft report
 	@graft publish
 
@@ -30,6 +30,9 @@ test: $(INSTALLED)  ## run the test suite
 
 test-team: $(INSTALLED)  ## play the day of two people, with S3, ssh and MLflow servers (five minutes of processor time)
 	python -m pytest -m team
+
+test-faults: $(INSTALLED)  ## kill, fill disks and flip bits on purpose, a quarter of an hour; ends with a count of what was lost
+	python -m pytest -m faults
 
 check: $(INSTALLED)  ## format and lint (ruff), types (mypy)
 	ruff format --check .

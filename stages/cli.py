@@ -10,11 +10,13 @@ from importlib import import_module
 from stages.graft.errors import run
 
 COMMANDS = {
+    "repro": "dvc repro, after another one in this folder has ended",
     "report": "write reports/report.html anew from the files, after a pull or a commit",
     "changes": "what changed against a commit, with intervals and the gate's verdict",
     "predict": "classify images, a row for each",
     "export": "write the whole model as one graph of ONNX or OpenVINO",
     "verify": "hash everything again that results rest on",
+    "store": "list what the store outside the repository holds, or make room in it",
     "publish": "write the MLflow run of the present results, once",
 }
 """A command's name, which is its script's, and what it does."""

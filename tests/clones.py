@@ -34,6 +34,7 @@ class Clone:
     def __init__(self, folder: Path, origin: Path | None = None) -> None:
         """Copy the working tree into a new repository; with an origin, clone that instead."""
         self.folder = folder / "clone"
+        self.first_output = ""
         self.folder.mkdir(parents=True)
         self.environment = os.environ | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -55,6 +56,21 @@ class Clone:
         self.set_params("backbone", input_px=64)
         for command in (["init", "--quiet"], ["add", "--all"], [*IDENTITY, "commit", "--quiet", "--message", "start"]):
             self.run("git", *command)
+
+    @classmethod
+    def at(cls, folder: Path, environment: dict[str, str], store: Path) -> "Clone":
+        """Take a clone that is there already."""
+        clone = object.__new__(cls)
+        clone.folder, clone.first_output = folder, ""
+        clone.environment = environment | {"GRAFT_STORE": str(store), "PYTHONPATH": str(folder)}
+        return clone
+
+    def copy(self, folder: Path) -> "Clone":
+        """Copy everything, the cache and the store too; changes of one do not reach the other."""
+        shutil.copytree(self.folder.parent, folder, symlinks=True, dirs_exist_ok=True)
+        clone = Clone.at(folder / "clone", self.environment, folder / "store")
+        clone.first_output = self.first_output
+        return clone
 
     def run(self, *command: str, code: int | None = 0) -> str:
         """Run a command and give what it printed; None expects any failure."""

@@ -3,10 +3,16 @@
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import yaml
+
+if TYPE_CHECKING:
+    from tests.clones import Clone
+
+pytest.register_assert_rewrite("tests.faults")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -74,3 +80,21 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRAFT_STORE", str(folder / "store"))
         return make_bundle(folder)
+
+
+@pytest.fixture(scope="session")
+def made_clone(tmp_path_factory: pytest.TempPathFactory) -> "Clone":
+    """A clone in which the pipeline has run, once for all tests, which copy it; what it printed is `first_output`."""
+    from tests.clones import Clone
+
+    clone = Clone(tmp_path_factory.mktemp("made"))
+    clone.first_output = clone.repro()
+    return clone
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many faults were tried, if any, and what was lost by them."""
+    from tests.faults import TALLY
+
+    if TALLY["tried"]:
+        terminalreporter.write_line(f"faults: {TALLY['tried']} tried, {TALLY['lost']} lost")

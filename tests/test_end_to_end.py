@@ -16,10 +16,8 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    clone = Clone(tmp_path_factory.mktemp("end-to-end"))
-    clone.first_output = clone.repro()  # type: ignore[attr-defined]
-    return clone
+def clone(made_clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    return made_clone.copy(tmp_path_factory.mktemp("end-to-end"))
 
 
 def ran(output: str) -> list[str]:
@@ -27,7 +25,7 @@ def ran(output: str) -> list[str]:
 
 
 def test_the_first_run_makes_everything(clone: Clone):
-    output = clone.first_output  # type: ignore[attr-defined]
+    output = clone.first_output
     assert ran(output) == ["ingest", "split", "extract", "train_head", "finetune", "explore", "evaluate", "report"]
     assert "extract: 48 images, 48 extracted, 0 reused" in output
     metrics = json.loads((clone.folder / "reports/metrics.json").read_text())

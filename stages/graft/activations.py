@@ -16,16 +16,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from stages.graft.artifacts import atomic_path, write_json
+from stages.graft.artifacts import array_file, atomic_path, write_json
 from stages.graft.images import Batch
 from stages.graft.preprocessing import Preprocessing
 from stages.graft.progress import bar
 from stages.graft.reading import PathOf, read_image
 from stages.graft.store import fingerprint_of
+from stages.graft.store_lock import alone, hold, mark_used, one_by_one
 from stages.graft.threads import in_threads
 from stages.graft.views import Preset, view
 
 GIGABYTE = 10**9
+
+RECORD = "activations.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,15 +150,23 @@ def cached(
         )
         return pixels
     folder = root / fingerprint_of({"made_with": made_with, "train": list(train), "val": list(val), "views": num_views})
-    if not folder.exists():
-        print(f"finetune: the frozen part runs once, for {what} in {root} (limit {limit_gb:g})", file=sys.stderr)
-        _make_room(root, limit_gb - size_gb)
-        _compute(pixels, ids, num_rows, [tuple(_to_disk(one).shape[1:]) for one in first], folder)
+    hold(folder, pixels)
+    with one_by_one(folder):
+        if not folder.exists():
+            print(f"finetune: the frozen part runs once, for {what} in {root} (limit {limit_gb:g})", file=sys.stderr)
+            _make_room(root, limit_gb - size_gb)
+            _compute(pixels, ids, num_rows, [tuple(_to_disk(one).shape[1:]) for one in first], folder, made_with)
+    mark_used(folder / RECORD)
     return Activations(folder, ids, len(first), pixels)
 
 
 def _compute(
-    pixels: Pixels, ids: dict[int | None, Sequence[str]], num_rows: int, shapes: list[tuple[int, ...]], folder: Path
+    pixels: Pixels,
+    ids: dict[int | None, Sequence[str]],
+    num_rows: int,
+    shapes: list[tuple[int, ...]],
+    folder: Path,
+    made_with: Any,
 ) -> None:
     with atomic_path(folder) as temporary:
         temporary.mkdir(parents=True)
@@ -164,7 +175,7 @@ def _compute(
         done = dict.fromkeys(ids, 0)
         arrays = {
             number: [
-                np.lib.format.open_memmap(_file(temporary, number, k), "w+", np.float32, (len(of_view), *shape))
+                array_file(_file(temporary, number, k), np.float32, (len(of_view), *shape))
                 for k, shape in enumerate(shapes)
             ]
             for number, of_view in ids.items()
@@ -177,7 +188,7 @@ def _compute(
         for of_view in arrays.values():
             for array in of_view:
                 array.flush()
-        write_json({"num_rows": num_rows}, temporary / "activations.json")
+        write_json({"num_rows": num_rows, "made_with": made_with}, temporary / RECORD)
 
 
 def _channels_last(x: Tensor) -> Tensor:
@@ -197,12 +208,19 @@ def _file(folder: Path, number: int | None, tensor: int) -> Path:
     return folder / f"{'plain' if number is None else f'view{number}'}-{tensor}.npy"
 
 
+def _last_used(folder: Path) -> float:
+    record = folder / RECORD
+    return (record if record.exists() else folder).stat().st_mtime
+
+
 def _make_room(root: Path, room_gb: float) -> None:
-    """Remove the oldest sets until the others fit."""
-    sets = sorted((path for path in root.glob("*") if path.is_dir()), key=lambda path: path.stat().st_mtime)
+    """Remove the oldest sets that nobody reads until the others fit."""
+    sets = sorted((path for path in root.glob("[!.]*") if path.is_dir()), key=_last_used)
     sizes = {path: sum(file.stat().st_size for file in path.iterdir()) / GIGABYTE for path in sets}
     for path in sets:
         if sum(sizes.values()) <= room_gb:
             return
-        shutil.rmtree(path)
-        del sizes[path]
+        with alone(path) as free:
+            if free:
+                shutil.rmtree(path)
+                del sizes[path]

@@ -1,7 +1,14 @@
-"""Files other stages read: written whole under a temporary name, then renamed; equal content gives equal bytes."""
+"""Files other stages read: written whole under a temporary name, then renamed; equal content gives equal bytes.
 
+The temporary name, `.<name>.<host>-<process>-<random>.tmp`, says who writes: what a killed process left is removed by
+the next one on the same computer that writes into the same folder.
+"""
+
+import functools
+import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from stages.graft.errors import DataError
+from stages.graft.processes import is_gone, this_host, this_process
 
 Array = npt.NDArray[Any]
 
@@ -32,18 +40,71 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     What is written may be a file or a folder. A folder already at `path` is replaced.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # two writers never share one
-    try:
+    with _temporary(path) as temporary:
         yield temporary
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         os.replace(temporary, path)
+
+
+@contextmanager
+def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Give an empty folder in `parent`, removed in the end, or by a later process when this one is killed."""
+    with _temporary(parent / name) as temporary:
+        temporary.mkdir()
+        yield temporary
+
+
+def left_behind(folder: Path) -> list[Path]:
+    """List what killed processes of this computer were writing in a folder."""
+    with os.scandir(folder) as entries:
+        names = [(entry.name, _TEMPORARY.search(entry.name)) for entry in entries]
+    return [folder / name for name, writer in names if writer and writer[1] == _host() and is_gone(writer[2])]
+
+
+_TEMPORARY = re.compile(r"^\..*\.([0-9a-f]{8})-(\d+@\d*)-[0-9a-f]{8}\.tmp$", re.DOTALL)
+"""A temporary name: its host and its process."""
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path.parent.absolute(), os.getpid())
+    temporary = path.with_name(f".{_shortened(path.name)}.{_writer()}-{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _writer() -> str:
+    """This process, as temporary names tell it: two writers never share one."""
+    return f"{_host()}-{this_process()}"
+
+
+@functools.cache
+def _host() -> str:
+    return hashlib.sha256(this_host().encode()).hexdigest()[:8]
+
+
+def _shortened(name: str) -> str:
+    """A file's name may be as long as the file system allows; the temporary one is longer."""
+    return name.encode()[:120].decode(errors="ignore")
+
+
+@functools.cache
+def _sweep(folder: Path, process: int) -> None:
+    """Remove what killed processes were writing in a folder; each process looks once."""
+    for path in left_behind(folder):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or folder; another process may be doing the same."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text(text: str, path: Path) -> None:
@@ -120,6 +181,19 @@ def rows_file(
 
         yield write
         file.truncate(start + end)
+
+
+def array_file(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> "np.memmap[Any, np.dtype[Any]]":
+    """Make an array on disk, all of its room taken: a write through memory to a full disk would end the process.
+
+    Raises:
+        OSError: there is no room.
+    """
+    array = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
+    if array.nbytes and hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def read_arrays(path: Path) -> dict[str, Array]:

@@ -16,6 +16,7 @@ from typing import IO, Any
 from stages.graft.errors import DataError, ParamsError
 from stages.graft.hashing import sha256_of
 from stages.graft.progress import Progress
+from stages.graft.store_lock import mark_used
 
 TIMEOUT_SECONDS = 30.0
 """A server that has not begun to answer by then is taken for unreachable; a checkpoint's has less time."""
@@ -91,6 +92,7 @@ def fetch_to(
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path.with_name(f"{path.name}.lock")):
             if path.exists() and misfit(found := sha256_of(path)) is None:
+                mark_used(path)
                 return found
             part = path.with_name(f"{path.name}.part")
             found = _fetch_part(part, address, misfit, answer_seconds, attempts)

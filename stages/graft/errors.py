@@ -6,6 +6,8 @@ GraftError            any mistake the user can mend; shown as one or two lines, 
 └── WeightsError      a weights file is missing, damaged, of the wrong network or cannot be fetched
 """
 
+import errno
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -40,6 +42,24 @@ def run(stage: str, main: Callable[[], None], *, again: str = "dvc repro") -> No
         main()
     except GraftError as error:
         sys.exit(f"{stage}: error: {error}")
+    except BrokenPipeError:  # whoever read what was printed has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        if not _is_full(error):
+            raise
+        file = getattr(error, "filename", None)
+        where = f", at {file}" if file else ""
+        sys.exit(
+            f"{stage}: error: the disk is full{where}; nothing half-written is left, `{again}` goes on after room is "
+            "made (`graft store` says what the store holds, `dvc gc --workspace` empties DVC's cache of older states)"
+        )
     except KeyboardInterrupt:
         print(f"\n{stage}: interrupted; nothing half-written is left, `{again}` goes on from here", file=sys.stderr)
         sys.exit(130)
+
+
+def _is_full(error: Exception) -> bool:
+    """Tell whether the disk, or the user's share of it, is full; libraries that do not say it by number do in words."""
+    number = error.errno if isinstance(error, OSError) else None
+    return number in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)

@@ -21,9 +21,11 @@ from stages.graft.errors import DataError
 from stages.graft.finetuning import FinetuneEpoch, FinetuneRecipe, Outcome, finetune, trains_in_bf16
 from stages.graft.heads import Head
 from stages.graft.manifest import manifest_paths, read_manifest
+from stages.graft.places import STATES
 from stages.graft.reading import PathOf
 from stages.graft.splits import read_splits
 from stages.graft.store import fingerprint_of
+from stages.graft.store_lock import hold
 from stages.graft.views import Preset
 from stages.graft.weights import Weights
 
@@ -114,6 +116,7 @@ def finetune_from_files(
         source = cached(pixels, train.ids, val.ids, num_views, made_with["activations"], root, extent.cache_gb)
     network = Classifier(part, module).requires_grad_(True)
     depths = {name: _depth(names.get(id(one)), blocks) for name, one in network.named_parameters()}
+    hold(files.store / STATES, network)
     state = _state_file(files.store, made_with, head, train, val)
 
     def view_of(epoch: int) -> int:
@@ -167,7 +170,7 @@ def _state_file(
 ) -> Path:
     """Where a killed run left its state, by everything that determines its result."""
     digests = {"head": _digest(head), "train": _ids(train), "val": _ids(val)}
-    return store / "finetuning" / f"{fingerprint_of({**made_with, **digests})}.safetensors"
+    return store / STATES / f"{fingerprint_of({**made_with, **digests})}.safetensors"
 
 
 def _depth(name: str | None, blocks: list[str]) -> int:

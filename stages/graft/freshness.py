@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
+from stages.graft.lock_claims import LOCK, Claim, read_claims
 from stages.graft.params import read_yaml
 from stages.graft.run_state import ARTIFACTS, MANIFEST, PARAMS, PASSING, flatten
-from stages.graft.verification import LOCK, LockedFile, locked_files, verify_workspace
+from stages.graft.verification import OTHER, Repository, problem_here
 
 
 def outdated(root: Path) -> str | None:
@@ -19,17 +20,17 @@ def outdated(root: Path) -> str | None:
     Raises:
         DataError: there is no dvc.lock, or it cannot be read.
     """
-    files = locked_files(root)
-    return next(chain(_changed_params(root), _changed_files(root, files)), None)
+    claims = read_claims(root)
+    return next(chain(_changed_params(root), _changed_files(root, claims)), None)
 
 
-def _changed_files(root: Path, files: Iterable[LockedFile]) -> Iterator[str]:
-    places = (*ARTIFACTS.values(), MANIFEST)
-    mine = [one for one in files if one.is_out and one.path.startswith(places)]
-    mine = [one for one in mine if not one.path.startswith(PASSING)]
-    for damage in verify_workspace(root, mine, root / ".dvc/cache"):
-        if damage is not None:
-            yield f"`{damage.what}`: {damage.why}"
+def _changed_files(root: Path, claims: Iterable[Claim]) -> Iterator[str]:
+    repository, places = Repository(root), (*ARTIFACTS.values(), MANIFEST)
+    for claim in claims:
+        if claim.is_out and claim.path.startswith(places) and not claim.path.startswith(PASSING):
+            problem = problem_here(claim, repository)
+            if problem is not None:
+                yield f"`{claim.path}` {problem}" + (" than dvc.lock says" if problem == OTHER else "")
 
 
 def _changed_params(root: Path) -> Iterator[str]:

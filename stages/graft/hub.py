@@ -19,6 +19,7 @@ from stages.graft.errors import ParamsError, WeightsError
 from stages.graft.hashing import sha256_of
 from stages.graft.places import store_folder
 from stages.graft.preprocessing import Preprocessing
+from stages.graft.store_lock import mark_used
 
 DEFAULT = "DEFAULT"
 """torchvision's name of a network's best weights."""
@@ -96,6 +97,7 @@ def published_weights(name: str, weights: str) -> Published:
     path = store_folder() / "weights" / f"{name}-{weights}-{version('torchvision')}.json"
     if known and path.exists():
         try:
+            mark_used(path)
             return _PUBLISHED.validate_json(path.read_bytes())
         except (OSError, ValueError):
             pass  # damaged: asked anew

@@ -20,11 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.graft.artifacts import atomic_path, read_json, write_json
-from stages.graft.errors import DataError
+from stages.graft.errors import DataError, GraftError
 from stages.graft.hashing import sha256_of
 from stages.graft.images import Batch
 from stages.graft.runtimes import Compute, Precision
 from stages.graft.store import Features, fingerprint_of
+from stages.graft.store_lock import hold, mark_used, one_by_one
 from stages.graft.threads import num_cpus
 from stages.graft.weights import Weights
 
@@ -33,7 +34,7 @@ import openvino  # noqa: E402
 
 RECORD, NETWORK, TENSORS = "network.json", "network.xml", "network.bin"
 
-FORMAT = 2
+FORMAT = 3
 """Of the converted network's files."""
 
 MEAN_COSINE, WORST_COSINE = 0.999, 0.995
@@ -62,8 +63,12 @@ def prepare(weights: Weights, precision: Precision, batch_size: int, folder: Pat
         "torchvision": version("torchvision"),
     }
     place = folder / fingerprint_of(made_from)
+    hold(place, weights)
     if not (place / RECORD).exists():
-        _convert(weights, made_from, place)
+        with one_by_one(place):
+            if not (place / RECORD).exists():  # still, after another process was waited for
+                _convert(weights, made_from, place)
+    mark_used(place / RECORD)
     record = read_json(place / RECORD)
     if record["error"] is not None:
         return str(record["error"])
@@ -75,7 +80,9 @@ def prepare(weights: Weights, precision: Precision, batch_size: int, folder: Pat
         worst = record["cosine"]["bf16"]["worst"]
         why = f"in bf16 its features differ (cosine {worst:.4f})"
         print(f"extract: {weights.name} runs in fp32: {why}", file=sys.stderr)
-    return OpenVinoRuntime(place, record, fitting[0], batch_size)
+    runtime = OpenVinoRuntime(place, record, fitting[0], batch_size)
+    hold(place, runtime)
+    return runtime
 
 
 class OpenVinoRuntime:
@@ -109,9 +116,8 @@ class OpenVinoRuntime:
         Raises:
             DataError: the converted network is damaged.
         """
-        path = self._place / TENSORS
-        if not path.exists() or sha256_of(path) != self._sha256:
-            raise DataError(f"{path} is missing or damaged; delete the folder {self._place} and run again")
+        if (problem := network_problem(self._place, self._sha256)) is not None:
+            raise DataError(f"{problem}; delete the folder {self._place} and run again")
         model = openvino.Core().read_model(self._place / NETWORK)
         batch_size, precision = self.record["batch_size"], self.record["precision"]
         return _pooled(_compile(model, batch_size, self._size_px, precision, self.num_streams), self.num_streams)
@@ -121,6 +127,16 @@ class OpenVinoRuntime:
         folder.mkdir(exist_ok=True)
         for name in (RECORD, NETWORK, TENSORS):
             shutil.copyfile(self._place / name, folder / name)
+
+
+def network_problem(folder: Path, sha256: Mapping[str, str]) -> str | None:
+    """Say which of a converted network's files is not as its record says; None when all are."""
+    bad = (
+        folder / name
+        for name, its in sha256.items()
+        if not (folder / name).is_file() or sha256_of(folder / name) != its
+    )
+    return next((f"{path} is missing or damaged" for path in bad), None)
 
 
 def opened(folder: Path, precision: str, batch_size: int) -> OpenVinoRuntime:
@@ -199,14 +215,32 @@ def _convert(weights: Weights, made_from: Mapping[str, Any], place: Path) -> Non
                 warnings.simplefilter("ignore")  # of the tracer: constants in a graph of fixed shape are meant
                 model = openvino.convert_model(trunk, example_input=torch.from_numpy(probes[:2]))
             _name(model)
-            openvino.save_model(model, folder / NETWORK, compress_to_fp16=False)
+            _save(model, folder)
             with torch.inference_mode():
                 expected = trunk(torch.from_numpy(probes)).float().numpy().reshape(NUM_PROBES, -1)
             cosine = {name: _cosine(model, name, probes, expected) for name in OPENVINO_PRECISIONS}
+        except _UnwritableError:
+            raise
         except Exception as problem:  # OpenVINO raises many kinds on what it cannot do
             error = " ".join(str(problem).split())[:200] or type(problem).__name__
-        sha256 = None if error else sha256_of(folder / TENSORS)
+        sha256 = None if error else {name: sha256_of(folder / name) for name in (NETWORK, TENSORS)}
         write_json({"made_from": made_from, "sha256": sha256, "cosine": cosine, "error": error}, folder / RECORD)
+
+
+class _UnwritableError(GraftError):
+    """It says something of the disk and nothing of the network: it is not kept."""
+
+
+def _save(model: Any, folder: Path) -> None:
+    """Write a converted network."""
+    try:
+        openvino.save_model(model, folder / NETWORK, compress_to_fp16=False)
+    except RuntimeError as error:  # OpenVINO does not say why
+        free = shutil.disk_usage(folder).free
+        raise _UnwritableError(
+            f"the converted network cannot be written to {folder.parent}, where {free / 1e6:.0f} MB are free "
+            f"({error}); make room or move the folder with GRAFT_STORE, and run again"
+        ) from None
 
 
 def _name(model: Any) -> None:

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
 
+from stages.graft.artifacts import array_file, temporary_folder
 from stages.graft.candidates import Candidate, Source
 from stages.graft.errors import DataError
 from stages.graft.images import Batch, decode, resize_and_crop
@@ -44,9 +44,9 @@ def packed_images(source: str | Path, image_px: int, cache: Path) -> Iterator[Pa
         DataError: the source is not there, or an image in it cannot be decoded; names the file.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    with open_source(source, cache) as opened, TemporaryDirectory(dir=cache, prefix="packed-") as folder:
+    with open_source(source, cache) as opened, temporary_folder(cache, "packed") as folder:
         candidates = [one for one in opened.candidates if one.label and one.claims_to_be_image]
-        x = _decode_all(opened, candidates, image_px, Path(folder) / "images.npy")
+        x = _decode_all(opened, candidates, image_px, folder / "images.npy")
         y = np.searchsorted(np.array(opened.classes), np.array([one.label for one in candidates])).astype(np.int64)
         digest = hashlib.sha256(x.data.cast("B"))
         digest.update(y.tobytes())
@@ -56,7 +56,7 @@ def packed_images(source: str | Path, image_px: int, cache: Path) -> Iterator[Pa
 def _decode_all(source: Source, candidates: Sequence[Candidate], image_px: int, path: Path) -> Batch:
     if not candidates:
         raise DataError(f"{source.name} holds no labelled image")
-    x = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(candidates), image_px, image_px, 3))
+    x = array_file(path, np.uint8, (len(candidates), image_px, image_px, 3))
 
     def read(candidate: Candidate) -> Batch:
         try:

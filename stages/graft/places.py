@@ -4,6 +4,9 @@ import os
 import sys
 from pathlib import Path
 
+STATES = "finetuning"
+"""Folder of the store with what killed trainings go on from."""
+
 
 def store_folder() -> Path:
     """Give the folder for features and downloads: `GRAFT_STORE`, or `graft` in the user's cache folder.

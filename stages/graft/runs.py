@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.graft.processes import is_gone, this_host, this_process
 from stages.graft.provenance import Tags, is_dirty, run_name
 from stages.graft.run_state import Results, RunState, published_files
-from stages.graft.tracking_store import is_gone, this_host, this_process
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -1,5 +1,6 @@
 """Whatever a source may be, opened the same way: candidates with labels, sorted, their bytes read when asked for."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
@@ -13,6 +14,7 @@ from stages.graft.folders import read_class_folder
 from stages.graft.limits import Limits
 from stages.graft.lists import read_list
 from stages.graft.specs import open_spec
+from stages.graft.store_lock import hold
 
 KINDS = (
     f"a folder with one sub-folder per class, an archive of one ({', '.join(ARCHIVE_SUFFIXES)}), "
@@ -83,6 +85,7 @@ def open_sources(
 def _fetched(address: str, sha256: str | None, folder: Path) -> Path:
     if sha256 is None:
         raise ParamsError(f"`ingest.sha256` is missing: {address} is only taken with the SHA-256 of the file there")
+    hold(folder, sys.modules[__name__])  # until the process ends
     return fetch(address, sha256, folder)
 
 

@@ -2,9 +2,11 @@
 
 <store>/<fingerprint>/fingerprint.json       what the rows were computed with, readable
 <store>/<fingerprint>/<sha256>.safetensors   a fragment: ids (n, 32) uint8 and features (n, d) float32; only ever added
+<store>/.<fingerprint>.lock                  held by every process that has the rows open: nobody removes them then
 
 A fragment is named by the hash of its content and renamed into place when whole, so that any number of processes may
-read and add at once; a row that two of them computed is there twice, with the same bits.
+read and add at once; a row that two of them computed is there twice, with the same bits. The time of fingerprint.json
+is when the rows were last opened.
 """
 
 import hashlib
@@ -19,11 +21,14 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from stages.graft.artifacts import Array, rows_file, write_arrays, write_json
+from stages.graft.artifacts import METADATA_KEY, Array, rows_file, write_arrays, write_json
 from stages.graft.errors import DataError
+from stages.graft.store_lock import hold, mark_used
 
 FORMAT = 1
 """Of the files; part of every fingerprint."""
+
+RECORD = "fingerprint.json"
 
 Features = npt.NDArray[np.float32]
 
@@ -47,8 +52,11 @@ class FeatureStore:
         """
         self.fingerprint = fingerprint_of(record)
         self.folder = root / self.fingerprint
-        if not (self.folder / "fingerprint.json").exists():
-            write_json(record, self.folder / "fingerprint.json")
+        hold(self.folder, self)
+        if (self.folder / RECORD).exists():
+            mark_used(self.folder / RECORD)
+        else:
+            write_json(record, self.folder / RECORD)
         self._place: dict[bytes, tuple[Path, int]] = {}
         for path in sorted(self.folder.glob("*.safetensors")):
             self._index(path)
@@ -119,13 +127,15 @@ class FeatureStore:
         self._place |= {id_.tobytes(): (path, row) for row, id_ in enumerate(ids)}
 
 
-def check_fragment(path: Path) -> None:
-    """Read a fragment whole.
-
-    Raises:
-        DataError: it cannot be read, or its bytes do not fit its name.
-    """
-    _read_whole(path)
+def fragment_problem(path: Path) -> str | None:
+    """Say what is wrong with a fragment, down to a single byte; None when nothing is."""
+    try:
+        _read_whole(path)
+        with _opened(path) as file:
+            header = file.metadata()
+    except DataError as error:
+        return str(error)
+    return None if header == {METADATA_KEY: "{}"} else f"fragment {path} is damaged: its header has changed"
 
 
 def pack_ids(ids: Sequence[str]) -> npt.NDArray[np.uint8]:
@@ -156,8 +166,9 @@ def _digest(arrays: Mapping[str, Array]) -> str:
 
 
 def _read_whole(path: Path) -> Features:
-    features = _read(path, "features")
-    if _digest({"ids": _read(path, "ids"), "features": features}) != path.stem:
+    ids, features = _read(path, "ids"), _read(path, "features")
+    types = (str(ids.dtype), str(features.dtype))  # the name is a hash of the bytes alone
+    if types != ("uint8", "float32") or _digest({"ids": ids, "features": features}) != path.stem:
         raise DataError(f"fragment {path} is damaged: its bytes do not fit its name; delete it and run again")
     return features
 

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from stages.graft.hashing import sha256_of
 from stages.graft.hub import ANSWER_SECONDS, DEFAULT
 from stages.graft.places import store_folder
 from stages.graft.preprocessing import Preprocessing
+from stages.graft.store_lock import hold, mark_used
 
 _FILE = "model.safetensors"
 """What timm's repositories on its hub call their weights."""
@@ -47,12 +49,14 @@ def find_timm_weights(name: str, weights: str, offline: bool) -> tuple[Path, str
     config = _config(name, weights)
     if not config.hf_hub_id:
         raise ParamsError(f"`backbone.weights`: timm has no file for {name}, {weights}; name a local file, or random")
+    hold(store_folder() / "weights", sys.modules[__name__])
     folder = store_folder() / "weights" / str(config.hf_hub_id).replace("/", "--")
     path = folder / _FILE
-    if path.exists():
+    if path.exists() and (folder / "file.json").exists():  # killed between the two, the download is looked at again
         expected = read_json(folder / "file.json")["sha256"]
         if sha256_of(path) != expected:
             raise WeightsError(f"{path} is damaged: its SHA-256 is not {expected}; delete it and run again")
+        mark_used(folder / "file.json")
         return path, expected
     if offline:
         raise _unavailable(name, folder, "`backbone.offline` is true")

@@ -1,212 +1,258 @@
-"""Whether the files are the ones they are taken for: every byte is hashed again, and whatever is wrong is named.
+"""Every byte that dvc.lock claims, in the workspace and in DVC's cache, hashed anew: what is damaged, and the way back.
 
-DVC believes a cache file that is write-protected, and a workspace file whose size and time have not changed; nobody
-looks into the store's fragments until they are read. So all of them are read here.
+DVC trusts its cache: an object it once made read-only is never hashed again, and what a disk or a hand changed in it is
+linked into the workspace, pushed and pulled.
 """
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from stages.graft.artifacts import read_json
-from stages.graft.errors import DataError, GraftError
-from stages.graft.params import read_yaml
-from stages.graft.store import check_fragment
+from stages.graft.artifacts import atomic_path, left_behind
+from stages.graft.dvc_files import (
+    Hasher,
+    all_objects,
+    cache_folder,
+    committed_md5,
+    has_remote,
+    index_lock,
+    left_by_dvc,
+    object_path,
+    read_tree,
+    tree_list,
+    tree_md5,
+    without_ignored,
+)
+from stages.graft.errors import DataError
+from stages.graft.lock_claims import FOLDER, LOCK, Claim, read_claims
+from stages.graft.progress import bar
+from stages.graft.repairs import MANY, checkout, from_git, pull_or_make, quoted, refill_command, remove
 
-LOCK, CACHE = Path("dvc.lock"), Path("files/md5")
-
-FINGERPRINT, NETWORK = "fingerprint.json", "network.json"
+GONE, OTHER, EXTRA = "is not there", "has other bytes", "does not belong there"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Damage:
-    """One thing that is not what it should be."""
+    """Something that is not as it should be."""
 
     what: str
-    """The file."""
-    why: str
-    """In words."""
-    repair: str
-    """The command that mends it."""
+    """Which file, and what is wrong with it; a line for each."""
+    repair: tuple[str, ...]
+    """Shell commands that bring it back, in their order."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Where to look, and what has been read there."""
+
+    root: Path
+    """Its folder."""
+    hasher: Hasher = field(default_factory=Hasher)
+    """Reads each file once."""
+
+    @cached_property
+    def cache(self) -> Path:
+        """DVC's cache."""
+        return cache_folder(self.root)
+
+    @cached_property
+    def has_remote(self) -> bool:
+        """Whether there is a remote to pull from."""
+        return has_remote(self.root)
+
+    def problem(self, path: Path, md5: str) -> str | None:
+        """Say what is wrong with a file, or with a folder's list in the cache."""
+        found = self.hasher.md5(path)
+        return GONE if found is None else None if found == md5.removesuffix(FOLDER) else OTHER
+
+
+def check_dvc(root: Path) -> Iterator[Damage]:
+    """Look at what DVC itself writes as it goes, which a full disk or a power cut can leave half-written."""
+    locks = root / ".dvc/tmp/rwlock"
+    try:
+        json.loads(locks.read_bytes() or b"{}")
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        yield Damage(what=f"{locks} is half-written: DVC cannot tell who is at work, and starts nothing",
+                     repair=tuple(remove([locks])))  # fmt: skip
+    index = index_lock(root)
+    if index is not None:
+        yield Damage(what=f"{index} stops git and DVC; unless git is at work now, DVC left it when it failed:",
+                     repair=tuple(remove([index])))  # fmt: skip
+    try:
+        read_claims(root)
+    except DataError as error:
+        if committed_md5(root, str(LOCK)) is None:
+            raise
+        yield Damage(what=str(error), repair=(from_git(str(LOCK)),))
+
+
+def check_left_behind(root: Path) -> Iterator[Damage]:
+    """Look for what killed processes were writing, beside every output."""
+    folders = {(root / claim.path).parent for claim in read_claims(root) if claim.is_out}
+    found = {path: "a process that was killed" for folder in folders if folder.is_dir() for path in left_behind(folder)}
+    found |= {path: "DVC, unless it is at work now" for folder in folders for path in left_by_dvc(folder)}
+    for path, who in sorted(found.items()):
+        yield Damage(what=f"{path} was left half-written by {who}", repair=(f"rm -rf {quoted(path)}",))
+
+
+def check_claims(repository: Repository) -> Iterator[Damage]:
+    """Hash every output and dependency of dvc.lock, in the order of the stages.
+
+    Raises:
+        DataError: there is no readable dvc.lock.
+    """
+    for claim in bar(read_claims(repository.root), desc="verify dvc.lock", unit="entries"):
+        found = _cached(claim, repository) if claim.is_cached else _uncached(claim, repository)
+        if found is not None:
+            yield found
+
+
+def problem_here(claim: Claim, repository: Repository) -> str | None:
+    """Say what is wrong with a file or folder where it lies; None when its bytes are those of dvc.lock."""
+    path = repository.root / claim.path
+    if not claim.is_folder:
+        return repository.problem(path, claim.md5)
+    return None if _is_as_claimed(claim, repository) else OTHER if path.is_dir() else GONE
+
+
+def check_objects(repository: Repository) -> Iterator[Damage]:
+    """Hash what else lies in DVC's cache: of other branches and of older states."""
+    claimed = {path for claim in read_claims(repository.root) for path in _objects(claim, repository)}
+    others = [(md5, path) for md5, path in all_objects(repository.cache) if path not in claimed]
+    for md5, path in bar(others, desc="verify DVC's cache", unit="objects"):
+        if repository.problem(path, md5):
+            where = "another branch or an older state, where `dvc pull` or `dvc repro` replaces it"
+            yield Damage(what=f"{path} {OTHER}; it is of {where}", repair=tuple(remove([path])))
+
+
+def refill(repository: Repository, path: str) -> int:
+    """Put good files of the workspace where DVC's cache has lost an output's, or has them damaged.
+
+    Returns:
+        How many.
+    Raises:
+        DataError: the path is no output that DVC keeps; or as in `check_claims`.
+    """
+    claims = [claim for claim in read_claims(repository.root) if claim.path == path and claim.is_cached]
+    if not claims:
+        raise DataError(f"{path} is no output that dvc.lock names and DVC's cache keeps")
+    contents = _contents(claims[0], repository)
+    sources = _sources(contents, repository)
+    bad = {place: md5 for place, md5 in _bad_there(contents, repository).items() if md5 in sources}
+    for place, md5 in bad.items():
+        source = sources[md5]
+        with atomic_path(place) as temporary:
+            temporary.write_bytes(source.read_bytes() if isinstance(source, Path) else source)
+            temporary.chmod(0o444)  # DVC's mark of an object that is whole
+    return len(bad)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LockedFile:
-    """A path that dvc.lock gives a hash to."""
+class _Contents:
+    """What an output is made of, as far as anybody knows."""
 
-    path: str
-    """Relative to the repository, or absolute."""
-    md5: str
-    """MD5 of the file, or of a folder's list with .dir behind it."""
-    stage: str
-    """Whose dep or out it is."""
-    is_out: bool
-    """Whether the stage made it."""
+    files: Mapping[Path, str]
+    """The MD5 each file must have; of a folder whose list is lost, its own."""
+    listed: Mapping[str, bytes | None]
+    """Of a folder: its own MD5, and its list where that can be told."""
 
 
-def locked_files(root: Path) -> list[LockedFile]:
-    """Read dvc.lock; each path once, as an out where it is one.
-
-    Raises:
-        DataError: there is no dvc.lock, or it cannot be read.
-    """
-    if not (root / LOCK).exists():
-        raise DataError(f"{root / LOCK} does not exist; `dvc repro` makes it, `git pull` fetches a colleague's")
-    stages = read_yaml(root / LOCK).get("stages")
-    if not isinstance(stages, dict):
-        raise DataError(f"{root / LOCK} is no lock file of DVC; `git checkout -- {LOCK}` brings it back")
-    found: dict[str, LockedFile] = {}
-    for kind in ("deps", "outs"):
-        for stage, entry in stages.items():
-            for one in entry.get(kind, []):
-                path, md5 = one["path"], one.get("md5")
-                if md5 is not None:
-                    found[path] = LockedFile(path=path, md5=md5, stage=stage, is_out=kind == "outs")
-    return list(found.values())
-
-
-def verify_workspace(root: Path, files: Iterable[LockedFile], cache: Path) -> Iterator[Damage | None]:
-    """Hash each file and folder of dvc.lock where it lies, and say what differs; None for each that is right.
-
-    Args:
-        root: the repository.
-        files: of its dvc.lock.
-        cache: DVC's cache, for the lists of folders.
-    """
-    for one in files:
-        path = root / one.path
-        try:
-            wrong = list(_differences(path, one.md5, cache))
-        except OSError as error:
-            wrong = [(path, f"cannot be read ({error.strerror})")]
-        yield None
-        for place, why in wrong:
-            yield Damage(what=_shown(place, root), why=why, repair=_repair(one, _shown(place, root)))
-
-
-def verify_cache(files: Iterable[LockedFile], cache: Path) -> Iterator[Damage | None]:
-    """Hash what DVC's cache holds of the outs in dvc.lock; what is not there is no damage: `dvc pull` fetches it."""
-    for one in files:
-        if not one.is_out:
-            continue
-        yield None
-        for md5 in [one.md5, *(entry["md5"] for entry in _listed(one.md5, cache) or [])]:
-            place = cache_path(cache, md5)
-            if place.exists() and _md5(place) != md5.removesuffix(".dir"):
-                yield Damage(
-                    what=str(place),
-                    why=f"its bytes are not the ones of its name (part of {one.path})",
-                    repair=f"rm -rf {place} {one.path}; dvc pull {one.path}, without a remote dvc repro {one.stage}",
-                )
-
-
-def verify_store(store: Path) -> Iterator[Damage | None]:
-    """Read every fragment of every backbone, and the converted networks."""
-    for folder in sorted(path.parent for path in store.glob(f"*/{FINGERPRINT}")):
-        for path in sorted(folder.glob("*.safetensors")):
-            yield None
-            try:
-                check_fragment(path)
-            except DataError as error:
-                yield Damage(what=str(path), why=str(error), repair=f"rm {path}; then dvc repro extract")
-    for record in sorted(store.glob(f"networks/*/{NETWORK}")):
-        yield None
-        expected, path = read_json(record).get("sha256"), record.with_name("network.bin")
-        if expected is not None and (not path.exists() or _hash(path, "sha256") != expected):
-            yield Damage(what=str(path), why="missing, or its bytes are other ones", repair=f"rm -r {record.parent}")
-
-
-def verify_weights(find: Callable[[], object], repair: str) -> Iterator[Damage | None]:
-    """Prove the backbone's weights.
-
-    Args:
-        find: finds them and proves their SHA-256, without a connection.
-        repair: the command that brings them back.
-    """
-    yield None
-    try:
-        find()
-    except GraftError as error:
-        yield Damage(what="the backbone's weights", why=str(error), repair=repair)
-
-
-def cache_path(cache: Path, md5: str) -> Path:
-    """Give the place of an object in DVC's cache."""
-    return cache / CACHE / md5[:2] / md5[2:]
-
-
-def _differences(path: Path, md5: str, cache: Path) -> Iterator[tuple[Path, str]]:
-    """What is wrong with a file or folder, file by file where the folder's list is at hand."""
-    if not path.exists():
-        yield path, "missing"
-    elif not md5.endswith(".dir"):
-        if not path.is_file() or _md5(path) != md5:
-            yield path, "its bytes are not the ones dvc.lock names"
-    else:
-        yield from _folder_differences(path, md5, cache)
-
-
-def _folder_differences(folder: Path, md5: str, cache: Path) -> Iterator[tuple[Path, str]]:
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    listed = _listed(md5, cache)
-    if listed is None:  # without the list there is one hash for all
-        entries = [{"md5": _md5(path), "relpath": name} for name, path in sorted(found.items())]
-        if folder_md5(entries) != md5.removesuffix(".dir"):
-            yield folder, "it holds other bytes than dvc.lock names"
-        return
-    expected = {entry["relpath"]: entry["md5"] for entry in listed}
-    for name in sorted(expected.keys() - found.keys()):
-        yield folder / name, "missing"
-    for name, path in sorted(found.items()):
-        if name not in expected:
-            yield path, "not among the files dvc.lock names"
-        elif _md5(path) != expected[name]:
-            yield path, "its bytes are not the ones dvc.lock names"
-
-
-def folder_md5(entries: list[dict[str, str]]) -> str:
-    """Hash a folder's list as DVC does: JSON with sorted keys, sorted by path."""
-    text = json.dumps(sorted(entries, key=lambda entry: entry["relpath"]), sort_keys=True)
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-
-
-def _listed(md5: str, cache: Path) -> list[dict[str, str]] | None:
-    """A folder's list, from the cache; None where it is not there or is damaged."""
-    place = cache_path(cache, md5)
-    if not md5.endswith(".dir") or not place.exists() or _md5(place) != md5.removesuffix(".dir"):
+def _cached(claim: Claim, repository: Repository) -> Damage | None:
+    """Compare an output that DVC keeps with its claim, file by file, here and in the cache."""
+    contents = _contents(claim, repository)
+    bad_here = {path: found for path, md5 in contents.files.items() if (found := repository.problem(path, md5))}
+    bad_here |= dict.fromkeys(_extra(claim, repository, contents.files), EXTRA)
+    bad_there = _bad_there(contents, repository)
+    if not (bad_here or bad_there):
         return None
-    entries: list[dict[str, str]] = json.loads(place.read_text(encoding="utf-8"))
-    return entries
+    sources = _sources(contents, repository) if bad_there else {}
+    lost = [path for path, md5 in bad_there.items() if md5 not in sources]
+    commands = [refill_command(claim.path)] if len(lost) < len(bad_there) else []
+    commands += remove([path for path, problem in bad_here.items() if problem != GONE], repository.root / claim.path)
+    commands += remove([path for path in lost if path.exists()])
+    if lost:
+        commands.append(pull_or_make(claim.path, claim.stage, repository.has_remote))
+    elif bad_here:
+        commands.append(checkout(claim.path))
+    problems = {path: repository.problem(path, md5) or OTHER for path, md5 in bad_there.items()}
+    lines = _in_words(claim.path, bad_here) + _in_words("DVC's cache", problems)
+    return Damage(what="\n".join(lines), repair=tuple(commands))
 
 
-def _repair(one: LockedFile, place: str) -> str:
-    if one.is_out:
-        return f"rm -rf {place}; then dvc checkout --force {one.path}, or if that fails dvc repro {one.stage}"
-    return f"git checkout -- {place} if it should be as committed; if the change is meant, dvc repro"
+def _uncached(claim: Claim, repository: Repository) -> Damage | None:
+    """Compare what git or its user keeps with its claim."""
+    problem = problem_here(claim, repository)
+    if problem is None:
+        return None
+    what = f"{claim.path} {problem} than dvc.lock says" if problem == OTHER else f"{claim.path} {problem}"
+    if committed_md5(repository.root, claim.path) == claim.md5:
+        return Damage(what=what, repair=(from_git(claim.path),))
+    if claim.is_out:
+        return Damage(what=what, repair=(f"dvc repro --force --single-item {claim.stage}",))
+    return Damage(what=f"{what}, and git does not have those; if the change is meant:", repair=("dvc repro",))
 
 
-def _shown(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+def _contents(claim: Claim, repository: Repository) -> _Contents:
+    """Read the list of an output's files from the cache; where that is bad, from the folder itself if it fits."""
+    here = repository.root / claim.path
+    if not claim.is_folder:
+        return _Contents(files={here: claim.md5}, listed={})
+    path = object_path(repository.cache, claim.md5)
+    if repository.problem(path, claim.md5) is None:
+        tree, data = read_tree(path), path.read_bytes()
+    else:
+        tree = repository.hasher.tree(here)
+        data = tree_list(tree)
+        if tree_md5(tree) != claim.md5:  # nobody knows what was in it: the folder as a whole is bad
+            return _Contents(files={here: claim.md5}, listed={claim.md5: None})
+    return _Contents(files={here / name: md5 for name, md5 in tree.items()}, listed={claim.md5: data})
 
 
-def _md5(path: Path) -> str:
-    return _hash(path, "md5")
+def _bad_there(contents: _Contents, repository: Repository) -> dict[Path, str]:
+    """The objects of an output that DVC's cache lacks or holds damaged, with the MD5 each must have."""
+    wanted = [*contents.listed, *(md5 for md5 in contents.files.values() if md5 not in contents.listed)]
+    objects = {object_path(repository.cache, md5): md5 for md5 in wanted}
+    return {path: md5 for path, md5 in objects.items() if repository.problem(path, md5)}
 
 
-def _hash(path: Path, kind: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+def _sources(contents: _Contents, repository: Repository) -> dict[str, Path | bytes]:
+    """What objects of the cache can be made from here, by their MD5: good files, and a folder's list."""
+    files = ((md5, path) for path, md5 in contents.files.items() if repository.problem(path, md5) is None)
+    return {**dict(files), **{md5: data for md5, data in contents.listed.items() if data is not None}}
 
 
-def compare_locks(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """List the outs that two contents of dvc.lock give different hashes to."""
+def _extra(claim: Claim, repository: Repository, files: Mapping[Path, str]) -> list[Path]:
+    """Files in an output's folder that are not its own, nor left aside by .dvcignore."""
+    here = repository.root / claim.path
+    if not claim.is_folder or here in files:
+        return []
+    found = [path for path in here.rglob("*") if path.is_file() and path not in files]
+    return [Path(path) for path in without_ignored(repository.root, [str(path) for path in sorted(found)])]
 
-    def outs(lock: Mapping[str, Any]) -> dict[str, str]:
-        stages = lock["stages"].values()
-        return {one["path"]: one["md5"] for stage in stages for one in stage.get("outs", []) if "md5" in one}
 
-    old, new = outs(before), outs(after)
-    return sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
+def _is_as_claimed(claim: Claim, repository: Repository) -> bool:
+    """Compare a folder with its claim: all of it, else without what .dvcignore names."""
+    tree = repository.hasher.tree(repository.root / claim.path)
+    if tree_md5(tree) == claim.md5:
+        return True
+    kept = set(without_ignored(repository.root, [f"{claim.path}/{name}" for name in tree]))
+    return tree_md5({name: md5 for name, md5 in tree.items() if f"{claim.path}/{name}" in kept}) == claim.md5
+
+
+def _objects(claim: Claim, repository: Repository) -> list[Path]:
+    """Where DVC's cache keeps an output."""
+    if not claim.is_cached:
+        return []
+    return [object_path(repository.cache, md5) for md5 in (claim.md5, *_contents(claim, repository).files.values())]
+
+
+def _in_words(place: str, bad: Mapping[Path, str]) -> list[str]:
+    """A line for each file, or one for all of them where they are many."""
+    if len(bad) <= MANY:
+        return [f"{path} {problem}" for path, problem in bad.items()]
+    first = next(iter(bad))
+    return [f"{place}: {len(bad)} files, the first of them {first}, which {bad[first]}"]

@@ -4,12 +4,15 @@ import csv
 import json
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from stages.graft import artifacts
 from stages.graft.artifacts import (
     METADATA_KEY,
     atomic_path,
@@ -22,6 +25,7 @@ from stages.graft.artifacts import (
     write_text,
 )
 from stages.graft.errors import DataError
+from tests.conftest import REPOSITORY
 
 
 def names(folder: Path) -> list[str]:
@@ -182,3 +186,38 @@ def test_a_damaged_record_in_a_whole_file_is_named(tmp_path: Path):
         save_file({"x": np.zeros(1)}, path, metadata={METADATA_KEY: record})
         with pytest.raises(DataError, match=r"a\.safetensors"):
             read_metadata(path)
+
+
+def test_what_a_killed_process_was_writing_is_removed_by_the_next_and_nobody_elses(tmp_path: Path):
+    code = """
+import sys, time
+from pathlib import Path
+from stages.graft.artifacts import atomic_path
+with atomic_path(Path(sys.argv[1]) / "folder") as folder, atomic_path(Path(sys.argv[1]) / "a.txt") as file:
+    folder.mkdir()
+    (folder / "b").write_text("b")
+    file.write_text("a")
+    print("written", flush=True)
+    input()
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        elsewhere = tmp_path / ".a.txt.00000000-1@1-00000000.tmp"  # another computer's, on a shared disk
+        elsewhere.write_text("")
+        write_text("mine", tmp_path / "c.txt")
+        artifacts._sweep.cache_clear()
+        write_text("mine", tmp_path / "c.txt")
+        assert len(list(tmp_path.glob(".*.tmp"))) == 3  # the writer lives
+        writer.kill()
+        writer.wait()
+    artifacts._sweep.cache_clear()
+    write_text("mine", tmp_path / "c.txt")
+    assert names(tmp_path) == sorted(["c.txt", elsewhere.name])
+
+
+def test_a_name_as_long_as_the_file_system_allows_is_written(tmp_path: Path):
+    path = tmp_path / ("ä" * 125 + ".txt")
+    write_text("a", path)
+    assert path.read_text() == "a"

@@ -34,6 +34,23 @@ def test_control_c_ends_with_130_and_no_traceback():
     assert "Traceback" not in process.stderr
 
 
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "raise OSError(28, 'No space left on device', 'data/a.csv')",
+        "raise OSError(122, 'Disk quota exceeded', 'data/a.csv')",
+        "raise RuntimeError('I/O error: No space left on device (os error 28)')",
+    ],
+)
+def test_a_full_disk_ends_with_one_line_that_says_what_to_do(raised: str):
+    process = ended(raised)
+    assert process.returncode == 1
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("split: error: the disk is full")
+    assert "`dvc repro` goes on after room is made" in line
+    assert ("at data/a.csv" in line) == ("a.csv" in raised)
+
+
 @pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), OSError("disk full"), SystemExit(3)])
 def test_other_exceptions_pass_through(error: BaseException):
     def main() -> None:
@@ -53,3 +70,17 @@ def test_every_error_is_a_grafterror_in_the_tree_on_top():
     found = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)}
     assert found == {GraftError, ParamsError, DataError, WeightsError}
     assert all(issubclass(kind, GraftError) and kind.__name__ in str(errors.__doc__) for kind in found)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    code = "from stages.graft.errors import run; run('x', lambda: [print('line') for _ in range(100_000)])"
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "line\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 141

@@ -4,9 +4,9 @@ import pytest
 import yaml
 
 from stages.graft.artifacts import write_json, write_text
+from stages.graft.dvc_files import tree_md5
 from stages.graft.errors import DataError
 from stages.graft.freshness import outdated
-from stages.graft.verification import folder_md5
 
 
 def md5(path) -> str:
@@ -21,12 +21,13 @@ def root(tmp_path):
     write_json({"accuracy": 1}, tmp_path / "reports/metrics.json")
     write_json({"classes": []}, tmp_path / "data/model/model.json")
     write_text("<p>", tmp_path / "reports/report.html")
-    listed = [{"md5": md5(tmp_path / "data/model/model.json"), "relpath": "model.json"}]
+    listed = {"model.json": md5(tmp_path / "data/model/model.json")}
     outs = [{"path": path, "md5": md5(tmp_path / path)} for path in ("data/manifest.csv", "reports/metrics.json")]
-    outs += [{"path": "data/model", "md5": f"{folder_md5(listed)}.dir"}, {"path": "data/images", "md5": "0.dir"}]
+    outs += [{"path": "data/model", "md5": tree_md5(listed)}, {"path": "data/images", "md5": "0.dir"}]
     params = {"params.yaml": {"head.kind": "mlp", "head.l2": [1.0, 2.0]}}
     lock = {"stages": {"train": {"cmd": "train", "params": params, "outs": outs}}}
     write_text(yaml.safe_dump(lock), tmp_path / "dvc.lock")
+    write_text("stages: {train: {cmd: train}}\n", tmp_path / "dvc.yaml")
     return tmp_path
 
 
@@ -56,5 +57,5 @@ def test_files_that_are_other_ones_or_missing(root, path):
 
 def test_without_a_lock_nothing_can_be_known(root):
     (root / "dvc.lock").unlink()
-    with pytest.raises(DataError, match=r"dvc\.lock does not exist; `dvc repro` makes it"):
+    with pytest.raises(DataError, match=r"dvc\.lock does not exist; run .* after `dvc repro`"):
         outdated(root)

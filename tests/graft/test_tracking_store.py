@@ -1,6 +1,5 @@
 """Where the store is, whether it lives, the lock, and who left a run behind."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -18,9 +17,7 @@ from stages.graft.tracking_store import (
     Address,
     check_alive,
     find_address,
-    is_gone,
     one_at_a_time,
-    this_process,
     without_password,
 )
 
@@ -137,19 +134,6 @@ def test_a_killed_holder_frees_the_lock(tmp_path, monkeypatch):
         holder.wait()
         with one_at_a_time(tmp_path):
             pass
-
-
-def test_this_process_is_not_gone_and_an_ended_one_is():
-    assert not is_gone(this_process())
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    assert is_gone(f"{ended.pid}@1")
-    assert not is_gone("")
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only there processes of one number can be told apart")
-def test_a_later_process_with_the_same_number_is_another():
-    assert is_gone(f"{os.getpid()}@1")
 
 
 def test_passwords_stay_out_of_messages():

@@ -15,6 +15,7 @@ def published(monkeypatch):
 def write_lock(root, kind: str) -> None:
     params = f"{{params.yaml: {{train_head.kind: {kind}}}}}"
     write_text(f"stages: {{train_head: {{cmd: x, params: {params}}}}}\n", root / "dvc.lock")
+    write_text("stages: {train_head: {cmd: x}}\n", root / "dvc.yaml")
 
 
 def test_present_results_are_published(project, published):
