@@ -2,25 +2,36 @@
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 5000
+COMMITS ?= 5
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
+SCORES = accuracy(_low|_high)?|log_loss
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-faults check format bench lock ui
+.PHONY: help install repro compare test test-team test-faults check format bench lock ui
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(INSTALLED)  ## make .venv with everything in it
 
 repro: $(INSTALLED)  ## rebuild what has changed, from the images to the evaluated classifier, and publish it
 	@graft repro
 	@graft report
 	@graft publish
 
+compare: $(INSTALLED)  ## experiments and last commits side by side: accuracy, and what differs (COMMITS=5)
+	@dvc exp show --no-pager --num $(COMMITS) --only-changed --sort-by accuracy --sort-order desc --keep '($(SCORES))$$' \
+	--drop '(?!(Experiment|$(SCORES)|(ingest|split|backbone|extract|train_head|finetune|explore|evaluate)\..*)$$)'
+
 test: $(INSTALLED)  ## run the test suite
 	python -m pytest
 
-test-faults: $(INSTALLED)  ## kill, fill disks and flip bits on purpose, a quarter of an hour; ends with a count of what was lost
+test-team: $(INSTALLED)  ## play the day of two people, with S3, ssh and MLflow servers (five minutes of processor time)
+	python -m pytest -m team
+
+test-faults: $(INSTALLED)  ## kill, fill disks and flip bits on purpose, half an hour; ends with a count of what was lost
 	python -m pytest -m faults
 
 check: $(INSTALLED)  ## format and lint (ruff), types (mypy)

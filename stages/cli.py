@@ -12,6 +12,7 @@ from stages.graft.errors import run
 COMMANDS = {
     "repro": "dvc repro, after another one in this folder has ended",
     "report": "write reports/report.html anew from the files, after a pull or a commit",
+    "changes": "what changed against a commit, with intervals and the gate's verdict",
     "predict": "classify images, a row for each",
     "export": "write the whole model as one graph of ONNX or OpenVINO",
     "verify": "hash everything again that results rest on",

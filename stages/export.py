@@ -150,9 +150,10 @@ def same_labels(found: Mapping[str, Any]) -> bool:
 
 def in_words(found: Mapping[str, Any]) -> str:
     """Say how good an exported model is, in a line."""
-    parity, rates = found["against_pipeline"], found["speed"]
+    parity, exact, rates = found["against_pipeline"], found["against_torch_fp32"], found["speed"]
     return (
         f"the pipeline's class for {parity['same_label']} of {parity['num_images']} images, probabilities within "
-        f"{parity['max_difference_probabilities']:.2g}; {rates['latency_ms']:.1f} ms for one image, "
+        f"{parity['max_difference_probabilities']:.1g} of it and {exact['max_difference_probabilities']:.1g} of torch "
+        f"in fp32; {rates['latency_ms']:.1f} ms for one image, "
         f"{rates['images_per_second']:.0f} images/s in batches of {rates['batch_size']}"
     )

@@ -31,23 +31,27 @@ IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
 class Clone:
     """A copy of the repository as git sees it, with a small set of plates and its own store."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, origin: Path | None = None) -> None:
+        """Copy the working tree into a new repository; with an origin, clone that instead."""
         self.folder = folder / "clone"
         self.first_output = ""
+        self.folder.mkdir(parents=True)
+        self.environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "GRAFT_STORE": str(folder / "store"),
+            "DVC_NO_ANALYTICS": "1",
+            "PYTHONPATH": str(self.folder),  # `graft` runs the clone's code
+        }
+        self.environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
+        if origin is not None:
+            self.run("git", "clone", "--quiet", str(origin), ".")
+            return
         listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
         files = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
         for name in files:
             if (REPOSITORY / name).is_file() and name != "dvc.lock" and not name.startswith("reports/"):
                 (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(REPOSITORY / name, self.folder / name)
-        binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.environment = os.environ | {
-            "PATH": binaries,
-            "GRAFT_STORE": str(folder / "store"),
-            "DVC_NO_ANALYTICS": "1",
-            "PYTHONPATH": str(self.folder),  # `graft` runs the clone's code
-        }
-        self.environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
         self.set_spec(per_class=8, size_px=64)
         self.set_params("backbone", input_px=64)
         for command in (["init", "--quiet"], ["add", "--all"], [*IDENTITY, "commit", "--quiet", "--message", "start"]):

@@ -1,10 +1,26 @@
-"""A web server on this machine that serves one file, well or with a flaw."""
+"""Servers on this machine: one that serves a file, well or with a flaw; MLflow's; one that speaks S3; one for ssh."""
 
+import asyncio
+import os
 import re
+import signal
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+BUCKET = "graft"
+"""The one bucket of the S3 server."""
+
+S3_KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+"""What a client of the S3 server has in its environment; the server takes any keys."""
 
 
 class Site(ThreadingHTTPServer):
@@ -114,3 +130,104 @@ def serving(data: bytes) -> Iterator[Site]:
         site.shutdown()
         thread.join()
         site.server_close()
+
+
+class Process:
+    """A server in a process of its own, at a port that stays its own over a restart."""
+
+    def __init__(self, command: list[str], health: str, folder: Path) -> None:
+        """Take a free port; `{port}` in the command stands for it, and `health` is the path that is asked for."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{port}"
+        self._command = [word.format(port=port) for word in command]
+        self._health, self._folder = health, folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "server.log").open("ab") as log:
+            environment = os.environ | {
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            }
+            self._process = subprocess.Popen(
+                self._command, cwd=self._folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        for _ in range(480):
+            try:
+                return urlopen(self.address + self._health, timeout=5).close()
+            except (URLError, ConnectionError, TimeoutError):
+                assert self._process.poll() is None, (self._folder / "server.log").read_text()
+                time.sleep(0.25)
+        raise AssertionError(f"{self._command} gives no answer within two minutes")
+
+    def kill(self) -> None:
+        """End it and its workers without a warning, as a power cut would."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+
+@contextmanager
+def running(server: Process) -> Iterator[Process]:
+    """Run a server, which may be killed and started again meanwhile."""
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+def mlflow_server(folder: Path) -> Process:
+    """Give a real MLflow server with its database and artifacts in a folder; not started yet."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1"]
+    store = [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/mlflow.db",
+        "--artifacts-destination",
+        str(folder / "artifacts"),
+    ]
+    return Process([*command, *store], "/health", folder)
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[Process]:
+    """Run a server that speaks S3 and has one empty bucket, in memory."""
+    with running(
+        Process([sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", "{port}"], "/moto-api/", folder)
+    ) as server:
+        urlopen(Request(f"{server.address}/{BUCKET}", method="PUT"), timeout=20).close()
+        yield server
+
+
+@contextmanager
+def ssh_server(key: Path) -> Iterator[int]:
+    """Run a server that takes one key and gives files by SFTP; writes the private key and gives the server's port."""
+    import asyncssh  # what DVC speaks ssh with
+
+    own, users = asyncssh.generate_private_key("ssh-ed25519"), asyncssh.generate_private_key("ssh-ed25519")
+    users.write_private_key(key)
+    users.write_public_key(key.with_suffix(".pub"))
+    loop, port, done = asyncio.new_event_loop(), list[int](), asyncio.Event()
+    ready = threading.Event()
+
+    async def serve() -> None:
+        keys = {"server_host_keys": [own], "authorized_client_keys": str(key.with_suffix(".pub"))}
+        async with await asyncssh.listen("127.0.0.1", 0, sftp_factory=True, **keys) as server:
+            port.append(server.get_port())
+            ready.set()
+            await done.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    assert ready.wait(30)
+    try:
+        yield port[0]
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join()
+        loop.close()

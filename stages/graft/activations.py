@@ -78,6 +78,15 @@ class Pixels:
                     inputs = tuple(_channels_last(one.float()) for one in self.frozen(*inputs))
             yield tuple(one[: len(chunk)] for one in inputs)
 
+    def example(self) -> tuple[Tensor, ...]:
+        """Give what one black image becomes: for shapes alone, at the cost of one image."""
+        side = self.preprocessing.crop_px
+        image = torch.zeros(1, side, side, 3, dtype=torch.uint8, device=self.device)
+        if self.frozen is None:
+            return (image,)
+        with torch.no_grad():
+            return tuple(self.frozen(image))
+
     def _read(self, number: int | None, ids: Sequence[str]) -> Batch:
         side = self.preprocessing.crop_px
         batch = np.zeros((self.batch_size, side, side, 3), np.uint8)
@@ -129,7 +138,7 @@ def cached(
         limit_gb: on disk; a set larger than that is not made, and the frozen part runs in every epoch.
     """
     ids: dict[int | None, Sequence[str]] = {None: val} | dict.fromkeys(range(num_views), train)
-    first = next(iter(pixels.batches(train[: pixels.batch_size], None)))
+    first = pixels.example()
     per_image = sum(one[0].numel() * one.element_size() for one in first)
     num_rows = sum(map(len, ids.values()))
     size_gb = num_rows * per_image / GIGABYTE

@@ -1,4 +1,4 @@
-"""What changed since the last commit: parameters, metrics, and test images that are now right or no longer."""
+"""What changed since a commit: parameters, metrics, and test images that are now right or no longer."""
 
 import io
 import json
@@ -18,6 +18,9 @@ from stages.graft.run_state import flatten
 from stages.graft.verdict import mcnemar
 
 PARAMS, METRICS, PREDICTIONS = "params.yaml", "reports/metrics.json", "reports/predictions.csv"
+
+LAST = "HEAD"
+"""git's name for the last commit."""
 
 HIGHER = frozenset(
     ("accuracy", "balanced_accuracy", "macro_f1", "coverage", "selective_accuracy", "novelty_auroc", "strangers_found")
@@ -41,9 +44,13 @@ class Change:
     name: str
     """Of a parameter with its section."""
     before: Any
-    """At the last commit, or ABSENT."""
+    """At the commit, or ABSENT."""
     after: Any
     """Now, or ABSENT."""
+    before_interval: tuple[float, float] | None = None
+    """Of a metric that has one."""
+    after_interval: tuple[float, float] | None = None
+    """The same, now."""
 
     @property
     def better(self) -> bool | None:
@@ -56,7 +63,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """The present state against the last commit."""
+    """The present state against a commit."""
 
     commit: str
     """Its hash, seven digits."""
@@ -81,23 +88,24 @@ class Changes:
         return mcnemar(self.num_gained, self.num_lost)
 
 
-def read_changes(root: Path) -> Changes | None:
-    """Compare the files with those of the last commit.
+def read_changes(root: Path, against: str = LAST) -> Changes | None:
+    """Compare the files with those of a commit.
 
     Args:
         root: the pipeline's folder.
+        against: the commit, however git can be told: a branch, a tag, a hash.
     Returns:
-        None without git, without a commit, or when it holds no metrics.
+        None without git, without that commit, or when it holds no metrics.
     """
-    head = _git(root, "log", "-1", "--format=%h%x00%s", "--abbrev=7")
-    params, metrics = _committed(root, PARAMS), _committed(root, METRICS)
+    head = ask_git(root, "log", "-1", "--format=%h%x00%s", "--abbrev=7", "--end-of-options", against, "--")
+    params, metrics = committed(root, PARAMS, against), committed(root, METRICS, against)
     if head is None or params is None or metrics is None:
         return None
     try:
         before = flatten(yaml.safe_load(params)), json.loads(metrics)
     except (yaml.YAMLError, ValueError, AttributeError):
         return None  # a commit may hold anything, a merge's conflict marks, say
-    num_shared, same, gained, lost = _compare_predictions(root)
+    num_shared, same, gained, lost = _compare_predictions(root, committed(root, PREDICTIONS, against))
     commit, subject = head.rstrip("\n").split("\0", 1)
     return Changes(
         commit=commit,
@@ -115,16 +123,29 @@ def read_changes(root: Path) -> Changes | None:
 
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
     names = [*after, *(name for name in before if name not in after)]
-    changes = (Change(name=name, before=before.get(name, ABSENT), after=after.get(name, ABSENT)) for name in names)
+    changes = (
+        Change(
+            name=name,
+            before=before.get(name, ABSENT),
+            after=after.get(name, ABSENT),
+            before_interval=_interval(before, name),
+            after_interval=_interval(after, name),
+        )
+        for name in names
+    )
     return tuple(one for one in changes if one.before != one.after)
 
 
-def _compare_predictions(root: Path) -> tuple[int, bool, int, int]:
+def _interval(values: Mapping[str, Any], name: str) -> tuple[float, float] | None:
+    low, high = values.get(f"{name}_low"), values.get(f"{name}_high")
+    return None if low is None or high is None else (low, high)
+
+
+def _compare_predictions(root: Path, before: str | None) -> tuple[int, bool, int, int]:
     """Number of shared test images, whether these are all, and how many of them were gained and lost."""
-    committed = _committed(root, PREDICTIONS)
-    if committed is None or not (root / PREDICTIONS).exists():
+    if before is None or not (root / PREDICTIONS).exists():
         return 0, False, 0, 0
-    then = pd.read_csv(io.StringIO(committed), dtype=str, keep_default_na=False, lineterminator="\n")
+    then = pd.read_csv(io.StringIO(before), dtype=str, keep_default_na=False, lineterminator="\n")
     now = read_table(root / PREDICTIONS)
     if not {"id", "label", "predicted"} <= set(then.columns):
         return 0, False, 0, 0
@@ -134,12 +155,13 @@ def _compare_predictions(root: Path) -> tuple[int, bool, int, int]:
     return len(both), same, int((right & ~was_right).sum()), int((was_right & ~right).sum())
 
 
-def _committed(root: Path, path: str) -> str | None:
-    return _git(root, "show", f"HEAD:./{path}")
+def committed(root: Path, path: str, revision: str) -> str | None:
+    """Give a file as a commit has it; None where it is not there."""
+    return ask_git(root, "show", "--end-of-options", f"{revision}:./{path}")
 
 
-def _git(root: Path, *arguments: str) -> str | None:
-    """What git says; None when it does not, for whatever reason."""
+def ask_git(root: Path, *arguments: str) -> str | None:
+    """Give what git says; None when it says nothing, for whatever reason."""
     try:
         done = subprocess.run(["git", "--no-optional-locks", *arguments], cwd=root, capture_output=True, timeout=20)
         return done.stdout.decode() if done.returncode == 0 else None
