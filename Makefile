@@ -31,7 +31,7 @@ test: $(INSTALLED)  ## run the test suite
 test-team: $(INSTALLED)  ## play the day of two people, with S3, ssh and MLflow servers (five minutes of processor time)
 	python -m pytest -m team
 
-test-faults: $(INSTALLED)  ## kill, fill disks and flip bits on purpose, a quarter of an hour; ends with a count of what was lost
+test-faults: $(INSTALLED)  ## kill, fill disks and flip bits on purpose, half an hour; ends with a count of what was lost
 	python -m pytest -m faults
 
 check: $(INSTALLED)  ## format and lint (ruff), types (mypy)

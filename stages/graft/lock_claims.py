@@ -63,7 +63,7 @@ def read_claims(root: Path) -> list[Claim]:
 def _read_lock(root: Path) -> dict[str, Mapping[str, Any]]:
     path = root / LOCK
     if not path.is_file():
-        raise DataError(f"{path} does not exist; run from the repository's root, after `dvc repro`")
+        raise DataError(f"{path} does not exist; `dvc repro` makes it, in the repository's root")
     if any(line.startswith(b"<<<<<<< ") for line in path.read_bytes().splitlines()):
         raise DataError(f"{path} holds a merge conflict; after `git checkout HEAD -- {path}`, `dvc repro` goes on")
     try:
@@ -82,6 +82,8 @@ def _is_within(path: str, outs: Iterable[str]) -> bool:
 
 def _uncached(root: Path) -> set[str]:
     """The outputs that dvc.yaml keeps out of DVC's cache."""
+    if not (root / PIPELINE).is_file():
+        return set()
     stages: Mapping[str, Mapping[str, Sequence[Any]]] = read_yaml(root / PIPELINE).get("stages") or {}
     kinds = [stage.get(kind) or () for stage in stages.values() for kind in ("outs", "metrics", "plots")]
     entries = [entry for kind in kinds for entry in kind if isinstance(entry, Mapping)]

@@ -148,7 +148,7 @@ def test_a_lock_that_cannot_be_read_comes_back_from_git(clone: Clone, how: str):
 
 def test_without_any_lock_there_is_one_line(project: Callable[..., Path]):
     project()
-    with pytest.raises(DataError, match="after `dvc repro`"):
+    with pytest.raises(DataError, match="`dvc repro` makes it"):
         verify.main([])
 
 
