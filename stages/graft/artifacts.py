@@ -141,8 +141,17 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
 def write_arrays(arrays: Mapping[str, Array], path: Path, metadata: Mapping[str, Any] | None = None) -> None:
     """Write named arrays as safetensors, with a JSON record as metadata."""
     header = {METADATA_KEY: json.dumps(metadata or {}, sort_keys=True)}
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, usual_mode(temporary):
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, metadata=header)
+
+
+@contextmanager
+def usual_mode(path: Path) -> Iterator[None]:
+    """Let those read a new file who can read others: safetensors leaves it to its owner alone, and stores are shared."""
+    path.touch()
+    mode = path.stat().st_mode & 0o777
+    yield
+    path.chmod(mode)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from stages.graft.artifacts import METADATA_KEY, atomic_path
+from stages.graft.artifacts import METADATA_KEY, atomic_path, usual_mode
 from stages.graft.errors import ParamsError, WeightsError
 from stages.graft.images import Batch
 from stages.graft.layers import on_meta, trunk_of
@@ -145,7 +145,7 @@ def choose_device(wanted: str) -> torch.device:
 def save_tensors(network: nn.Module, path: Path) -> None:
     """Write a network's weights in their own precision, without a record."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, usual_mode(temporary):
         save_file(tensors, temporary)
 
 
@@ -159,5 +159,5 @@ def save_network(network: nn.Module, path: Path, metadata: Mapping[str, Any]) ->
     """
     state = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     halves = {name: value.half() for name, value in state.items() if value.is_floating_point()}
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, usual_mode(temporary):
         save_file(halves, temporary, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})

@@ -221,3 +221,9 @@ def test_a_name_as_long_as_the_file_system_allows_is_written(tmp_path: Path):
     path = tmp_path / ("ä" * 125 + ".txt")
     write_text("a", path)
     assert path.read_text() == "a"
+
+
+def test_arrays_can_be_read_by_whom_other_files_can_be(tmp_path):
+    write_arrays({"x": np.zeros(2, np.float32)}, tmp_path / "x.safetensors")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "x.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
