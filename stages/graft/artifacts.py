@@ -147,7 +147,7 @@ def write_arrays(arrays: Mapping[str, Array], path: Path, metadata: Mapping[str,
 
 @contextmanager
 def usual_mode(path: Path) -> Iterator[None]:
-    """Let those read a new file who can read others: safetensors leaves it to its owner alone, and stores are shared."""
+    """Let those read a new file who can read others: safetensors leaves it to its owner, and stores are shared."""
     path.touch()
     mode = path.stat().st_mode & 0o777
     yield

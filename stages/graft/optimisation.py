@@ -35,8 +35,8 @@ def make_optimizer(
         for (depth, decays), members in sorted(groups.items())
     ]
     if kind == "sgd":
-        return torch.optim.SGD(listed, lr=0.0, momentum=MOMENTUM, nesterov=True, fused=True)
-    return torch.optim.AdamW(listed, lr=0.0, fused=True)  # one pass over the weights; otherwise a tenth of a step
+        return torch.optim.SGD(listed, lr=0.0, momentum=MOMENTUM, nesterov=True)
+    return torch.optim.AdamW(listed, lr=0.0)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
