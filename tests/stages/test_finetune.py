@@ -175,6 +175,7 @@ def started(folder, until):
     process = subprocess.Popen(
         [sys.executable, "-m", "stages.finetune"],
         cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores Ctrl-C
     )  # fmt: skip
     seen = []
     while not seen or (seen[-1] and until not in seen[-1]):
