@@ -122,11 +122,9 @@ def finetune_from_files(
     def view_of(epoch: int) -> int:
         return epoch - 1 if frozen is None else (epoch - 1) % num_views
 
-    report = partial(_report, log)
-    outcome = finetune(network, source, train, val, recipe, depths, view_of, state, report)
+    outcome = finetune(network, source, train, val, recipe, depths, view_of, state, partial(_report, log))
     state.unlink(missing_ok=True)
-    after = head_of(module, head)
-    return Finetuned(head=after, trunk=trunk, outcome=outcome, val=val, path_of=path_of, device=device)
+    return Finetuned(head=head_of(module, head), trunk=trunk, outcome=outcome, val=val, path_of=path_of, device=device)
 
 
 def _pixels(

@@ -135,12 +135,7 @@ def finetune(
                 network, trained, training, source, train, recipe, start, weights, epoch, view_of(epoch)
             )
         records.append(_record(epoch, loss, score(training.average.network, source, val.ids), val.y))
-        if not math.isfinite(records[-1].val_loss):
-            raise _exploded(epoch)
-        if _best(records).epoch == epoch:
-            training.best = training.averaged()
-        training.records = [asdict(one) for one in records]
-        training.save(state)
+        _keep(training, records, state)
         on_epoch(records[-1])
     training.leave_best()
     return Outcome(records=records, val_before=before, val_after=score(network, source, val.ids))
@@ -160,6 +155,16 @@ def _begin(
         best=[one.detach().clone() for one in network.parameters()],
         records=[asdict(record)],
     )
+
+
+def _keep(training: Training, records: Sequence[FinetuneEpoch], state: Path) -> None:
+    """Note the last epoch, and its weights where it is the best, in the file that a killed run goes on from."""
+    if not math.isfinite(records[-1].val_loss):
+        raise _exploded(records[-1].epoch)
+    if _best(records).epoch == records[-1].epoch:
+        training.best = training.averaged()
+    training.records = [asdict(one) for one in records]
+    training.save(state)
 
 
 def score(network: nn.Module, source: Source, ids: Sequence[str]) -> npt.NDArray[np.float32]:
