@@ -9,7 +9,7 @@ SCORES = accuracy(_low|_high)?|log_loss
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro compare test test-team test-faults check format bench lock ui
+.PHONY: help install repro compare test test-team test-s3 test-faults check format bench lock ui
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ test: $(INSTALLED)  ## run the test suite
 
 test-team: $(INSTALLED)  ## play the day of two people, with S3, ssh and MLflow servers (five minutes of processor time)
 	python -m pytest -m team
+
+test-s3: $(INSTALLED)  ## run the whole pipeline on images that stay in S3 (two minutes)
+	python -m pytest -m s3
 
 test-faults: $(INSTALLED)  ## kill, fill disks and flip bits on purpose, half an hour; ends with a count of what was lost
 	python -m pytest -m faults

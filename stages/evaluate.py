@@ -19,6 +19,7 @@ import pandas as pd
 from pydantic import Field
 
 from stages.graft import evaluation as tables
+from stages.graft.addresses import Place
 from stages.graft.artifacts import write_csv, write_json
 from stages.graft.baseline_table import read_baselines
 from stages.graft.bundle import write_bundle
@@ -133,7 +134,7 @@ def network_score(head: Head, weights: Weights, runtime: Runtime, manifest: pd.D
     """Send images, strangers among them, through the fine-tuned network, once, and give what it makes of them."""
     image_path_of, known = manifest_paths(manifest, IMAGES), frozenset(manifest["id"])
 
-    def path_of(id_: str) -> Path:
+    def path_of(id_: str) -> Place:
         return image_path_of(id_) if id_ in known else stranger_path(STRANGERS, id_)
 
     x = np.concatenate([rows for _, rows in embed(ids, path_of, weights.preprocessing, runtime, "evaluate")])

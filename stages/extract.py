@@ -12,7 +12,7 @@ from stages.graft.artifacts import write_json
 from stages.graft.durations import timed
 from stages.graft.errors import run
 from stages.graft.extraction import extract_missing
-from stages.graft.manifest import manifest_paths, read_manifest
+from stages.graft.manifest import PLACE_COLUMNS, manifest_paths, read_manifest
 from stages.graft.params import load_params
 from stages.graft.places import store_folder
 from stages.graft.runtime_choice import RuntimeChoice, choose_runtime
@@ -30,12 +30,13 @@ def main() -> None:
     """Extract the features of every image in the manifest."""
     backbone_params = load_params("backbone", BackboneParams)
     choice = load_params("extract", RuntimeChoice)
-    manifest = read_manifest(MANIFEST, columns=("id", "format"))
+    manifest = read_manifest(MANIFEST, columns=PLACE_COLUMNS)
     weights = find_weights(backbone_params, BACKBONES)
     runtime = choose_runtime(weights, choice, store_folder() / "networks")
 
-    ids, path_of = manifest["id"].tolist(), manifest_paths(manifest, IMAGES)
-    del manifest  # the lists are enough
+    path_of = manifest_paths(manifest, IMAGES)
+    ids = path_of.ids
+    del manifest  # packed, that is enough
     store = FeatureStore(store_folder(), {**weights.record(), **runtime.record, "decoder": DECODER})
     num_extracted = extract_missing(ids, path_of, store, weights.preprocessing, runtime)
     num_features = store.pack(ids, FEATURES, {"backbone": weights.record()})

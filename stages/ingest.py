@@ -1,7 +1,7 @@
 """Stage 1 of 8, ingest: decode every labelled image of the source, keep the good ones under their SHA-256.
 
-Reads   ingest.source: a class folder, an archive, a CSV list, a YAML spec, the http(s) address of an archive
-Writes  data/images/, data/manifest.csv, reports/ingest.json
+Reads   ingest.source: a class folder, here or in S3, an archive, here or at an http(s) address, a CSV list, a YAML spec
+Writes  data/images/ (without any when they stay in place), data/manifest.csv, reports/ingest.json
 Params  ingest
 """
 
@@ -27,6 +27,8 @@ class IngestParams(Params):
     """Path or http(s) address of the labelled images; a relative path counts from the repository's root."""
     sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None
     """SHA-256 of the source's file, hex; a must for an address, null for a folder."""
+    copy_: Annotated[bool, Field(alias="copy")]
+    """Copy the images, or leave them in place and read them there."""
     on_conflict: OnConflict
     """Identical images under two labels: stop with an error, or drop all of them."""
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
@@ -39,7 +41,7 @@ def main() -> None:
         open_source(params.source, store_folder(), params.sha256) as source,
         atomic_path(IMAGES) as folder,
     ):
-        ingestion = ingest(source, folder, params.on_conflict, params.max_bad_fraction)
+        ingestion = ingest(source, folder, params.on_conflict, params.max_bad_fraction, params.copy_)
     write_manifest(ingestion.rows, MANIFEST)
     write_json(ingestion.report(), REPORT)
     print(f"ingest: {ingestion}")

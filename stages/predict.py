@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     described.add_argument(
         "images",
         nargs="+",
-        help="files, folders (searched at any depth), or - for names on stdin (lines, or find -print0)",
+        help="files, folders (searched at any depth), s3://… of either, - for names on stdin (lines or find -print0)",
     )
     described.add_argument(
         "--out", type=Path, help="a .csv, .jsonl or .parquet file, replaced when all is done; without it, CSV on stdout"

@@ -18,6 +18,9 @@ from stages.graft.manifest import read_manifest
 from stages.graft.params import Params, load_params
 from stages.graft.splits import count_splits, write_splits
 
+COLUMNS = ("id", "label", "group", "split")
+"""Of the manifest, what decides."""
+
 MANIFEST, SPLITS, REPORT = Path("data/manifest.csv"), Path("data/splits.csv"), Path("reports/split.json")
 
 
@@ -43,7 +46,7 @@ class SplitParams(Params):
 def main() -> None:
     """Assign the splits, write the table and its counts."""
     params = load_params("split", SplitParams)
-    table = assign_splits(read_manifest(MANIFEST), **params.model_dump())
+    table = assign_splits(read_manifest(MANIFEST, COLUMNS), **params.model_dump())
     report = count_splits(table)
     write_splits(table, SPLITS)
     write_json(report, REPORT)

@@ -5,12 +5,12 @@ Letters: n images, d features, c classes.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 
+from stages.graft.addresses import BRING_BACK, Place, num_readers, read_place
 from stages.graft.baseline_table import COLUMNS
 from stages.graft.errors import DataError
 from stages.graft.features import FeatureSet
@@ -76,7 +76,7 @@ def predict_pixels(train: FeatureSet, val: FeatureSet, x: Float32) -> Probabilit
     return softmax(head.logits(x))
 
 
-def read_pixels(ids: Sequence[str], path_of: Callable[[str], Path]) -> Float32:
+def read_pixels(ids: Sequence[str], path_of: Callable[[str], Place]) -> Float32:
     """Read images as small grey squares, the whole image squeezed, shape (n, PIXELS_PX ** 2), from 0 to 255.
 
     Raises:
@@ -85,24 +85,26 @@ def read_pixels(ids: Sequence[str], path_of: Callable[[str], Path]) -> Float32:
 
     def read(id_: str) -> Float32:
         path = path_of(id_)
+        data = read_place(path)
         try:
-            rgb = np.asarray(decode(path.read_bytes()))
-        except (DataError, FileNotFoundError) as error:
-            raise DataError(f"{path}: {error}; `dvc checkout` or `dvc repro ingest` brings it back") from None
+            rgb = np.asarray(decode(data))
+        except DataError as error:
+            raise DataError(f"{path}: {error}; {BRING_BACK}") from None
         small = cv2.resize(rgb, (PIXELS_PX, PIXELS_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
         return small.reshape(-1, 3) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
-    return np.stack(list(bar(in_threads(read, ids), desc="read pixels", unit="images", total=len(ids))))
+    found = in_threads(read, ids, num_readers([path_of(id_) for id_ in ids[:1]]))
+    return np.stack(list(bar(found, desc="read pixels", unit="images", total=len(ids))))
 
 
 def predict_baselines(
-    train: FeatureSet, val: FeatureSet, test: FeatureSet, path_of: Callable[[str], Path]
+    train: FeatureSet, val: FeatureSet, test: FeatureSet, path_of: Callable[[str], Place]
 ) -> pd.DataFrame:
     """Let every baseline classify the test images, unscored; fitted to train, chosen on val.
 
     Args:
         train, val, test: features.
-        path_of: gives an image's file.
+        path_of: where an image is.
     Returns:
         Columns id, baseline, predicted, confidence; baselines majority, pixels and neighbours, in this order.
     """

@@ -25,7 +25,8 @@ class Candidate:
     """Images of one group stay on one side of the split; empty: a group of its own."""
     split: str = ""
     """train, val or test when the source says so, else empty."""
-
+    address: str = ""
+    """Where the file can be read again when the source is closed, a path or s3://…; empty: nowhere."""
     listed: bool = False
     """Whether the user listed this very file as an image."""
 
@@ -59,6 +60,8 @@ class Member:
     """Path below the class folder, with forward slashes."""
     read: Callable[[], bytes]
     """As a candidate's."""
+    address: str = ""
+    """As a candidate's."""
 
 
 def class_folder(name: str, members: Iterable[Member], folders: Iterable[str], num_special: int = 0) -> Source:
@@ -72,7 +75,9 @@ def class_folder(name: str, members: Iterable[Member], folders: Iterable[str], n
     """
     files = list(members)
     visible = [member for member in files if not is_hidden(member.file)]
-    candidates = [Candidate(file=member.file, label=top_folder(member.file), read=member.read) for member in visible]
+    candidates = [
+        Candidate(file=one.file, label=top_folder(one.file), read=one.read, address=one.address) for one in visible
+    ]
     classes = {candidate.label for candidate in candidates if candidate.label}
     classes |= {folder.split("/", 1)[0] for folder in folders if not is_hidden(folder)}
     return Source(

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from stages.graft.artifacts import Array, read_arrays, read_metadata, write_arrays
 from stages.graft.errors import DataError
+from stages.graft.ids import pack_ids, unpack_ids
 from stages.graft.splits import read_splits
-from stages.graft.store import pack_ids, unpack_ids
 
 
 @dataclass(frozen=True, kw_only=True)

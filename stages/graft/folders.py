@@ -1,10 +1,11 @@
-"""A class folder on disk: one sub-folder per class, files nested in them as deep as they like."""
+"""A class folder on disk or in S3: one sub-folder per class, files nested in them as deep as they like."""
 
 import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from stages.graft.buckets import is_remote, list_objects, read_object
 from stages.graft.candidates import Member, Source, class_folder, readable_name
 from stages.graft.errors import DataError
 from stages.graft.limits import check_size
@@ -25,10 +26,43 @@ def read_class_folder(folder: Path, name: str) -> Source:
         if entry.is_dir():
             folders.append(path)
         elif entry.is_file() or entry.is_symlink():  # a broken link is a bad image
-            members.append(Member(file=path, read=partial(read_file, Path(entry.path))))
+            members.append(Member(file=path, read=partial(read_file, Path(entry.path)), address=entry.path))
         else:
             num_special += 1
     return class_folder(name, members, folders, num_special)
+
+
+def read_remote_folder(address: str) -> Source:
+    """List the files of a class folder in S3; nothing is read yet.
+
+    Args:
+        address: s3://<bucket>/<prefix>, without a slash at its end.
+    Raises:
+        UnreachableError: there is nothing, or it may not be listed.
+    """
+    members, folders = [], []
+    for one in list_objects(address):
+        path = readable_name(one.address[len(address) + 1 :])
+        if path.endswith("/"):
+            folders.append(path.rstrip("/"))
+        elif path:
+            members.append(Member(file=path, read=partial(_read_sized, one.address, one.size), address=one.address))
+    return class_folder(address, members, [folder for folder in folders if folder])
+
+
+def read_address(address: str) -> bytes:
+    """Read a file that may be an image, on disk or in S3.
+
+    Raises:
+        DataError: a file cannot be read, or is too large; the message is the reason alone, without the path.
+        UnreachableError: an object cannot be read.
+    """
+    return read_object(address) if is_remote(address) else read_file(Path(address))
+
+
+def _read_sized(address: str, size: int) -> bytes:
+    check_size(size)
+    return read_object(address)
 
 
 def read_file(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Every file of a source, looked at: good images are copied byte for byte, bad ones quarantined with the reason."""
+"""Every file of a source, looked at: good images are copied or stay in place, bad ones are quarantined."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stages.graft.acceptance import BadImage, check_bad, check_classes, check_conflicts, check_kept
-from stages.graft.candidates import Candidate, Source
-from stages.graft.errors import DataError
+from stages.graft.artifacts import write_text
+from stages.graft.buckets import is_remote
+from stages.graft.candidates import Candidate, Source, readable_name
+from stages.graft.errors import DataError, ParamsError
 from stages.graft.images import inspect, is_image
 from stages.graft.manifest import ManifestRow, image_path
 from stages.graft.progress import bar
 from stages.graft.threads import in_threads, num_cpus
 
 OnConflict = Literal["error", "drop"]
+
+IN_PLACE = "The images stay where they are: the column `address` of the manifest says where that is.\n"
+"""Beside no image: DVC warns of an empty folder at every stage."""
 
 _MAX_THREADS = 16
 """Each may hold a decoded image of the largest size."""
@@ -71,7 +76,9 @@ class Ingestion:
         return f"{images}; left out: {counts}" if counts else images
 
 
-def ingest(source: Source, folder: Path, on_conflict: OnConflict, max_bad_fraction: float) -> Ingestion:
+def ingest(
+    source: Source, folder: Path, on_conflict: OnConflict, max_bad_fraction: float, copy: bool = True
+) -> Ingestion:
     """Decode every image of a source and copy the good ones to a new folder, each named by its id.
 
     Args:
@@ -79,12 +86,19 @@ def ingest(source: Source, folder: Path, on_conflict: OnConflict, max_bad_fracti
         folder: does not exist yet.
         on_conflict: whether identical files under two labels are an error or are left out, all of them.
         max_bad_fraction: of all images, the share that may be bad, [0, 1].
+        copy: whether images are copied; if not, their rows say where they lie.
     Raises:
+        ParamsError: images are to stay in place that can be read from the open source only.
         DataError: fewer than two classes, a class without a good image, too many bad images, conflicting labels.
     """
     check_classes(source)
+    if not copy:
+        _check_addresses(source)
     folder.mkdir(parents=True)
-    found = in_threads(partial(_examine, folder), source.candidates, min(num_cpus(), _MAX_THREADS))
+    examine = partial(_examine, folder if copy else None)
+    if not copy:
+        write_text(IN_PLACE, folder / "in_place.txt")
+    found = in_threads(examine, source.candidates, _num_threads(source))
     shown = list(bar(found, desc="ingest", unit="files", total=len(source.candidates)))
     good = [row for row in shown if isinstance(row, ManifestRow)]
     bad = tuple(image for image in shown if isinstance(image, BadImage))
@@ -92,8 +106,9 @@ def ingest(source: Source, folder: Path, on_conflict: OnConflict, max_bad_fracti
     rows, duplicates, conflicts = _merged(good)
     if on_conflict == "error":
         check_conflicts(conflicts)
-    for row in (files[0] for files in conflicts):
-        image_path(folder, row.id, row.format).unlink()
+    if copy:
+        for row in (files[0] for files in conflicts):
+            image_path(folder, row.id, row.format).unlink()
     check_kept(source, rows, bad)
     return Ingestion(
         source=source,
@@ -109,8 +124,26 @@ def _counts(names: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(names).items()))
 
 
-def _examine(folder: Path, candidate: Candidate) -> ManifestRow | BadImage | None:
-    """Copy a good image and give its row; None for a file that is no image and does not claim to be."""
+def _check_addresses(source: Source) -> None:
+    """See that every file can be read again where it lies."""
+    if not all(candidate.address for candidate in source.candidates):
+        raise ParamsError(
+            f"`ingest.copy: false` needs images that lie open, in a folder, in S3 or in a list of such; {source.name} "
+            "packs or generates them: set it to true"
+        )
+
+
+def _num_threads(source: Source) -> int:
+    """One for each processor; more where they wait for a service."""
+    waits = any(is_remote(candidate.address) for candidate in source.candidates)
+    return _MAX_THREADS if waits else min(num_cpus(), _MAX_THREADS)
+
+
+def _examine(folder: Path | None, candidate: Candidate) -> ManifestRow | BadImage | None:
+    """Keep a good image and give its row; None for a file that is no image and does not claim to be.
+
+    Without a folder the image stays where it is, and the row says where.
+    """
     file, label = candidate.file, candidate.label
     data = b""
     try:
@@ -121,9 +154,12 @@ def _examine(folder: Path, candidate: Candidate) -> ManifestRow | BadImage | Non
         return BadImage(file=file, label=label, reason=str(error)) if claimed else None
     if not label:
         return BadImage(file=file, label=label, reason="it lies outside the class folders and so has no label")
+    if folder is None and readable_name(candidate.address) != candidate.address:
+        return BadImage(file=file, label=label, reason="no table can hold its path (UTF-8, one line); rename it")
     id_ = hashlib.sha256(data).hexdigest()
-    with suppress(FileExistsError), image_path(folder, id_, info.format).open("xb") as copy:
-        copy.write(data)
+    if folder is not None:
+        with suppress(FileExistsError), image_path(folder, id_, info.format).open("xb") as copy:
+            copy.write(data)
     return ManifestRow(
         id=id_,
         file=file,
@@ -134,6 +170,7 @@ def _examine(folder: Path, candidate: Candidate) -> ManifestRow | BadImage | Non
         height=info.height,
         format=info.format,
         mode=info.mode,
+        address=candidate.address if folder is None else "",
     )
 
 
@@ -142,13 +179,21 @@ Merged = tuple[tuple[ManifestRow, ...], tuple[tuple[str, str], ...], tuple[tuple
 
 def _merged(good: Iterable[ManifestRow]) -> Merged:
     """Tell images kept from their duplicates and from conflicts."""
-    by_id: defaultdict[str, list[ManifestRow]] = defaultdict(list)
+    first: dict[str, ManifestRow] = {}
+    more: defaultdict[str, list[ManifestRow]] = defaultdict(list)  # rare; a list for every image would weigh more
     for row in good:
-        by_id[row.id].append(row)
-    agreeing = [files for files in by_id.values() if _agree(files)]
-    kept = tuple(_one(files) for files in agreeing)
-    duplicates = tuple((row.file, files[0].file) for files in agreeing for row in files[1:])
-    return kept, duplicates, tuple(tuple(files) for files in by_id.values() if not _agree(files))
+        if first.setdefault(row.id, row) is not row:
+            more[row.id].append(row)
+    several = {id_: [first[id_], *rows] for id_, rows in more.items()}
+    agreeing = {id_: files for id_, files in several.items() if _agree(files)}
+    kept = (
+        _one(agreeing[id_]) if id_ in agreeing else row
+        for id_, row in first.items()
+        if id_ not in several or id_ in agreeing
+    )
+    duplicates = tuple((row.file, first[id_].file) for id_ in first if id_ in agreeing for row in more[id_])
+    conflicts = tuple(tuple(several[id_]) for id_ in first if id_ in several and id_ not in agreeing)
+    return tuple(kept), duplicates, conflicts
 
 
 def _agree(files: list[ManifestRow]) -> bool:

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from stages.graft.buckets import is_remote
 from stages.graft.candidates import Candidate, Source
 from stages.graft.errors import DataError
-from stages.graft.folders import read_file
+from stages.graft.folders import read_address
 
 SPLITS = ("train", "val", "test")
 
@@ -16,7 +17,7 @@ _SHOWN = 3
 
 
 def read_list(path: Path, name: str) -> Source:
-    """Read a CSV list as a source; a relative path in it counts from the folder the list lies in.
+    """Read a CSV list as a source; a relative path in it counts from the folder the list lies in, s3://… from nowhere.
 
     Args:
         path: the list, UTF-8 (with or without a byte-order mark), separated by commas, quoted where needed.
@@ -26,7 +27,7 @@ def read_list(path: Path, name: str) -> Source:
             or names files that do not exist.
     """
     candidates = [_candidate(row, path, f"{name}, line {line}") for line, row in _rows(path, name)]
-    missing = [candidate.file for candidate in candidates if not (path.parent / candidate.file).is_file()]
+    missing = [one.file for one in candidates if not is_remote(one.address) and not Path(one.address).is_file()]
     if missing:
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         shown = ", ".join(missing[:_SHOWN])
@@ -69,11 +70,13 @@ def _candidate(row: dict[str, str], path: Path, where: str) -> Candidate:
     split = row.get("split", "").strip()
     if split and split not in SPLITS:
         raise DataError(f"{where}: split {split!r}; expected {', '.join(SPLITS)} or nothing")
+    address = row["path"] if is_remote(row["path"]) else str(path.parent / row["path"])
     return Candidate(
         file=row["path"],
         label=row["label"].strip(),
-        read=partial(read_file, path.parent / row["path"]),
+        read=partial(read_address, address),
         group=row.get("group", "").strip(),
         split=split,
+        address=address,
         listed=True,
     )

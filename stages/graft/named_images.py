@@ -1,14 +1,16 @@
-"""Image files as a user names them: one by one, in folders, or on standard input; listed as they are needed."""
+"""Image files as a user names them: one by one, in folders, in S3, on standard input; listed as they are needed."""
 
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from stages.graft.buckets import is_remote, list_objects
 from stages.graft.candidates import OTHER_SUFFIXES, READ_SUFFIXES, is_hidden
 from stages.graft.errors import DataError
-from stages.graft.folders import walk
+from stages.graft.folders import read_address, walk
 from stages.graft.prediction import ImageFile
 
 STDIN = "-"
@@ -33,16 +35,17 @@ def count_images(places: Sequence[str]) -> tuple[int | None, dict[str, FolderCou
     """Count what is named, before anything is read.
 
     Args:
-        places: files, folders, or - for names on standard input.
+        places: files, folders, s3://… of either, or - for names on standard input.
     Returns:
         How many images there are, None when only standard input knows; and what each folder holds.
     Raises:
         DataError: a file or folder does not exist, a folder cannot be listed, or there is no image.
+        UnreachableError: a folder in S3 holds nothing, or may not be listed.
     """
-    missing = [place for place in places if place != STDIN and not os.path.lexists(place)]
+    missing = [place for place in places if not (place == STDIN or is_remote(place) or os.path.lexists(place))]
     if missing:
         raise DataError(f"{readable(missing[0])} does not exist")
-    folders = {place: _count(place) for place in places if place != STDIN and Path(place).is_dir()}
+    folders = {place: _count(place) for place in places if place != STDIN and _is_folder(place)}
     if STDIN in places:
         return None, folders
     num_images = sum(folders[place].num_images if place in folders else 1 for place in places)
@@ -61,12 +64,15 @@ def named_images(places: Sequence[str], stdin: BinaryIO) -> Iterator[ImageFile]:
     for place in places:
         if place == STDIN:
             names = _names(stdin)
-        elif Path(place).is_dir():
-            names = (entry.path for entry in walk(place) if _kind(place, entry) == "num_images")
+        elif _is_folder(place):
+            names = (name for name, kind in _listed(place) if kind == "num_images")
         else:
             names = iter((place,))
         for name in names:
-            yield ImageFile.at(Path(name), readable(name))
+            if is_remote(name):
+                yield ImageFile(name=name, read=partial(read_address, name))
+            else:
+                yield ImageFile.at(Path(name), readable(name))
 
 
 def readable(name: str) -> str:
@@ -76,23 +82,39 @@ def readable(name: str) -> str:
 
 def _count(folder: str) -> FolderCount:
     counts = dict.fromkeys(("num_images", "num_others", "num_hidden"), 0)
-    for entry in walk(folder):
-        kind = _kind(folder, entry)
-        if kind is not None:
-            counts[kind] += 1
+    for _, kind in _listed(folder):
+        counts[kind] += 1
     return FolderCount(**counts)
 
 
-def _kind(folder: str, entry: "os.DirEntry[str]") -> str | None:
-    """Under which number a file counts; None for a folder."""
-    if entry.is_dir():
-        return None
-    if is_hidden(Path(entry.path).relative_to(folder).as_posix()):
+def _is_folder(place: str) -> bool:
+    """Whether a place holds images; in S3, where there are no folders, whether it has no image's name."""
+    return not _is_image_name(place) if is_remote(place) else Path(place).is_dir()
+
+
+def _listed(folder: str) -> Iterator[tuple[str, str]]:
+    """The files below a folder, by name, each with the number under which it counts."""
+    if is_remote(folder):
+        start = len(folder.rstrip("/")) + 1
+        for one in list_objects(folder):
+            if not one.address.endswith("/"):
+                yield one.address, _kind(one.address[start:], is_file=True)
+        return
+    for entry in walk(folder):
+        if not entry.is_dir():
+            # A broken link is an image that cannot be read.
+            is_file = entry.is_file() or entry.is_symlink()
+            yield entry.path, _kind(Path(entry.path).relative_to(folder).as_posix(), is_file)
+
+
+def _kind(name: str, is_file: bool) -> str:
+    if is_hidden(name):
         return "num_hidden"
-    # A broken link is an image that cannot be read.
-    is_file = entry.is_file() or entry.is_symlink()
-    suffix = PurePosixPath(entry.name).suffix.lower()
-    return "num_images" if is_file and suffix in READ_SUFFIXES | OTHER_SUFFIXES else "num_others"
+    return "num_images" if is_file and _is_image_name(name) else "num_others"
+
+
+def _is_image_name(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in READ_SUFFIXES | OTHER_SUFFIXES
 
 
 def _names(stream: BinaryIO) -> Iterator[str]:

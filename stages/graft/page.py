@@ -3,7 +3,6 @@
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,14 @@ from jinja2 import Environment, StrictUndefined
 from stages.graft.artifacts import read_json, write_text
 from stages.graft.changes import Changes, read_changes
 from stages.graft.durations import Duration, read_duration
-from stages.graft.gallery import Tile, doubtful_labels, least_sure, worst_errors
+from stages.graft.gallery import Address, Tile, doubtful_labels, least_sure, worst_errors
 from stages.graft.headline import Comparison, finetuning_comparisons, headline, in_short
+from stages.graft.manifest import PLACE_COLUMNS, manifest_paths, read_manifest
 from stages.graft.params import read_yaml
 from stages.graft.plot_tables import read_table
 from stages.graft.provenance import read_provenance
 from stages.graft.run_state import flatten
-from stages.graft.thumbnails import data_address, thumbnail_address
+from stages.graft.thumbnails import data_address, thumbnails_of
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -116,7 +116,7 @@ def read_page(root: Path, figures: Path, captions: Mapping[str, str], num_tiles:
     params, tags = read_yaml(root / "params.yaml"), read_provenance(root)
     level = params["evaluate"]["confidence_level"]
     predictions, labels = read_table(reports / "predictions.csv"), read_table(reports / "label_errors.csv")
-    address = cache(partial(thumbnail_address, root / "data/images"))  # an error is often among the least sure
+    address = _thumbnails(root / "data/manifest.csv", root / "data/images")
     return Page(
         metrics=metrics,
         headline=headline(metrics, level),
@@ -153,6 +153,12 @@ def write_page(page: Page, path: Path) -> None:
     environment.filters |= {"percent": _percent, "points": _points, "number": _number, "value": _value, "p": _p_value}
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     write_text(template.render(page=page, num_listed=NUM_LISTED), path)
+
+
+def _thumbnails(manifest: Path, images: Path) -> Address:
+    if not manifest.exists():  # DVC's, and not pulled
+        return lambda _: None
+    return thumbnails_of(manifest_paths(read_manifest(manifest, PLACE_COLUMNS), images))
 
 
 def _drawing(path: Path, caption: str) -> Drawing:

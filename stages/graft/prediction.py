@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from stages.graft.addresses import Place, read_place
 from stages.graft.bundle import Bundle, load_bundle
 from stages.graft.decision import Answers, answer
 from stages.graft.errors import DataError
@@ -44,9 +45,10 @@ class ImageFile:
     """Reads the whole file, from any thread; a DataError says why it cannot."""
 
     @staticmethod
-    def at(path: Path, name: str | None = None) -> "ImageFile":
-        """Name a file on disk; it is read when its turn comes."""
-        return ImageFile(name=str(path) if name is None else name, read=partial(read_file, path))
+    def at(place: Place, name: str | None = None) -> "ImageFile":
+        """Name a file on disk, or an image in place; it is read when its turn comes."""
+        read = partial(read_file, place) if isinstance(place, Path) else partial(read_place, place)
+        return ImageFile(name=str(place) if name is None else name, read=read)
 
     @staticmethod
     def of(data: bytes, name: str = "") -> "ImageFile":

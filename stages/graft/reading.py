@@ -1,10 +1,10 @@
 """Image files to the network's input: decoded by several threads, given in order, a few batches ahead."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
+from stages.graft.addresses import BRING_BACK, Place, num_readers, read_place, read_places
 from stages.graft.errors import DataError
 from stages.graft.images import Batch
 from stages.graft.preprocessing import Preprocessing
@@ -14,23 +14,20 @@ from stages.graft.threads import in_threads
 BATCHES_AHEAD = 4
 """Batches decoded before the network asks for them: bounds the memory."""
 
-PathOf = Callable[[str], Path]
-"""Where the file of an image's id is."""
+PathOf = Callable[[str], Place]
+"""Where the image of an id is."""
 
 
-def read_image(path: Path, preprocessing: Preprocessing) -> Batch:
+def read_image(path: Place, preprocessing: Preprocessing) -> Batch:
     """Decode one file to the network's input size.
 
     Returns:
         shape (crop_px, crop_px, 3), uint8.
     Raises:
         DataError: the file is missing or cannot be decoded.
+        ChangedError, UnreachableError: as in `addresses.read_place`.
     """
-    p = preprocessing
-    try:
-        return square(path.read_bytes(), p.resize_px, p.crop_px, p.interpolation)
-    except (DataError, FileNotFoundError) as error:
-        raise DataError(f"{path}: {error}; `dvc checkout` or `dvc repro ingest` brings it back") from None
+    return _square(path, read_place(path), preprocessing)
 
 
 def read_batch(ids: Sequence[str], path_of: PathOf, preprocessing: Preprocessing, batch_size: int) -> Batch:
@@ -45,8 +42,9 @@ def read_batch(ids: Sequence[str], path_of: PathOf, preprocessing: Preprocessing
     """
     side = preprocessing.crop_px
     batch = np.zeros((batch_size, side, side, 3), np.uint8)
-    for row, id_ in enumerate(ids):
-        batch[row] = read_image(path_of(id_), preprocessing)
+    places = [path_of(id_) for id_ in ids]
+    for row, (place, data) in enumerate(zip(places, read_places(places), strict=True)):
+        batch[row] = _square(place, data, preprocessing)
     return batch
 
 
@@ -54,7 +52,15 @@ def decoded_batches(
     ids: Sequence[str], path_of: PathOf, preprocessing: Preprocessing, batch_size: int
 ) -> Iterator[tuple[list[str], Batch]]:
     """Read images in the order given, a few batches ahead of whoever consumes them; the last batch may be short."""
-    images = in_threads(lambda id_: read_image(path_of(id_), preprocessing), ids, num_ahead=BATCHES_AHEAD * batch_size)
+    num_threads, num_ahead = num_readers([path_of(id_) for id_ in ids[:1]]), BATCHES_AHEAD * batch_size
+    images = in_threads(lambda id_: read_image(path_of(id_), preprocessing), ids, num_threads, num_ahead)
     for start in range(0, len(ids), batch_size):
         chunk = list(ids[start : start + batch_size])
         yield chunk, np.stack([next(images) for _ in chunk])
+
+
+def _square(place: Place, data: bytes, p: Preprocessing) -> Batch:
+    try:
+        return square(data, p.resize_px, p.crop_px, p.interpolation)
+    except DataError as error:
+        raise DataError(f"{place}: {error}; {BRING_BACK}") from None

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from stages.graft.artifacts import read_json
 from stages.graft.params import Params, load_params, read_yaml
+from stages.graft.tables import count_rows
 
 PARAMS, MANIFEST = "params.yaml", "data/manifest.csv"
 METRICS, CURVES = "reports/*.json", "reports/plots/*_curve.csv"
@@ -76,16 +77,16 @@ def read_state(root: Path) -> RunState:
     """
     tracking = load_params("tracking", TrackingParams, root / PARAMS)
     params = flatten(read_yaml(root / PARAMS))
-    manifest = (root / MANIFEST).read_bytes()
+    manifest = root / MANIFEST
     canonical = json.dumps(params, sort_keys=True, default=str).encode()
     return RunState(
-        key=hashlib.sha256(canonical + b"\0" + manifest).hexdigest(),
+        key=_key(canonical, manifest),
         experiment=tracking.experiment,
         model_name=tracking.model_name,
         params=dict(_as_param(name, value) for name, value in params.items()),
         source=str(params.get("ingest.source") or ""),
-        data_md5=hashlib.md5(manifest, usedforsecurity=False).hexdigest(),
-        num_images=max(0, manifest.count(b"\n") - 1),
+        data_md5=_md5(manifest),
+        num_images=count_rows(manifest),
     )
 
 
@@ -115,6 +116,26 @@ def flatten(record: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
         inner = isinstance(value, Mapping) and value
         flat |= flatten(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
     return flat
+
+
+def _key(params: bytes, manifest: Path) -> str:
+    digest = hashlib.sha256(params + b"\0")
+    for path in _files(manifest):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _md5(path: Path) -> str:
+    """As DVC computes it: of a folder, the MD5 of the list of its files with theirs."""
+    md5s = {file.name: hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest() for file in _files(path)}
+    if not path.is_dir():
+        return md5s[path.name]
+    listed = json.dumps([{"md5": md5, "relpath": name} for name, md5 in md5s.items()])
+    return f"{hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest()}.dir"
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(path.iterdir()) if path.is_dir() else [path]
 
 
 def _as_param(name: str, value: Any) -> tuple[str, str]:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from stages.graft.archives import ARCHIVE_SUFFIXES, is_archive_name, open_archive
+from stages.graft.buckets import is_remote
 from stages.graft.candidates import Candidate, Source, is_hidden
 from stages.graft.downloads import check_sha256, fetch, is_address
 from stages.graft.errors import DataError, ParamsError
-from stages.graft.folders import read_class_folder
+from stages.graft.folders import read_class_folder, read_remote_folder
 from stages.graft.limits import Limits
 from stages.graft.lists import read_list
 from stages.graft.specs import open_spec
@@ -18,7 +19,7 @@ from stages.graft.store_lock import hold
 
 KINDS = (
     f"a folder with one sub-folder per class, an archive of one ({', '.join(ARCHIVE_SUFFIXES)}), "
-    "a .csv list, a .yaml spec, or the http(s):// address of an archive"
+    "a .csv list, a .yaml spec, s3:// and the folder's address there, or the http(s):// address of an archive"
 )
 
 
@@ -30,19 +31,23 @@ def open_source(
 
     Args:
         source: a class folder (one sub-folder per class), a zip or tar file of one, a folder of such archives, a CSV
-            list, a YAML spec, or the http(s) address of an archive.
+            list, a YAML spec, the s3 address of a class folder, or the http(s) address of an archive.
         cache: folder for downloads and nameless temporary files.
         sha256: of the file, hex; a must for an address, checked for other files if given.
         limits: what an archive may hold; the usual by default.
     Raises:
         DataError: the source is missing, of no known kind or damaged.
         ParamsError: sha256 is missing or does not fit; a value of the spec is not allowed.
+        UnreachableError: an s3 address holds nothing, or may not be listed.
     """
     name, path = str(source), Path(source)
     limits, scratch = limits or Limits(), cache / "scratch"
     opened: AbstractContextManager[Source]
     if is_address(name):
         opened = open_archive(_fetched(name, sha256, cache / "downloads"), name, scratch, limits)
+    elif is_remote(name):
+        _refuse_sha256(name, sha256)
+        opened = nullcontext(read_remote_folder(name.rstrip("/")))
     elif path.is_dir():
         opened = _opened_folder(path, name, cache, sha256, limits)
     else:
@@ -92,13 +97,17 @@ def _fetched(address: str, sha256: str | None, folder: Path) -> Path:
 def _opened_folder(
     folder: Path, name: str, cache: Path, sha256: str | None, limits: Limits
 ) -> AbstractContextManager[Source]:
-    if sha256 is not None:
-        raise ParamsError(f"`ingest.sha256` cannot be checked for a folder ({name}); set it to null")
+    _refuse_sha256(name, sha256)
     visible = sorted(path for path in folder.iterdir() if not is_hidden(path.name))
     archives = [path for path in visible if is_archive_name(path.name) and path.is_file()]
     if archives and not any(path.is_dir() for path in visible):
         return open_sources(archives, cache, limits, name)
     return nullcontext(read_class_folder(folder, name))
+
+
+def _refuse_sha256(name: str, sha256: str | None) -> None:
+    if sha256 is not None:
+        raise ParamsError(f"`ingest.sha256` cannot be checked for a folder ({name}); set it to null")
 
 
 def _opened_file(

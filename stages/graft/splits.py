@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from stages.graft.artifacts import write_csv
 from stages.graft.errors import DataError
+from stages.graft.tables import is_sorted, read_shards, write_table
 
 SPLITS = ("train", "val", "test")
 UNUSED = "unused"
@@ -27,14 +27,16 @@ def count_splits(table: pd.DataFrame) -> dict[str, Any]:
     names = (*SPLITS, UNUSED)
     totals = {f"num_{name}": int((table["split"] == name).sum()) for name in names}
     per_class = {
-        str(label): {name: int(counts.get((label, name), 0)) for name in names} for label in sorted(set(table["label"]))
+        str(label): {name: int(counts.get((label, name), 0)) for name in names}
+        for label in sorted(table["label"].unique())
     }
     return {**totals, "num_classes": len(per_class), "classes": per_class}
 
 
 def write_splits(table: pd.DataFrame, path: Path) -> None:
-    """Write the splits table, sorted by id."""
-    write_csv(table[COLUMNS].sort_values("id"), path)
+    """Write the splits table, sorted by id: CSV, or Parquet files in a folder of that name above a million rows."""
+    ordered = table[COLUMNS] if is_sorted(table["id"]) else table[COLUMNS].sort_values("id")
+    write_table(lambda start, stop: ordered.iloc[start:stop], len(ordered), path)
 
 
 def read_splits(path: Path) -> pd.DataFrame:
@@ -46,12 +48,12 @@ def read_splits(path: Path) -> pd.DataFrame:
         DataError: the file is missing or is not a splits table.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = read_shards(path) if path.is_dir() else pd.read_csv(path, dtype=str, keep_default_na=False)
     except (FileNotFoundError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a splits table ({error}); run `dvc repro`") from None
     if list(table.columns) != COLUMNS:
         raise DataError(f"{path}: expected columns {','.join(COLUMNS)}, found {','.join(table.columns)}")
-    unknown = set(table["split"]) - {*SPLITS, UNUSED}
+    unknown = set(table["split"].unique()) - {*SPLITS, UNUSED}
     if unknown:
         raise DataError(f"{path}: unknown splits {sorted(unknown)}, expected {', '.join((*SPLITS, UNUSED))}")
     return table

@@ -12,8 +12,9 @@ is when the rows were last opened.
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from safetensors import SafetensorError, safe_open
 
 from stages.graft.artifacts import METADATA_KEY, Array, rows_file, write_arrays, write_json
 from stages.graft.errors import DataError
+from stages.graft.ids import Ids, pack_ids
+from stages.graft.row_index import NOWHERE, RowIndex
 from stages.graft.store_lock import hold, mark_used
 
 FORMAT = 1
@@ -57,13 +60,15 @@ class FeatureStore:
             mark_used(self.folder / RECORD)
         else:
             write_json(record, self.folder / RECORD)
-        self._place: dict[bytes, tuple[Path, int]] = {}
+        self._index, self._fragments = RowIndex(), list[Path]()
         for path in sorted(self.folder.glob("*.safetensors")):
-            self._index(path)
+            self._learn(path)
 
-    def missing(self, ids: Iterable[str]) -> list[str]:
-        """Those of the ids, in their order, whose rows are not here."""
-        return [id_ for id_ in ids if bytes.fromhex(id_) not in self._place]
+    def missing(self, ids: Sequence[str]) -> Sequence[str]:
+        """Those of the ids, in their order, whose rows are not here; packed when the ids are."""
+        packed = pack_ids(ids)
+        lacking = self._index.find(packed)[:, 0] == NOWHERE
+        return Ids(packed[lacking]) if isinstance(ids, Ids) else list(compress(ids, lacking))
 
     def add(self, ids: Sequence[str], features: Features) -> None:
         """Add rows: n ids and features of shape (n, d), float32."""
@@ -72,7 +77,7 @@ class FeatureStore:
         arrays: dict[str, Array] = {"ids": pack_ids(ids), "features": features}
         path = self.folder / f"{_digest(arrays)}.safetensors"
         write_arrays(arrays, path)
-        self._index(path)
+        self._learn(path)
 
     def gather(self, ids: Sequence[str]) -> Features:
         """Read rows in the order of the ids; every id must be here.
@@ -98,7 +103,7 @@ class FeatureStore:
         Raises:
             DataError: as in `gather`; nothing is left at `path` then.
         """
-        num_features = _num_features(self._place[bytes.fromhex(ids[0])][0])
+        num_features = _num_features(self._fragments[self._places(ids[:1])[0, 0]])
         shapes = {"features": (np.float32, (len(ids), num_features)), "ids": (np.uint8, (len(ids), 32))}
         with rows_file(path, shapes, metadata) as write:
             write("ids", 0, pack_ids(ids))
@@ -109,22 +114,29 @@ class FeatureStore:
 
     def _rows_by_fragment(self, ids: Sequence[str]) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
         """For each fragment: which of the rows wanted it holds, ascending, and their features."""
-        by_fragment: dict[Path, list[tuple[int, int]]] = {}
-        for row, id_ in enumerate(ids):
-            path, place = self._place[bytes.fromhex(id_)]
-            by_fragment.setdefault(path, []).append((row, place))
-        for path, pairs in by_fragment.items():
-            rows, places = np.array(pairs, np.int64).T
-            yield rows, _read_whole(path)[places]
+        places = self._places(ids)
+        order = np.argsort(places[:, 0], kind="stable")
+        for rows in np.split(order, np.flatnonzero(np.diff(places[order, 0])) + 1):
+            if len(rows):
+                yield rows, _read_whole(self._fragments[places[rows[0], 0]])[places[rows, 1]]
 
-    def _index(self, path: Path) -> None:
+    def _places(self, ids: Sequence[str]) -> npt.NDArray[np.int32]:
+        """The number of a fragment and a row in it for each id; every id must be here."""
+        places = self._index.find(pack_ids(ids))
+        lacking = np.flatnonzero(places[:, 0] == NOWHERE)
+        if len(lacking):
+            raise KeyError(ids[int(lacking[0])])
+        return places
+
+    def _learn(self, path: Path) -> None:
         try:
             ids = _read(path, "ids")
         except DataError as error:
             print(f"store: {error}; set aside, its rows are computed again", file=sys.stderr)
             path.replace(path.with_suffix(".damaged"))
             return
-        self._place |= {id_.tobytes(): (path, row) for row, id_ in enumerate(ids)}
+        self._index.add(ids, len(self._fragments))
+        self._fragments.append(path)
 
 
 def fragment_problem(path: Path) -> str | None:
@@ -136,16 +148,6 @@ def fragment_problem(path: Path) -> str | None:
     except DataError as error:
         return str(error)
     return None if header == {METADATA_KEY: "{}"} else f"fragment {path} is damaged: its header has changed"
-
-
-def pack_ids(ids: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """Ids in hex to shape (n, 32), uint8."""
-    return np.frombuffer(bytes.fromhex("".join(ids)), dtype=np.uint8).reshape(len(ids), 32)
-
-
-def unpack_ids(packed: npt.NDArray[np.uint8]) -> list[str]:
-    """The inverse of `pack_ids`."""
-    return [row.tobytes().hex() for row in packed]
 
 
 def _runs(rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:

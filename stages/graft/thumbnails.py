@@ -2,13 +2,15 @@
 
 import base64
 import io
-from pathlib import Path
+from collections.abc import Callable
+from functools import cache
 
 from PIL import Image
 
+from stages.graft.addresses import Place, read_place
+from stages.graft.buckets import UnreachableError
 from stages.graft.errors import DataError
-from stages.graft.images import FORMATS, open_header, to_rgb, turn_upright
-from stages.graft.manifest import image_path
+from stages.graft.images import open_header, to_rgb, turn_upright
 
 SIDE_PX = 192
 """Of the longer side, at most."""
@@ -20,21 +22,31 @@ QUALITIES = (82, 60, 35, 15)
 """JPEG's, tried in turn."""
 
 
-def thumbnail_address(folder: Path, id_: str) -> str | None:
-    """Give a small copy of an image as a data address; None when the image is not here, or cannot be read.
+def thumbnails_of(path_of: Callable[[str], Place]) -> Callable[[str], str | None]:
+    """Give the function from an id to a small copy of the image as a data address, made once.
+
+    It gives None when the image is not here or cannot be read; where a place cannot be reached, none is asked again.
 
     Args:
-        folder: of the images.
-        id_: the image's.
+        path_of: where an image is.
+    Raises:
+        ChangedError: from that function, when an image in place has changed since it was ingested.
     """
-    paths = (image_path(folder, id_, format_) for format_ in FORMATS)
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
+    unreachable = False
+
+    @cache  # an error is often among the least sure
+    def thumbnail_address(id_: str) -> str | None:
+        nonlocal unreachable
+        try:
+            if not unreachable:
+                return data_address(thumbnail(read_place(path_of(id_))), "image/jpeg")
+        except UnreachableError:
+            unreachable = True
+        except (DataError, OSError):
+            pass
         return None
-    try:
-        return data_address(thumbnail(path.read_bytes()), "image/jpeg")
-    except (DataError, OSError):
-        return None
+
+    return thumbnail_address
 
 
 def thumbnail(data: bytes) -> bytes:

@@ -10,7 +10,8 @@ import pytest
 
 from stages.graft.errors import DataError
 from stages.graft.features import write_features
-from stages.graft.store import FeatureStore, fingerprint_of, pack_ids, unpack_ids
+from stages.graft.ids import pack_ids, unpack_ids
+from stages.graft.store import FeatureStore, fingerprint_of
 
 RECORD = {"weights": "abc", "batch_size": 32}
 

@@ -1,11 +1,13 @@
 import base64
+import hashlib
 import io
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from stages.graft.thumbnails import MAX_BYTES, SIDE_PX, thumbnail, thumbnail_address
+from stages.graft.addresses import ChangedError, InPlace
+from stages.graft.thumbnails import MAX_BYTES, SIDE_PX, thumbnail, thumbnails_of
 from tests.pictures import encoded, pixels, png, write
 
 
@@ -44,11 +46,33 @@ def test_a_turned_photograph_stands_upright():
 
 
 def test_an_address_holds_the_image_and_a_missing_one_has_none(tmp_path):
+    address_of = thumbnails_of(lambda id_: tmp_path / id_)
     write(tmp_path / "abc.png", png(1))
-    address = thumbnail_address(tmp_path, "abc")
+    address = address_of("abc.png")
     kind, data = address.split(",")
     assert kind == "data:image/jpeg;base64"
     assert opened(base64.b64decode(data)).size == (12, 10)
-    assert thumbnail_address(tmp_path, "abd") is None
+    assert address_of("abd.png") is None
     write(tmp_path / "bad.jpeg", b"\xff\xd8\xff\xe0 no more")
-    assert thumbnail_address(tmp_path, "bad") is None
+    assert address_of("bad.jpeg") is None
+
+
+def test_an_image_in_place_is_shown_while_it_is_the_one_ingested(tmp_path):
+    path = write(tmp_path / "a.png", png(1))
+    place = InPlace(str(path), hashlib.sha256(png(1)).hexdigest())
+    assert thumbnails_of(lambda _: place)("a").startswith("data:image/jpeg;base64,")
+    write(path, png(2))
+    with pytest.raises(ChangedError, match=r"a\.png has changed since it was ingested"):
+        thumbnails_of(lambda _: place)("a")
+
+
+def test_where_a_place_cannot_be_reached_none_is_asked_again(tmp_path):
+    asked = []
+
+    def path_of(id_):
+        asked.append(id_)
+        return InPlace(str(tmp_path / id_), "0" * 64)
+
+    address_of = thumbnails_of(path_of)
+    assert [address_of(id_) for id_ in ("a", "b", "c")] == [None] * 3
+    assert asked == ["a"]

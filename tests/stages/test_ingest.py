@@ -159,3 +159,43 @@ def test_run_as_a_user_does_a_mistake_ends_with_code_1_and_no_traceback(project,
     assert ended.stderr.startswith("ingest: error: source ")
     assert ended.stderr.count("\n") <= 2
     assert "Traceback" not in ended.stderr
+
+
+def test_images_stay_in_place(ingested, folder):
+    copied = read_manifest(ingested(folder) / "data/manifest.csv")
+    made = ingested(folder, copy=False)
+    table = read_manifest(made / "data/manifest.csv")
+    assert list(table.columns) == [*copied.columns, "address"]
+    assert table.drop(columns="address").equals(copied)
+    assert table["address"].to_list() == [f"{folder}/{file}" for file in table["file"]]
+    assert [path.name for path in (made / "data/images").iterdir()] == ["in_place.txt"]
+    assert json.loads((made / "reports/ingest.json").read_text())["num_images"] == 6
+
+
+def test_a_list_of_images_in_place_counts_from_where_it_lies(ingested, folder):
+    rows = [f"{label}/{number}.png,{label}" for label in ("hole", "scratch") for number in range(3)]
+    listed = write(folder / "list.csv", "\n".join(["path,label", *rows]).encode())
+    table = read_manifest(ingested(listed, copy=False) / "data/manifest.csv")
+    assert {Path(address).read_bytes() for address in table["address"]} == {
+        png(100 * k + n) for k in (0, 1) for n in range(3)
+    }
+
+
+def test_a_name_that_no_table_can_hold_is_no_place(ingested, folder):
+    write(folder / "hole" / os.fsdecode(b"\xff.png"), png(70))
+    write(folder / "hole" / "two\nlines.png", png(71))
+    made = ingested(folder, copy=False, max_bad_fraction=0.5)
+    quarantined = json.loads((made / "reports/ingest.json").read_text())["quarantined"]
+    assert [image["file"] for image in quarantined] == ["hole/\\udcff.png", "hole/two\\nlines.png"]
+    assert all(image["reason"].startswith("no table can hold its path") for image in quarantined)
+    assert len(read_manifest(ingested(folder, max_bad_fraction=0.5) / "data/manifest.csv")) == 8
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_packed_and_generated_images_have_no_place(ingested, folder, tmp_path, packed):
+    spec = b"kind: plates\nper_class: 2\nsize_px: 32\nseed: 1\ndifficulty: 0.5\n"
+    source = shutil.make_archive(str(tmp_path / "a"), "zip", folder) if packed else write(tmp_path / "a.yaml", spec)
+    with pytest.raises(SystemExit, match=r"`ingest\.copy: false` needs images that lie open") as caught:
+        ingested(source, copy=False)
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "project/data").glob("*"))

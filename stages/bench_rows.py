@@ -1,0 +1,182 @@
+"""Beside the pipeline, bench_rows: time and memory of a million and of ten million rows, without any image behind them.
+
+Reads   params.yaml; generates its manifests and stores in a temporary folder (about 2 GB)
+Writes  reports/bench_rows.md
+Run     python -m stages.bench_rows (some minutes)
+"""
+
+import json
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stages import split
+from stages.graft.artifacts import write_arrays, write_text
+from stages.graft.errors import run
+from stages.graft.ids import Packed, pack_ids, unpack_ids
+from stages.graft.manifest import PLACE_COLUMNS, manifest_paths, read_manifest
+from stages.graft.params import PARAMS
+from stages.graft.store import FeatureStore
+from stages.graft.tables import ROWS_PER_SHARD, texts, write_shards
+
+SIZES = (1_000_000, 10_000_000)
+
+MANIFEST, IMAGES, STORE, REPORT = split.MANIFEST, Path("data/images"), Path("store"), Path("reports/bench_rows.md")
+
+ROWS_PER_FRAGMENT = 5_000
+"""About as many as extraction writes to one, of the bundled network's features."""
+
+NUM_CLASSES, GROUP_SIZE = 100, 10
+"""Every other row is in a group of so many."""
+
+PART_MISSING = 100
+"""One row in so many is not in the store."""
+
+RECORD = {"made": "by bench_rows"}
+
+TEXT = """# Rows, measured by `python -m stages.bench_rows`
+
+{machine}.
+Manifests of images in place, generated: {classes} classes, every other image in a group of {group}, no image behind
+them. Each step is a process of its own; its peak of memory includes Python and the libraries. Only the ratio, and
+memory, carry over to another machine.
+
+{table}
+
+split: the whole stage, from the manifest to data/splits.csv. lookup: what `extract` does before it reads an image: the
+manifest's ids and addresses, the store opened ({fragment} rows a fragment, one image in {missing} missing), the ids
+that it lacks.
+"""
+
+
+def write_rows(num_rows: int) -> None:
+    """Generate a manifest, and a store that has most of its rows."""
+    write_shards((_part(first) for first in range(0, num_rows, ROWS_PER_SHARD)), MANIFEST)
+    store = FeatureStore(STORE, RECORD)
+    there = np.arange(num_rows) % PART_MISSING != 0
+    packed = pack_ids(texts(read_manifest(MANIFEST, ("id",))["id"]))[there]
+    for number, first in enumerate(range(0, len(packed), ROWS_PER_FRAGMENT)):
+        ids = packed[first : first + ROWS_PER_FRAGMENT]
+        write_arrays(
+            {"ids": ids, "features": np.zeros((len(ids), 1), np.float32)}, store.folder / f"{number:032x}.safetensors"
+        )
+
+
+def _part(first: int) -> pd.DataFrame:
+    """Rows from `first` on, with ids in ascending order."""
+    numbers = np.arange(first, first + ROWS_PER_SHARD)
+    labels = [f"class {number % NUM_CLASSES:03}" for number in numbers]
+    plates = [number // NUM_CLASSES for number in numbers]
+    groups = [f"plate {n // GROUP_SIZE // 2} {label}" * int(n % 2) for n, label in zip(plates, labels, strict=True)]
+    files = [f"{label}/image {number:09}.jpg" for label, number in zip(labels, numbers, strict=True)]
+    columns = {
+        "id": unpack_ids(_ids(numbers)),
+        "file": files,
+        "label": labels,
+        "group": groups,
+        "split": "",
+        "width": 200,
+        "height": 200,
+        "format": "JPEG",
+        "mode": "L",
+        "address": [f"s3://bucket/images/{file}" for file in files],
+    }  # fmt: skip
+    return pd.DataFrame(columns)
+
+
+def _ids(numbers: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Packed:
+    """Ids that ascend with the numbers; what follows the first eight bytes is random."""
+    packed = np.random.default_rng(int(numbers[0])).integers(0, 256, (len(numbers), 32), dtype=np.uint8)
+    packed[:, :8] = (numbers.astype(">u8") * np.uint64(2**63 // max(SIZES))).astype(">u8").view(np.uint8).reshape(-1, 8)
+    return packed
+
+
+def look_up() -> None:
+    """Plan an extraction."""
+    manifest = read_manifest(MANIFEST, PLACE_COLUMNS)
+    path_of = manifest_paths(manifest, IMAGES)
+    del manifest
+    missing = FeatureStore(STORE, RECORD).missing(path_of.ids)
+    print(f"{len(path_of.ids)} ids, {len(missing)} missing, the first at {path_of(missing[0])}", file=sys.stderr)
+
+
+STEPS: dict[str, Callable[[], None]] = {"split": split.main, "lookup": look_up}
+
+
+def measure(step: str) -> None:
+    """Run a step and print what it took, as JSON on the last line."""
+    start = time.perf_counter()
+    STEPS[step]()
+    seconds = time.perf_counter() - start
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    print(json.dumps({"seconds": seconds, "peak_mb": peak / 1e6}))
+
+
+def measured(size: int, folder: Path) -> Iterator[tuple[str, float, float]]:
+    """Generate so many rows and give each step's name, seconds and peak of memory in MB, of processes of their own."""
+    (folder / PARAMS).write_bytes(PARAMS.read_bytes())
+    _child(folder, "write", str(size))
+    for step in STEPS:
+        found = json.loads(_child(folder, step).splitlines()[-1])
+        print(f"bench_rows: {size:,} rows, {step}: {found['seconds']:.1f} s, {found['peak_mb']:.0f} MB", flush=True)
+        yield step, found["seconds"], found["peak_mb"]
+
+
+def _child(folder: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "stages.bench_rows", *arguments]
+    return subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def table(found: dict[int, dict[str, tuple[float, float]]]) -> str:
+    """Lay the figures out as Markdown, with the growth from one size to the next."""
+    lines = ["| step | rows | seconds | peak of memory, MB |", "|---|---|---|---|"]
+    for step in STEPS:
+        for size, steps in found.items():
+            lines.append(f"| {step} | {size:,} | {steps[step][0]:.1f} | {steps[step][1]:.0f} |")
+        for few, many in pairwise(found):
+            growth = [after / before for before, after in zip(found[few][step], found[many][step], strict=True)]
+            lines.append(f"| {step} | {many / few:g} times | {growth[0]:.1f} times | {growth[1]:.1f} times |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure every size and write the report; with arguments, do one step in this very process."""
+    match sys.argv[1:]:
+        case ["write", size]:
+            write_rows(int(size))
+        case [step]:
+            measure(step)
+        case _:
+            found: dict[int, dict[str, tuple[float, float]]] = {}
+            for num_rows in SIZES:
+                with tempfile.TemporaryDirectory(prefix="graft-rows-") as folder:
+                    found[num_rows] = {
+                        step: (seconds, peak) for step, seconds, peak in measured(num_rows, Path(folder))
+                    }
+            libraries = ", ".join(f"{name} {version(name)}" for name in ("pandas", "pyarrow", "numpy"))
+            machine = f"{platform.machine()}, Python {platform.python_version()}, {libraries}"
+            text = TEXT.format(
+                machine=machine,
+                table=table(found),
+                classes=NUM_CLASSES,
+                group=GROUP_SIZE,
+                fragment=f"{ROWS_PER_FRAGMENT:,}",
+                missing=PART_MISSING,
+            )
+            write_text(text, REPORT)
+            print(text)
+
+
+if __name__ == "__main__":
+    run("bench_rows", main)

@@ -1,0 +1,114 @@
+"""Images in S3, from a server on this machine: copied, or left there; and what can go wrong on the way."""
+
+import json
+
+import pytest
+
+from stages import ingest
+from stages.graft import buckets
+from stages.graft.errors import run
+from stages.graft.manifest import manifest_paths, read_manifest
+from stages.graft.reading import read_batch
+from tests.buckets import bucket_server, use
+from tests.graft.test_reading import PREPROCESSING
+from tests.pictures import class_folder, png
+from tests.servers import BUCKET
+
+pytest.importorskip("s3fs", reason="the extra s3 is not installed")
+
+
+CLASSES = ("bump", "hole", "scratch")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with bucket_server(tmp_path_factory.mktemp("server")) as bucket:
+        bucket.put_folder("plates", class_folder(tmp_path_factory.mktemp("plates"), 100, CLASSES))
+        bucket.put("plates/hole/notes.txt", b"no image")
+        bucket.put("plates/hole/.hidden.png", png(1))
+        yield bucket
+
+
+@pytest.fixture
+def ingested(server, project, monkeypatch):
+    """Run the stage on a folder of the bucket."""
+    use(server.environment, monkeypatch)
+
+    def run_stage(prefix="plates", **params):
+        folder = project(ingest={"source": f"s3://{BUCKET}/{prefix}", **params})
+        run("ingest", ingest.main)
+        return folder
+
+    return run_stage
+
+
+def test_copies_are_those_of_the_same_folder_on_disk(ingested, tmp_path, project):
+    made = ingested()
+    table, record = read_manifest(made / "data/manifest.csv"), json.loads((made / "reports/ingest.json").read_text())
+    assert (record["num_images"], record["num_hidden"], record["num_non_images"]) == (300, 1, 1)
+    copies = {path.name: path.read_bytes() for path in (made / "data/images").iterdir()}
+    manifest = (made / "data/manifest.csv").read_bytes()
+    project(ingest={"source": str(class_folder(tmp_path / "plates", 100, CLASSES))})
+    run("ingest", ingest.main)
+    assert (made / "data/manifest.csv").read_bytes() == manifest
+    assert {path.name: path.read_bytes() for path in (made / "data/images").iterdir()} == copies
+    assert "address" not in table
+
+
+def test_images_in_place_are_read_there_until_one_changes(ingested, server):
+    made = ingested(copy=False)
+    table = read_manifest(made / "data/manifest.csv")
+    assert table["address"].to_list() == [f"s3://{BUCKET}/plates/{file}" for file in table["file"]]
+    assert [path.name for path in (made / "data/images").iterdir()] == ["in_place.txt"]
+    ids, path_of = table["id"].to_list(), manifest_paths(table, made / "data/images")
+    assert read_batch(ids, path_of, PREPROCESSING, 300).any(axis=(1, 2, 3)).all()
+    file = table["file"][17]
+    label, number = file.removesuffix(".png").split("/")
+    server.put(f"plates/{file}", png(999))
+    try:
+        with pytest.raises(buckets.GraftError, match=rf"^s3://graft/plates/{file} has changed since it was ingested"):
+            read_batch(ids, path_of, PREPROCESSING, 300)
+    finally:
+        server.put(f"plates/{file}", png(100 * CLASSES.index(label) + int(number)))
+
+
+def failing_after(monkeypatch, number):
+    """Let the connection break after so many objects."""
+    read, count = buckets.read_object, iter(range(10**6))
+
+    def read_some(address):
+        if next(count) >= number:
+            raise buckets.UnreachableError(f"{address} cannot be read (gone); check the connection")
+        return read(address)
+
+    monkeypatch.setattr("stages.graft.folders.read_object", read_some)
+
+
+@pytest.mark.parametrize("copy", [True, False])
+@pytest.mark.parametrize(
+    ("prefix", "message"),
+    [("nowhere", "s3://graft/nowhere holds nothing"), ("plates/hole", "at least two classes"), ("plates", "gone")],
+)
+def test_what_goes_wrong_is_a_line_and_leaves_nothing(ingested, tmp_path, monkeypatch, prefix, message, copy):
+    failing_after(monkeypatch, 100)  # no damaged image: the stage must not go on without it
+    with pytest.raises(SystemExit, match=rf"^ingest: error: .*{message}") as caught:
+        ingested(prefix, copy=copy)
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "project/data").glob("*"))
+
+
+def test_wrong_keys_are_said_in_a_line(ingested, server, tmp_path):
+    server.look_at_keys(0)
+    try:
+        with pytest.raises(
+            SystemExit, match=r"^ingest: error: s3://graft/plates is refused \(.+\); are these the right"
+        ):
+            ingested()
+    finally:
+        server.look_at_keys(10**9)
+    assert not list((tmp_path / "project/data").glob("*"))
+
+
+def test_a_sha256_is_refused(ingested):
+    with pytest.raises(SystemExit, match=r"`ingest\.sha256` cannot be checked for a folder \(s3://graft/plates\)"):
+        ingested(sha256="0" * 64)
