@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -42,16 +42,29 @@ class ImageFile:
     """As the user knows it."""
     read: Callable[[], bytes]
     """Reads the whole file, from any thread; a DataError says why it cannot."""
+    path: Path | None = None
+    """Where it is; None if it is in memory alone."""
 
     @staticmethod
     def at(path: Path, name: str | None = None) -> "ImageFile":
         """Name a file on disk; it is read when its turn comes."""
-        return ImageFile(name=str(path) if name is None else name, read=partial(read_file, path))
+        return ImageFile(name=str(path) if name is None else name, read=partial(read_file, path), path=path)
 
     @staticmethod
     def of(data: bytes, name: str = "") -> "ImageFile":
         """Take an image file's bytes from memory."""
         return ImageFile(name=name, read=lambda: data)
+
+
+class Answering(Protocol):
+    """What classifies image files: this machine, or a cluster."""
+
+    @property
+    def columns(self) -> list[str]:
+        """A row's columns, in order."""
+
+    def predict(self, files: Iterable[ImageFile]) -> Iterator[dict[str, Any]]:
+        """As `Predictor.predict`."""
 
 
 def load_predictor(folder: Path, choice: RuntimeChoice | None = None) -> "Predictor":
@@ -85,7 +98,7 @@ class Predictor:
     @property
     def columns(self) -> list[str]:
         """A row's columns, in order."""
-        return ["file", *ANSWER, *map(probability_column, self.classes), "error"]
+        return columns_of(self._bundle)
 
     def predict(self, files: Iterable[ImageFile]) -> Iterator[dict[str, Any]]:
         """Classify images.
@@ -101,6 +114,11 @@ class Predictor:
         with threadpool_limits(1, "blas"):  # the processors are the network's: with more, a fifth of its speed goes
             for rows in in_threads(work, _chunks(files, self.batch_size), num_workers(self._bundle.runtime)):
                 yield from rows
+
+
+def columns_of(bundle: Bundle) -> list[str]:
+    """Name a row's columns, in order."""
+    return ["file", *ANSWER, *map(probability_column, bundle.head.classes), "error"]
 
 
 def probability_column(label: str) -> str:
