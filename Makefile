@@ -9,7 +9,7 @@ SCORES = accuracy(_low|_high)?|log_loss
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro compare test test-team test-s3 test-faults check format bench lock ui
+.PHONY: help install repro compare test test-ray test-s3 test-team test-faults check format bench lock ui
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ compare: $(INSTALLED)  ## experiments and last commits side by side: accuracy, a
 
 test: $(INSTALLED)  ## run the test suite
 	python -m pytest
+
+test-ray: $(INSTALLED)  ## run the tests that start a Ray cluster on this machine (some minutes)
+	python -m pytest -m ray
 
 test-team: $(INSTALLED)  ## play the day of two people, with S3, ssh and MLflow servers (five minutes of processor time)
 	python -m pytest -m team

@@ -9,13 +9,15 @@ from functools import partial
 from pathlib import Path
 
 from stages.graft.artifacts import write_json
+from stages.graft.compute import load_compute
 from stages.graft.durations import timed
 from stages.graft.errors import run
-from stages.graft.extraction import extract_missing
+from stages.graft.extraction import Images
+from stages.graft.extractors import extractor
 from stages.graft.manifest import PLACE_COLUMNS, manifest_paths, read_manifest
 from stages.graft.params import load_params
 from stages.graft.places import store_folder
-from stages.graft.runtime_choice import RuntimeChoice, choose_runtime
+from stages.graft.runtime_choice import RuntimeChoice
 from stages.graft.squares import DECODER
 from stages.graft.store import FeatureStore
 from stages.graft.strangers import stranger_path, write_strangers
@@ -32,21 +34,21 @@ def main() -> None:
     choice = load_params("extract", RuntimeChoice)
     manifest = read_manifest(MANIFEST, columns=PLACE_COLUMNS)
     weights = find_weights(backbone_params, BACKBONES)
-    runtime = choose_runtime(weights, choice, store_folder() / "networks")
 
     path_of = manifest_paths(manifest, IMAGES)
     ids = path_of.ids
     del manifest  # packed, that is enough
-    store = FeatureStore(store_folder(), {**weights.record(), **runtime.record, "decoder": DECODER})
-    num_extracted = extract_missing(ids, path_of, store, weights.preprocessing, runtime)
-    num_features = store.pack(ids, FEATURES, {"backbone": weights.record()})
     # Images of nothing the model is made for; evaluate sees whether it says so.
     strangers = write_strangers(STRANGERS)
-    extract_missing(strangers, partial(stranger_path, STRANGERS), store, weights.preprocessing, runtime)
+    wanted: list[Images] = [(ids, path_of), (strangers, partial(stranger_path, STRANGERS))]
+    with extractor(weights, choice, store_folder() / "networks", load_compute()) as engine:
+        store = FeatureStore(store_folder(), {**weights.record(), **engine.record, "decoder": DECODER})
+        num_extracted, _ = engine.extract_missing(wanted, store)
+    num_features = store.pack(ids, FEATURES, {"backbone": weights.record()})
     store.pack(strangers, STRANGERS / "features.safetensors", {"backbone": weights.record()})
 
     record = {"num_images": len(ids), "num_features": num_features, "backbone": weights.record()}
-    write_json(record | {"runtime": runtime.record}, REPORT)
+    write_json(record | {"runtime": dict(engine.record)}, REPORT)
     reused = len(ids) - num_extracted
     print(f"extract: {len(ids)} images, {num_extracted} extracted, {reused} reused, {num_features} features each")
 

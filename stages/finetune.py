@@ -8,19 +8,24 @@ Params  finetune, backbone.offline
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt
 
 from stages.graft.artifacts import atomic_path, read_metadata, write_csv, write_json
+from stages.graft.compute import ComputeParams, load_compute
 from stages.graft.curves import Epoch, write_curve
 from stages.graft.durations import timed
+from stages.graft.engines import engine_of
 from stages.graft.errors import run
 from stages.graft.heads import HEAD, Head, load_head
 from stages.graft.model import write_model
 from stages.graft.params import Params, load_params
 from stages.graft.places import store_folder
+
+if TYPE_CHECKING:
+    from stages.graft.finetune_run import TrainedBy
 
 IMAGES, MANIFEST, SPLITS = Path("data/images"), Path("data/manifest.csv"), Path("data/splits.csv")
 HEAD_FOLDER, BACKBONES = Path("data/head"), Path("data/backbones")
@@ -134,8 +139,8 @@ def train_on(
     if source is not None:
         check_source(weights, source)
     files = PipelineFiles(images=IMAGES, manifest=MANIFEST, splits=SPLITS, store=store)
-    with stream("finetune") as log:
-        found = finetune_from_files(head, weights, files, recipe, extent, log.log)
+    with stream("finetune") as log, engine_of(load_compute(), lambda: None, on_cluster) as trained_by:
+        found = finetune_from_files(head, weights, files, recipe, extent, log.log, trained_by)
     seconds = time.monotonic() - start
     comparison = verdict.compare(found.val.y, found.outcome.val_before, found.outcome.val_after)
     decision = verdict.decide(comparison, params.keep)
@@ -150,6 +155,13 @@ def train_on(
     measured = {"kept": "fine-tuned" if decision.kept else "head-only", "epoch": best.epoch}
     measured |= verdict.record(comparison, "val") | forgetting.record(moved)
     return found.head if decision.kept else head, found.outcome.records, measured, moved.blocks
+
+
+def on_cluster(compute: ComputeParams) -> "TrainedBy | None":
+    """Give what trains on the cluster that has been joined."""
+    from stages.graft.cluster_training import ClusterTrainer
+
+    return ClusterTrainer(compute).train
 
 
 if __name__ == "__main__":

@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from stages.graft.compute import LOCAL, ComputeParams, load_compute
+from stages.graft.engines import engine_of
 from stages.graft.model_places import found_bundle
 from stages.graft.named_images import FolderCount, count_images, named_images, readable
-from stages.graft.prediction import Predictor, load_predictor
+from stages.graft.prediction import Answering, load_predictor
 from stages.graft.progress import Progress
 from stages.graft.row_files import Write, csv_rows, open_rows
 
@@ -41,7 +43,24 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, help="a .csv, .jsonl or .parquet file, replaced when all is done; without it, CSV on stdout"
     )
     described.add_argument("--model", default=".", help="a bundle, a repository (this one), or models:/NAME@ALIAS")
+    described.add_argument(
+        "--ray", action="store_true", help="on the Ray cluster that the section `compute` of params.yaml describes"
+    )
     return described
+
+
+def answering(folder: Path, ray: bool) -> AbstractContextManager[Answering]:
+    """Give what classifies: this machine, for which params.yaml is not needed, or its cluster."""
+
+    def here() -> Answering:
+        return load_predictor(folder)
+
+    def there(compute: ComputeParams) -> Answering:
+        from stages.graft.cluster_prediction import ClusterPredictor
+
+        return ClusterPredictor(folder, compute)
+
+    return engine_of(load_compute().model_copy(update={"engine": "ray"}) if ray else LOCAL, here, there)
 
 
 def say_passed_over(folders: Mapping[str, FolderCount]) -> None:
@@ -52,13 +71,13 @@ def say_passed_over(folders: Mapping[str, FolderCount]) -> None:
                   f"names, {count.num_hidden} hidden ones", file=sys.stderr)  # fmt: skip
 
 
-def rows_to(out: Path | None, predictor: Predictor) -> AbstractContextManager[Write]:
+def rows_to(out: Path | None, columns: Sequence[str]) -> AbstractContextManager[Write]:
     """Open the file, or the terminal."""
     if out is None:
         if hasattr(signal, "SIGPIPE"):
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `head` may stop early
-        return csv_rows(sys.stdout, predictor.columns)
-    types = dict.fromkeys(predictor.columns, float) | {"file": str, "label": str, "error": str}
+        return csv_rows(sys.stdout, columns)
+    types = dict.fromkeys(columns, float) | {"file": str, "label": str, "error": str}
     return open_rows(out, types | {"unsure": bool, "unknown": bool})
 
 
@@ -68,10 +87,9 @@ def main(arguments: Sequence[str]) -> None:
     num_images, folders = count_images(options.images)
     say_passed_over(folders)
     counts = dict.fromkeys(("images", "errors", "unsure", "unknown"), 0)
-    with found_bundle(options.model, Path()) as folder:
-        predictor = load_predictor(folder)
-        rows = predictor.predict(named_images(options.images, sys.stdin.buffer))
-        with rows_to(options.out, predictor) as write, Progress(num_images, desc="predict", unit="images") as progress:
+    with found_bundle(options.model, Path()) as folder, answering(folder, options.ray) as engine:
+        rows, columns = engine.predict(named_images(options.images, sys.stdin.buffer)), engine.columns
+        with rows_to(options.out, columns) as write, Progress(num_images, desc="predict", unit="images") as progress:
             for row in rows:
                 write(row)
                 counts["images"] += 1

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ STAGES = ("ingest", "split", "extract", "train_head", "finetune", "explore", "ev
 SIDE_STAGES = ("compare_backbones", "compare_finetuning", "pretrain", "transfer")
 """Scripts of the pipeline in data/backbones."""
 
+CLUSTER = {"cluster", "cluster_extraction", "cluster_prediction", "cluster_training"}
+"""They alone import Ray; they move the work to other machines, and what comes out stays the same."""
+
 TRACKING = {
+    *CLUSTER,
     "durations",
     "model_package",
     "model_places",
@@ -109,7 +114,7 @@ def test_params_are_the_ones_the_stage_reads(stage: str):
 
 def test_every_parameter_is_read_by_a_stage_and_every_section_is_a_stage_or_shared():
     params = load("params.yaml")
-    assert set(params) == {*STAGES, "backbone", "tracking"}
+    assert set(params) == {*STAGES, "backbone", "compute", "tracking"}
     read = set().union(*(params_read(REPOSITORY / "stages" / f"{stage}.py") for stage in STAGES))
 
     def flat(section: dict[str, Any], prefix: str) -> set[str]:
@@ -118,7 +123,9 @@ def test_every_parameter_is_read_by_a_stage_and_every_section_is_a_stage_or_shar
             keys |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name}
         return keys
 
-    assert flat({name: value for name, value in params.items() if name != "tracking"}, "") == read
+    # `compute` says where the work is done, `tracking` who is told of it: a change of either runs nothing again.
+    outside = ("compute", "tracking")
+    assert flat({name: value for name, value in params.items() if name not in outside}, "") == read
 
 
 def test_every_parameter_has_a_comment():
@@ -171,6 +178,12 @@ def test_mlflow_is_imported_by_the_tracking_modules_alone():
     for path in sorted((REPOSITORY / "stages").rglob("*.py")):
         if any(name.split(".")[0] == "mlflow" for name in imports_of(path)):
             assert path.stem in TRACKING, path
+
+
+def test_ray_is_imported_by_the_cluster_modules_alone():
+    for path in sorted((REPOSITORY / "stages/graft").glob("*.py")):
+        if re.search(r'import_module\("ray|^\s*(import|from) ray\b', path.read_text(encoding="utf-8"), re.M):
+            assert path.stem in CLUSTER, path
 
 
 @pytest.mark.parametrize("stage", STAGES)

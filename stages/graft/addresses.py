@@ -4,6 +4,7 @@ A place is a path or, for an image in place, an address (a path or s3://…) wit
 """
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,11 @@ BRING_BACK = "`dvc checkout` or `dvc repro ingest` brings it back"
 
 class ChangedError(GraftError):
     """An image in place is no longer the one that was ingested; the message is whole."""
+
+
+def known_everywhere(address: str) -> str:
+    """Give an address for processes that work in other folders."""
+    return address if is_remote(address) else os.path.abspath(address)
 
 
 @dataclass(frozen=True, slots=True)

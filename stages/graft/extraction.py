@@ -17,6 +17,9 @@ from stages.graft.runtimes import Compute, Runtime
 from stages.graft.store import Features, FeatureStore
 from stages.graft.threads import in_threads, num_cpus
 
+Images = tuple[Sequence[str], PathOf]
+"""Ids, and where their files are."""
+
 MAX_BYTES_PER_FRAGMENT = 8 * 2**20
 """Of features held back until a fragment is written: bounds the memory."""
 
@@ -68,13 +71,20 @@ def embed(
     Raises:
         DataError: an image cannot be decoded; names its path.
     """
+    with Progress(len(ids), desc=desc, unit="images") as progress:
+        for chunk, rows in rows_of(ids, path_of, preprocessing, runtime):
+            yield chunk, rows
+            progress.advance(len(chunk))
+
+
+def rows_of(
+    ids: Sequence[str], path_of: PathOf, preprocessing: Preprocessing, runtime: Runtime
+) -> Iterator[tuple[Sequence[str], Features]]:
+    """As `embed`, without showing how far it is."""
     compute, batch_size = runtime.load(), int(runtime.record["batch_size"])
     chunks = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
     work = partial(_compute_chunk, compute, path_of, preprocessing, batch_size)
-    with Progress(len(ids), desc=desc, unit="images") as progress:
-        for chunk, rows in zip(chunks, in_threads(work, chunks, num_workers(runtime)), strict=True):
-            yield chunk, rows
-            progress.advance(len(chunk))
+    yield from zip(chunks, in_threads(work, chunks, num_workers(runtime)), strict=True)
 
 
 def num_workers(runtime: Runtime) -> int:

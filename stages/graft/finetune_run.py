@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +26,7 @@ from stages.graft.reading import PathOf
 from stages.graft.splits import read_splits
 from stages.graft.store import fingerprint_of
 from stages.graft.store_lock import hold
+from stages.graft.teams import ALONE, Team
 from stages.graft.views import Preset
 from stages.graft.weights import Weights
 
@@ -76,6 +77,53 @@ class Finetuned:
     """What was trained on."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A fine-tuning, described so that any process can do it."""
+
+    head: Head
+    """Fitted on the frozen features."""
+    weights: Weights
+    """Those that the features came from."""
+    files: PipelineFiles
+    """The images, their labels and splits."""
+    recipe: FinetuneRecipe
+    """How to train."""
+    extent: Extent
+    """How much of the network."""
+
+    def anywhere(self) -> "Task":
+        """The same with absolute paths, for processes that work in other folders."""
+        places = {one.name: getattr(self.files, one.name).absolute() for one in fields(self.files)}
+        weights = replace(self.weights, path=self.weights.path and self.weights.path.absolute())
+        return replace(self, weights=weights, files=PipelineFiles(**places))
+
+
+TrainedBy = Callable[[Task, Callable[[FinetuneEpoch], None]], Path]
+"""Trains a task in other processes, calls back after every epoch, and gives the file with the state this left."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """A task with everything loaded."""
+
+    device: torch.device
+    trunk: Normalised
+    names: Mapping[int, str]
+    """Of the trunk's parameters in the network, by their identity: cutting the trunk renames them."""
+    module: nn.Sequential
+    """The head."""
+    part: nn.Module
+    """What of the trunk is trained."""
+    frozen: nn.Module | None
+    """What of it is not."""
+    train: LabelledImages
+    val: LabelledImages
+    path_of: PathOf
+    made_with: Mapping[str, Any]
+    """Everything but images and head that determines the result."""
+
+
 def finetune_from_files(
     head: Head,
     weights: Weights,
@@ -83,6 +131,7 @@ def finetune_from_files(
     recipe: FinetuneRecipe,
     extent: Extent,
     log: Callable[[int, dict[str, float]], None],
+    trained_by: TrainedBy | None = None,
 ) -> Finetuned:
     """Fine-tune with the pipeline's files.
 
@@ -93,38 +142,99 @@ def finetune_from_files(
         recipe: how to train.
         extent: how much of the network.
         log: called after every epoch with its number and its metrics.
+        trained_by: trains elsewhere, and leaves the state of a finished training, which this process takes over.
     Raises:
         DataError: a class has no image to train on, or none is there to choose with; and as in `finetune`.
         ParamsError: the network has no such block, or cannot be cut there.
     """
+    task = Task(head=head, weights=weights, files=files, recipe=recipe, extent=extent)
+    ready, report = _ready(task), partial(_report, log)
+    finished = trained_by(task, report) if trained_by else None
+    state = finished or _state_file(task, ready)
+    # What a cluster has trained is only scored here: nothing is worth keeping on disk for that.
+    outcome = _finetune(task, ready, state, report if finished is None else _say_nothing, ALONE, finished is None)
+    state.unlink(missing_ok=True)
+    return Finetuned(
+        head=head_of(ready.module, head),
+        trunk=ready.trunk,
+        outcome=outcome,
+        val=ready.val,
+        path_of=ready.path_of,
+        device=ready.device,
+    )
+
+
+def state_of(task: Task) -> Path:
+    """Where this process leaves a task's state after every epoch."""
+    return _state_file(task, _ready(task))
+
+
+def train(task: Task, team: Team) -> None:
+    """Train to the end as one of a team, and leave the state."""
+    ready = _ready(task)
+    # The first keeps the frozen part's output for all: the others find it there.
+    for turn in (True, False):
+        if (team.rank == 0) is turn:
+            _source(task, ready, keep=True)
+        team.gather(None)
+    _finetune(task, ready, _state_file(task, ready), _say_nothing, team, keep=True)
+
+
+def _say_nothing(record: FinetuneEpoch) -> None:
+    """Others tell of the epochs."""
+
+
+def _ready(task: Task) -> _Ready:
     device = choose_device("auto")
-    trunk, module = load_trunk(weights).to(device), head_module(head).to(device)
-    train, val = _labelled(files.splits, head.classes)
-    path_of = manifest_paths(read_manifest(files.manifest), files.images)
-    blocks = block_names(weights.name)
+    trunk, module = load_trunk(task.weights).to(device), head_module(task.head).to(device)
+    train, val = _labelled(task.files.splits, task.head.classes)
     names = {id(one): name_in_network(name) for name, one in trunk.named_parameters()}
-    made_with = _made_with(weights, recipe, extent, device)
     part: nn.Module = trunk
     frozen: nn.Module | None = None
-    if extent.unfreeze_from is not None:
-        frozen, part = split_trunk(trunk, blocks, first_tuned(blocks, extent.unfreeze_from))
-    pixels = _pixels(weights, recipe, extent, path_of, frozen, device)
-    source: Source = pixels
-    num_views = 1 if extent.augmentation == "none" else extent.views
-    if frozen is not None:
-        root = files.store / "activations"
-        source = cached(pixels, train.ids, val.ids, num_views, made_with["activations"], root, extent.cache_gb)
-    network = Classifier(part, module).requires_grad_(True)
-    depths = {name: _depth(names.get(id(one)), blocks) for name, one in network.named_parameters()}
-    hold(files.store / STATES, network)
-    state = _state_file(files.store, made_with, head, train, val)
+    if task.extent.unfreeze_from is not None:
+        blocks = block_names(task.weights.name)
+        frozen, part = split_trunk(trunk, blocks, first_tuned(blocks, task.extent.unfreeze_from))
+    return _Ready(
+        device=device,
+        trunk=trunk,
+        names=names,
+        module=module,
+        part=part,
+        frozen=frozen,
+        train=train,
+        val=val,
+        path_of=manifest_paths(read_manifest(task.files.manifest), task.files.images),
+        made_with=_made_with(task.weights, task.recipe, task.extent, device),
+    )
+
+
+def _finetune(
+    task: Task, ready: _Ready, state: Path, on_epoch: Callable[[FinetuneEpoch], None], team: Team, keep: bool
+) -> Outcome:
+    source, num_views = _source(task, ready, keep), _num_views(task.extent)
+    network = Classifier(ready.part, ready.module).requires_grad_(True)
+    blocks = block_names(task.weights.name)
+    depths = {name: _depth(ready.names.get(id(one)), blocks) for name, one in network.named_parameters()}
 
     def view_of(epoch: int) -> int:
-        return epoch - 1 if frozen is None else (epoch - 1) % num_views
+        return epoch - 1 if ready.frozen is None else (epoch - 1) % num_views
 
-    outcome = finetune(network, source, train, val, recipe, depths, view_of, state, partial(_report, log))
-    state.unlink(missing_ok=True)
-    return Finetuned(head=head_of(module, head), trunk=trunk, outcome=outcome, val=val, path_of=path_of, device=device)
+    hold(state.parent, network)
+    return finetune(network, source, ready.train, ready.val, task.recipe, depths, view_of, state, on_epoch, team)
+
+
+def _source(task: Task, ready: _Ready, keep: bool) -> Source:
+    """The images, or what the frozen part makes of them, kept on disk if that is wanted."""
+    pixels = _pixels(task.weights, task.recipe, task.extent, ready.path_of, ready.frozen, ready.device)
+    if ready.frozen is None or not keep:
+        return pixels
+    root, made_with = task.files.store / "activations", ready.made_with["activations"]
+    num_views = _num_views(task.extent)
+    return cached(pixels, ready.train.ids, ready.val.ids, num_views, made_with, root, task.extent.cache_gb)
+
+
+def _num_views(extent: Extent) -> int:
+    return 1 if extent.augmentation == "none" else extent.views
 
 
 def _pixels(
@@ -163,12 +273,10 @@ def _made_with(weights: Weights, recipe: FinetuneRecipe, extent: Extent, device:
     return {"activations": activations, "recipe": asdict(recipe), "extent": asdict(extent)}
 
 
-def _state_file(
-    store: Path, made_with: Mapping[str, Any], head: Head, train: LabelledImages, val: LabelledImages
-) -> Path:
+def _state_file(task: Task, ready: _Ready) -> Path:
     """Where a killed run left its state, by everything that determines its result."""
-    digests = {"head": _digest(head), "train": _ids(train), "val": _ids(val)}
-    return store / STATES / f"{fingerprint_of({**made_with, **digests})}.safetensors"
+    digests = {"head": _digest(task.head), "train": _ids(ready.train), "val": _ids(ready.val)}
+    return task.files.store / STATES / f"{fingerprint_of({**ready.made_with, **digests})}.safetensors"
 
 
 def _depth(name: str | None, blocks: list[str]) -> int:

@@ -74,3 +74,13 @@ class Training:
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.records, self.average.num_steps = header["records"], header["num_steps"]
         return True
+
+
+def saved_records(path: Path) -> list[dict[str, Any]]:
+    """Read the epochs' records of a state; none when nothing whole is there."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            records: list[dict[str, Any]] = json.loads(file.metadata()[METADATA_KEY])["records"]
+            return records
+    except (FileNotFoundError, SafetensorError, KeyError):
+        return []

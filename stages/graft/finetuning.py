@@ -23,6 +23,7 @@ from stages.graft.errors import DataError
 from stages.graft.finetune_state import Training
 from stages.graft.optimisation import Average, Optimizer, make_optimizer, pull_to_start, rate_at, set_rate
 from stages.graft.progress import Progress
+from stages.graft.teams import ALONE, Team
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +100,7 @@ def finetune(
     view_of: Callable[[int], int],
     state: Path,
     on_epoch: Callable[[FinetuneEpoch], None],
+    team: Team = ALONE,
 ) -> Outcome:
     """Train a network in place and leave the epoch of lowest validation log loss; epoch 0 counts too.
 
@@ -112,18 +114,19 @@ def finetune(
         view_of: the number of the view that an epoch uses.
         state: file that a killed run goes on from; removed at the end.
         on_epoch: called after every epoch.
+        team: the processes that train the network together, each with the same arguments.
     Raises:
         DataError: the loss is no number any more, a class has no image, or memory runs out.
     """
     network.eval()  # no dropout, and batch-norm keeps its statistics; gradients flow all the same
     trained = {name: one for name, one in network.named_parameters() if one.requires_grad}
     with _out_of_memory(recipe.batch_size):
-        before = score(network, source, val.ids)
+        before = score(network, source, val.ids, recipe.batch_size, team)
     weights = torch.from_numpy(loss_weights(train.y, before.shape[1], recipe.class_weight))
     weights = weights.to(next(network.parameters()).device)
     training = _begin(network, trained, recipe, depths, _record(0, math.nan, before, val.y))
     start = {name: one.detach().clone() for name, one in trained.items() if recipe.l2_sp and depths[name] > 0}
-    if training.load(state):
+    if training.load(state) and len(training.records) <= recipe.epochs:
         print(f"finetune: going on after epoch {len(training.records) - 1}")
     records = [FinetuneEpoch(**one) for one in training.records]
     on_epoch(records[-1])
@@ -132,13 +135,18 @@ def finetune(
             break
         with _interruptible(trained.values()):
             loss = _train_epoch(
-                network, trained, training, source, train, recipe, start, weights, epoch, view_of(epoch)
+                network, trained, training, source, train, recipe, start, weights, epoch, view_of(epoch), team
             )
-        records.append(_record(epoch, loss, score(training.average.network, source, val.ids), val.y))
-        _keep(training, records, state)
+        after = score(training.average.network, source, val.ids, recipe.batch_size, team)
+        records.append(_record(epoch, loss, after, val.y))
+        _note(training, records)
+        if team.rank == 0:
+            training.save(state)
         on_epoch(records[-1])
     training.leave_best()
-    return Outcome(records=records, val_before=before, val_after=score(network, source, val.ids))
+    return Outcome(
+        records=records, val_before=before, val_after=score(network, source, val.ids, recipe.batch_size, team)
+    )
 
 
 def _begin(
@@ -157,20 +165,28 @@ def _begin(
     )
 
 
-def _keep(training: Training, records: Sequence[FinetuneEpoch], state: Path) -> None:
-    """Note the last epoch, and its weights where it is the best, in the file that a killed run goes on from."""
+def _note(training: Training, records: Sequence[FinetuneEpoch]) -> None:
+    """Take the last epoch into what a killed run goes on from, and its weights where it is the best."""
     if not math.isfinite(records[-1].val_loss):
         raise _exploded(records[-1].epoch)
     if _best(records).epoch == records[-1].epoch:
         training.best = training.averaged()
     training.records = [asdict(one) for one in records]
-    training.save(state)
 
 
-def score(network: nn.Module, source: Source, ids: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Score images as they are, not views of them; logits, shape (n, c), float32."""
+def score(
+    network: nn.Module, source: Source, ids: Sequence[str], batch_size: int, team: Team = ALONE
+) -> npt.NDArray[np.float32]:
+    """Score images as they are, not views of them; logits, shape (n, c), float32.
+
+    A team takes turns with the batches, which are the same whatever its size.
+    """
+    starts = range(0, len(ids), batch_size)
+    mine = [id_ for start in starts[team.rank :: team.size] for id_ in ids[start : start + batch_size]]
     with torch.inference_mode():
-        return np.concatenate([network(*inputs).float().cpu().numpy() for inputs in source.batches(ids, None)])
+        logits = [network(*inputs).float().cpu().numpy() for inputs in source.batches(mine, None)]
+    by_rank = team.gather(logits)
+    return np.concatenate([by_rank[k % team.size][k // team.size] for k in range(len(starts))])
 
 
 def _train_epoch(
@@ -184,6 +200,7 @@ def _train_epoch(
     weights: Tensor,
     epoch: int,
     view: int,
+    team: Team,
 ) -> float:
     """One pass in an order of its own, a function of seed and epoch; gives the mean loss."""
     order = epoch_order(train.y, recipe.class_weight, recipe.seed, epoch)
@@ -193,7 +210,7 @@ def _train_epoch(
     with Progress(len(ids), desc=f"finetune: epoch {epoch}/{recipe.epochs}", unit="images") as progress:
         for step, inputs in enumerate(source.batches(ids, view)):
             targets = y[done : done + len(inputs[0])].to(weights.device)
-            loss, correct = _backward(network, inputs, targets, recipe, weights)
+            loss, correct = _backward(network, trained, inputs, targets, recipe, weights, team)
             if not math.isfinite(loss):
                 raise _exploded(epoch)
             pull_to_start(trained, start, recipe.l2_sp)
@@ -211,22 +228,30 @@ def _train_epoch(
 
 
 def _backward(
-    network: nn.Module, inputs: tuple[Tensor, ...], y: Tensor, recipe: FinetuneRecipe, weights: Tensor
+    network: nn.Module,
+    trained: Mapping[str, nn.Parameter],
+    inputs: tuple[Tensor, ...],
+    y: Tensor,
+    recipe: FinetuneRecipe,
+    weights: Tensor,
+    team: Team,
 ) -> tuple[float, int]:
     """Gradients of one step, in parts; gives its loss and how many images it has right."""
-    total, right = 0.0, 0
-    part, in_bf16 = math.ceil(len(y) / recipe.accumulate), trains_in_bf16(recipe.precision, y.device)
-    with _out_of_memory(part):
-        for first in range(0, len(y), part):
-            targets = y[first : first + part]
-            with torch.autocast(y.device.type, dtype=torch.bfloat16, enabled=in_bf16):
-                logits = network(*(one[first : first + part] for one in inputs)).float()
-            loss = functional.cross_entropy(
-                logits, targets, weight=weights, label_smoothing=recipe.label_smoothing, reduction="sum"
-            ) / len(y)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total, right = total + loss.item(), right + int((logits.argmax(dim=1) == targets).sum())
-    return total, right
+    size, in_bf16 = math.ceil(len(y) / recipe.accumulate), trains_in_bf16(recipe.precision, y.device)
+
+    def part(first: int) -> tuple[float, int]:
+        targets = y[first : first + size]
+        with torch.autocast(y.device.type, dtype=torch.bfloat16, enabled=in_bf16):
+            logits = network(*(one[first : first + size] for one in inputs)).float()
+        loss = functional.cross_entropy(
+            logits, targets, weight=weights, label_smoothing=recipe.label_smoothing, reduction="sum"
+        ) / len(y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item(), int((logits.argmax(dim=1) == targets).sum())
+
+    with _out_of_memory(size):
+        results = team.add_up(trained.values(), range(0, len(y), size), part)
+    return sum(loss for loss, _ in results), sum(right for _, right in results)
 
 
 @contextmanager

@@ -3,14 +3,13 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from stages.graft.buckets import is_remote, list_objects
 from stages.graft.candidates import OTHER_SUFFIXES, READ_SUFFIXES, is_hidden
 from stages.graft.errors import DataError
-from stages.graft.folders import read_address, walk
+from stages.graft.folders import walk
 from stages.graft.prediction import ImageFile
 
 STDIN = "-"
@@ -69,10 +68,7 @@ def named_images(places: Sequence[str], stdin: BinaryIO) -> Iterator[ImageFile]:
         else:
             names = iter((place,))
         for name in names:
-            if is_remote(name):
-                yield ImageFile(name=name, read=partial(read_address, name))
-            else:
-                yield ImageFile.at(Path(name), readable(name))
+            yield ImageFile.at_address(name, readable(name))
 
 
 def readable(name: str) -> str:

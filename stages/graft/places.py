@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+from stages.graft.errors import ParamsError
+
 STATES = "finetuning"
 """Folder of the store with what killed trainings go on from."""
 
@@ -13,8 +15,13 @@ def store_folder() -> Path:
 
     A relative `GRAFT_STORE` counts from the repository's root, so that an experiment in a temporary folder shares it.
     The folder need not exist yet.
+
+    Raises:
+        ParamsError: it is an address, such as s3://…
     """
     chosen = os.environ.get("GRAFT_STORE")
+    if chosen and "://" in chosen:
+        raise ParamsError(f"GRAFT_STORE is {chosen}, but must be a folder; machines share one by NFS, for instance")
     if chosen:
         return Path(os.environ.get("DVC_ROOT", Path.cwd())) / Path(chosen).expanduser()
     return _cache_folder() / "graft"

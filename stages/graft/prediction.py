@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -19,7 +19,7 @@ from stages.graft.bundle import Bundle, load_bundle
 from stages.graft.decision import Answers, answer
 from stages.graft.errors import DataError
 from stages.graft.extraction import num_workers
-from stages.graft.folders import read_file
+from stages.graft.folders import read_address, read_file
 from stages.graft.model_places import bundle_in
 from stages.graft.places import store_folder
 from stages.graft.runtime_choice import RuntimeChoice, choose_runtime
@@ -43,6 +43,8 @@ class ImageFile:
     """As the user knows it."""
     read: Callable[[], bytes]
     """Reads the whole file, from any thread; a DataError says why it cannot."""
+    address: str = ""
+    """Where it is, a path or s3://…, for other machines to read it; empty where only this process can."""
 
     @staticmethod
     def at(place: Place, name: str | None = None) -> "ImageFile":
@@ -51,9 +53,25 @@ class ImageFile:
         return ImageFile(name=str(place) if name is None else name, read=read)
 
     @staticmethod
+    def at_address(address: str, name: str) -> "ImageFile":
+        """Name a file on disk or in S3; it is read when its turn comes."""
+        return ImageFile(name=name, read=partial(read_address, address), address=address)
+
+    @staticmethod
     def of(data: bytes, name: str = "") -> "ImageFile":
         """Take an image file's bytes from memory."""
         return ImageFile(name=name, read=lambda: data)
+
+
+class Answering(Protocol):
+    """What classifies image files: this machine, or a cluster."""
+
+    @property
+    def columns(self) -> list[str]:
+        """A row's columns, in order."""
+
+    def predict(self, files: Iterable[ImageFile]) -> Iterator[dict[str, Any]]:
+        """As `Predictor.predict`."""
 
 
 def load_predictor(folder: Path, choice: RuntimeChoice | None = None) -> "Predictor":
@@ -87,7 +105,7 @@ class Predictor:
     @property
     def columns(self) -> list[str]:
         """A row's columns, in order."""
-        return ["file", *ANSWER, *map(probability_column, self.classes), "error"]
+        return columns_of(self._bundle)
 
     def predict(self, files: Iterable[ImageFile]) -> Iterator[dict[str, Any]]:
         """Classify images.
@@ -103,6 +121,11 @@ class Predictor:
         with threadpool_limits(1, "blas"):  # the processors are the network's: with more, a fifth of its speed goes
             for rows in in_threads(work, _chunks(files, self.batch_size), num_workers(self._bundle.runtime)):
                 yield from rows
+
+
+def columns_of(bundle: Bundle) -> list[str]:
+    """Name a row's columns, in order."""
+    return ["file", *ANSWER, *map(probability_column, bundle.head.classes), "error"]
 
 
 def probability_column(label: str) -> str:

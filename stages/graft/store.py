@@ -72,11 +72,10 @@ class FeatureStore:
 
     def add(self, ids: Sequence[str], features: Features) -> None:
         """Add rows: n ids and features of shape (n, d), float32."""
-        if len(ids) != len(features):
-            raise ValueError(f"{len(ids)} ids, but {len(features)} rows of features")
-        arrays: dict[str, Array] = {"ids": pack_ids(ids), "features": features}
-        path = self.folder / f"{_digest(arrays)}.safetensors"
-        write_arrays(arrays, path)
+        self.learn(write_fragment(self.folder, ids, features))
+
+    def learn(self, path: Path) -> None:
+        """Take in a fragment that was written after the store was opened."""
         self._learn(path)
 
     def gather(self, ids: Sequence[str]) -> Features:
@@ -137,6 +136,22 @@ class FeatureStore:
             return
         self._index.add(ids, len(self._fragments))
         self._fragments.append(path)
+
+
+def write_fragment(folder: Path, ids: Sequence[str], features: Features) -> Path:
+    """Write rows as a fragment, whole or not at all, and give its path; the same rows give the same file.
+
+    Args:
+        folder: of the fingerprint.
+        ids: n of them.
+        features: shape (n, d), float32.
+    """
+    if len(ids) != len(features):
+        raise ValueError(f"{len(ids)} ids, but {len(features)} rows of features")
+    arrays: dict[str, Array] = {"ids": pack_ids(ids), "features": features}
+    path = folder / f"{_digest(arrays)}.safetensors"
+    write_arrays(arrays, path)
+    return path
 
 
 def fragment_problem(path: Path) -> str | None:

@@ -13,11 +13,20 @@ _TASKS_PER_THREAD = 8
 """Begun and waiting; enough that a slow task does not stop the others."""
 
 
+_share: int | None = None
+"""Processors that `keep_to` left this process."""
+
+
 def num_cpus() -> int:
     """Count the processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return found if _share is None else min(found, _share)
+
+
+def keep_to(share: int) -> None:
+    """Use at most so many processors from now on: others of a cluster's workers use the rest of the machine."""
+    global _share
+    _share = share
 
 
 def in_threads(

@@ -273,6 +273,10 @@ def test_more_images_than_a_batch_are_scored_in_order(images, rng):
 
 @pytest.fixture
 def files(images: Images, tmp_path: Path) -> PipelineFiles:
+    return pipeline_files(images, tmp_path)
+
+
+def pipeline_files(images: Images, tmp_path: Path) -> PipelineFiles:
     """What the stages before would have written."""
     ids = list(images.labels)
     rows = [

@@ -1,5 +1,8 @@
 from pathlib import Path
 
+import pytest
+
+from stages.graft.errors import ParamsError
 from stages.graft.places import store_folder
 
 
@@ -14,6 +17,12 @@ def test_a_relative_place_counts_from_the_repository(monkeypatch, tmp_path):
     assert store_folder() == tmp_path / "cache"
     monkeypatch.setenv("DVC_ROOT", "/repository")  # as in an experiment in a temporary folder
     assert store_folder() == Path("/repository/cache")
+
+
+def test_an_address_is_refused(monkeypatch):
+    monkeypatch.setenv("GRAFT_STORE", "s3://bucket/store")
+    with pytest.raises(ParamsError, match="s3://bucket/store, but must be a folder"):
+        store_folder()
 
 
 def test_by_default_the_users_cache(monkeypatch, tmp_path):

@@ -1,0 +1,110 @@
+"""Extraction on a cluster: each worker loads the network once, and writes features straight to the store."""
+
+import dataclasses
+import platform
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.graft.addresses import InPlace, Place, known_everywhere
+from stages.graft.cluster import Item, Work, ask, chunk_size, spread
+from stages.graft.compute import ComputeParams
+from stages.graft.errors import DataError
+from stages.graft.extraction import Images, rows_of
+from stages.graft.preprocessing import Preprocessing
+from stages.graft.progress import Progress
+from stages.graft.reading import PathOf
+from stages.graft.runtime_choice import RuntimeChoice, choose_runtime
+from stages.graft.runtimes import Loaded, Runtime
+from stages.graft.squares import DECODER
+from stages.graft.store import FeatureStore, write_fragment
+from stages.graft.weights import Weights
+
+MAX_IMAGES_PER_CHUNK = 1024
+"""Also of a fragment: of ResNet-50's features, 8 MB."""
+
+
+class ClusterExtractor:
+    """A cluster that extracts features with one network."""
+
+    def __init__(self, weights: Weights, choice: RuntimeChoice, networks: Path, compute: ComputeParams) -> None:
+        """Ask a worker what the network would be run with: this machine may be of another kind.
+
+        Args:
+            weights: the network's; the file is to be found under the same path by every machine.
+            choice: what the parameters ask for.
+            networks: where networks converted for OpenVINO are kept; shared by the machines.
+            compute: of the cluster, which has been joined.
+        """
+        path = weights.path and weights.path.absolute()
+        self._weights, self._compute = dataclasses.replace(weights, path=path), compute
+        self._choose = partial(choose_runtime, self._weights, choice, networks.absolute())
+        self.record = ask(partial(_record, self._choose), compute)
+
+    def extract_missing(self, wanted: Sequence[Images], store: FeatureStore) -> list[int]:
+        """As `extraction.extract_missing` of several sets of images, spread over the cluster together."""
+        missing = [(store.missing(ids), path_of) for ids, path_of in wanted]
+        numbers = [len(ids) for ids, _ in missing]
+        if not sum(numbers):
+            return numbers
+        size = chunk_size(sum(numbers), int(self.record["batch_size"]), self._compute, MAX_IMAGES_PER_CHUNK)
+        items = [
+            _item(ids[start : start + size], path_of) for ids, path_of in missing for start in range(0, len(ids), size)
+        ]
+        folder, expected = store.folder.absolute(), {"decoder": DECODER, **self.record}
+        make = partial(_extracting, self._choose, self._weights.preprocessing, folder, expected)
+        with Progress(sum(numbers), desc="extract", unit="images") as progress:
+            for reply in spread(make, items, self._compute):
+                store.learn(store.folder / reply["fragment"])
+                progress.advance(reply["num_images"])
+        return numbers
+
+
+def _item(ids: Sequence[str], path_of: PathOf) -> Item:
+    """A chunk of images: their ids, where they are, and the ids again of those in place, to be checked."""
+    places = [path_of(id_) for id_ in ids]
+    return {
+        "ids": list(ids),
+        "addresses": [known_everywhere(str(place)) for place in places],
+        "checked": [place.id if isinstance(place, InPlace) else "" for place in places],
+    }
+
+
+def _place(address: str, checked: str) -> Place:
+    return InPlace(address, checked) if checked else Path(address)
+
+
+def _record(choose: "partial[Runtime]") -> dict[str, Any]:
+    return dict(choose().record)
+
+
+def _extracting(
+    choose: "partial[Runtime]", preprocessing: Preprocessing, folder: Path, expected: Mapping[str, Any]
+) -> Work:
+    """What a worker does: it loads the network once."""
+    runtime = choose()
+    _check_same({"decoder": DECODER, **runtime.record}, expected)
+    loaded = Loaded(runtime, runtime.load())
+
+    def work(item: Item) -> dict[str, Any]:
+        ids = list(item["ids"])
+        places = dict(zip(ids, map(_place, item["addresses"], item["checked"]), strict=True))
+        rows = list(rows_of(ids, places.__getitem__, preprocessing, loaded))
+        fragment = write_fragment(folder, ids, np.concatenate([features for _, features in rows]))
+        return {"fragment": fragment.name, "num_images": len(ids)}
+
+    return work
+
+
+def _check_same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """See that this machine gives the bits of the one that was asked first."""
+    differing = [name for name in expected if found.get(name) != expected[name]]
+    if differing:
+        what = "; ".join(f"{name} {found.get(name)} instead of {expected[name]}" for name in differing)
+        raise DataError(
+            f"the cluster's machines differ, and would give different features: {platform.node()} has {what}; "
+            "run with machines of one kind and the same packages"
+        )
