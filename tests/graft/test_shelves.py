@@ -3,7 +3,6 @@
 import json
 import re
 from hashlib import sha256
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,7 +69,7 @@ def test_the_files_in_s3_are_those_of_a_folder_and_are_found_again(bucket, root,
         store = FeatureStore(place, RECORD)
         store.add(ids_of(1, 2), rows_of(1, 2))
         store.add(ids_of(3), rows_of(3))
-    on_disk = {path.relative_to(tmp_path).as_posix(): path for path in tmp_path.rglob("*") if not path.name[0] == "."}
+    on_disk = {path.relative_to(tmp_path).as_posix(): path for path in tmp_path.rglob("*") if path.name[0] != "."}
     assert objects(bucket, root) == {name: path.read_bytes() for name, path in on_disk.items() if path.is_file()}
     again = FeatureStore(root, RECORD)
     assert again.missing(ids_of(3, 4, 1)) == ids_of(4)
@@ -131,7 +130,7 @@ def test_what_s3_refuses_is_one_line(bucket, root):
     store = FeatureStore(root, RECORD)
     bucket.look_at_keys(0)
     try:
-        with pytest.raises(UnreachableError, match="is refused .+right credentials, and do they allow that"):
+        with pytest.raises(UnreachableError, match=r"is refused .+right credentials, and do they allow that"):
             FeatureStore(root, RECORD)
         with pytest.raises(UnreachableError, match="is refused"):
             store.add(ids_of(1), rows_of(1))
