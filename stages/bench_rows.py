@@ -21,12 +21,12 @@ import numpy as np
 import pandas as pd
 
 from stages import split
-from stages.graft.artifacts import write_arrays, write_text
+from stages.graft.artifacts import write_text
 from stages.graft.errors import run
-from stages.graft.ids import Packed, pack_ids, unpack_ids
+from stages.graft.ids import Ids, Packed, pack_ids, unpack_ids
 from stages.graft.manifest import PLACE_COLUMNS, manifest_paths, read_manifest
 from stages.graft.params import PARAMS
-from stages.graft.store import FeatureStore
+from stages.graft.store import FeatureStore, write_fragment
 from stages.graft.tables import ROWS_PER_SHARD, texts, write_shards
 
 SIZES = (1_000_000, 10_000_000)
@@ -65,11 +65,9 @@ def write_rows(num_rows: int) -> None:
     store = FeatureStore(STORE, RECORD)
     there = np.arange(num_rows) % PART_MISSING != 0
     packed = pack_ids(texts(read_manifest(MANIFEST, ("id",))["id"]))[there]
-    for number, first in enumerate(range(0, len(packed), ROWS_PER_FRAGMENT)):
-        ids = packed[first : first + ROWS_PER_FRAGMENT]
-        write_arrays(
-            {"ids": ids, "features": np.zeros((len(ids), 1), np.float32)}, store.folder / f"{number:032x}.safetensors"
-        )
+    for first in range(0, len(packed), ROWS_PER_FRAGMENT):
+        ids = Ids(packed[first : first + ROWS_PER_FRAGMENT])
+        write_fragment(store.shelf, ids, np.zeros((len(ids), 1), np.float32))
 
 
 def _part(first: int) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from stages.graft.extraction import Images
 from stages.graft.extractors import extractor
 from stages.graft.manifest import PLACE_COLUMNS, manifest_paths, read_manifest
 from stages.graft.params import load_params
-from stages.graft.places import store_folder
+from stages.graft.places import feature_store, store_folder
 from stages.graft.runtime_choice import RuntimeChoice
 from stages.graft.squares import DECODER
 from stages.graft.store import FeatureStore
@@ -42,7 +42,7 @@ def main() -> None:
     strangers = write_strangers(STRANGERS)
     wanted: list[Images] = [(ids, path_of), (strangers, partial(stranger_path, STRANGERS))]
     with extractor(weights, choice, store_folder() / "networks", load_compute()) as engine:
-        store = FeatureStore(store_folder(), {**weights.record(), **engine.record, "decoder": DECODER})
+        store = FeatureStore(feature_store(), {**weights.record(), **engine.record, "decoder": DECODER})
         num_extracted, _ = engine.extract_missing(wanted, store)
     num_features = store.pack(ids, FEATURES, {"backbone": weights.record()})
     store.pack(strangers, STRANGERS / "features.safetensors", {"backbone": weights.record()})

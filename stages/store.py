@@ -12,13 +12,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from stages.graft.buckets import objects_below
 from stages.graft.errors import GraftError
-from stages.graft.places import store_folder
+from stages.graft.places import feature_store, store_folder
 from stages.graft.pruning import prune, seconds_of, to_prune
 from stages.graft.store_contents import Entry, read_entries
 from stages.graft.store_use import InUse, read_use
 
 ROOT = Path()
+
+NOT_HERE = "which are not listed or deleted here: give the bucket a lifecycle rule, by their age"
 
 USE = {True: "yes", False: "no", None: "?"}
 
@@ -35,6 +38,9 @@ def main(arguments: Sequence[str]) -> None:
     if entries:
         print("\n".join(listing(entries, in_use)))
     print(f"{store}: {in_words(sum(one.num_bytes for one in entries))}")
+    features = feature_store()
+    if isinstance(features, str):
+        print(f"{features}: {in_words(sum(one.size for one in objects_below(features)))} of features, {NOT_HERE}")
 
 
 def make_room(chosen: Sequence[Entry], in_use: InUse, store: Path, is_agreed: bool) -> None:

@@ -7,6 +7,7 @@ Run     graft verify [--rerun | --refill OUT]
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,10 +15,10 @@ from tempfile import TemporaryDirectory
 
 from stages.graft.hub import checkpoints_folder
 from stages.graft.params import load_params
-from stages.graft.places import store_folder
+from stages.graft.places import feature_store, store_folder
 from stages.graft.rebuild import differences, rebuild
 from stages.graft.repairs import quoted
-from stages.graft.store_checks import damaged_files, left_aside, to_remove, weights_problem
+from stages.graft.store_checks import damaged_files, damaged_objects, left_aside, to_remove, weights_problem
 from stages.graft.verification import (
     Damage,
     Repository,
@@ -75,6 +76,9 @@ def damage() -> Iterator[Damage]:
         yield Damage(what=f"{what}\n{again}:", repair=(f"rm -rf {quoted(to_remove(path))}",))
     for path in left_aside(store_folder()):
         yield Damage(what=f"{path} was found damaged and set aside; nothing reads it:", repair=(f"rm {quoted(path)}",))
+    features = feature_store()
+    for address, what in damaged_objects(features) if isinstance(features, str) else ():
+        yield Damage(what=f"{what}\n{again}:", repair=(f"aws s3 rm {shlex.quote(address)}",))
     backbone = load_params("backbone", BackboneParams)
     if problem := weights_problem(backbone.weights, backbone.sha256):
         yield Damage(what=f"{problem}; fetch it again from where it came", repair=())

@@ -115,7 +115,12 @@ def write_text(text: str, path: Path) -> None:
 
 def write_json(record: Mapping[str, Any], path: Path) -> None:
     """Write a record as indented JSON, its keys in the order given."""
-    write_text(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
+    write_text(json_text(record), path)
+
+
+def json_text(record: Mapping[str, Any]) -> str:
+    """Give a record as `write_json` writes it."""
+    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Objects in S3, or in a store that speaks its language: listed a page at a time, read whole, errors in one line.
+"""Objects in S3, or in a store that speaks its language: listed a page at a time, read, written; errors in one line.
 
 Credentials, region and endpoint are the usual ones of AWS: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL
 and the others, or a profile.
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,33 +43,71 @@ def is_remote(address: str) -> bool:
 
 
 def list_objects(root: str) -> Iterator[Object]:
+    """Give all objects below an address as `objects_below`, of which there must be one.
+
+    Raises:
+        UnreachableError: there is nothing, or it may not be listed.
+    """
+    found = False
+    for one in objects_below(root):
+        found = True
+        yield one
+    if not found:
+        raise UnreachableError(f"{root} holds nothing; check the bucket and the prefix, which must be a folder's")
+
+
+def objects_below(root: str) -> Iterator[Object]:
     """Give all objects below an address, sorted by key; one whose key ends in a slash is an empty folder.
 
     Args:
         root: s3://<bucket> or s3://<bucket>/<prefix>, the prefix taken as a folder.
     Raises:
-        UnreachableError: there is nothing, or it may not be listed.
+        UnreachableError: it may not be listed.
     """
     bucket, _, prefix = root.removeprefix(SCHEME).partition("/")
     prefix = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
-    found = False
     for entry in _entries(root, bucket, prefix):
-        found = True
         yield Object(address=f"{SCHEME}{bucket}/{entry['Key']}", size=entry["Size"])
-    if not found:
-        raise UnreachableError(f"{root} holds nothing; check the bucket and the prefix, which must be a folder's")
 
 
-def read_object(address: str) -> bytes:
-    """Read an object whole; any number of threads may at once.
+def read_object(address: str, start: int = 0, stop: int | None = None) -> bytes:
+    """Read an object, or its bytes from one up to, not with, another; any number of threads may at once.
 
     Raises:
         UnreachableError: it is not there, or cannot be read.
     """
     files = _filesystem()
     with _in_one_line(address):
-        data: bytes = files.cat_file(address)
+        try:
+            data: bytes = files.cat_file(address, start=start or None, end=stop)
+        except OSError as error:
+            if error.errno == errno.EINVAL and stop is not None:
+                return b""  # the object ends before: as a file does
+            raise
         return data
+
+
+def write_object(address: str, data: bytes) -> None:
+    """Write an object; nothing is there until all of it is.
+
+    Raises:
+        UnreachableError: it cannot be written.
+    """
+    files = _filesystem()
+    with _in_one_line(address, "written"):
+        files.pipe_file(address, data)
+
+
+def move_object(address: str, to: str) -> None:
+    """Give an object another name.
+
+    Raises:
+        UnreachableError: it is not there, or may not be moved.
+    """
+    files = _filesystem()
+    with _in_one_line(address, "moved"):
+        files.cp_file(address, to)
+        files.rm_file(address)
 
 
 def _entries(root: str, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
@@ -111,7 +150,7 @@ _connecting = Lock()
 
 
 @contextmanager
-def _in_one_line(address: str) -> Iterator[None]:
+def _in_one_line(address: str, done: str = "read") -> Iterator[None]:
     from botocore.exceptions import NoCredentialsError
 
     try:
@@ -120,15 +159,15 @@ def _in_one_line(address: str) -> Iterator[None]:
         raise UnreachableError(f"{address} is not there; check the bucket and the name") from None
     except NoCredentialsError:
         message = "no credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"
-        raise UnreachableError(f"{address} cannot be read: {message}") from None
+        raise UnreachableError(f"{address} cannot be {done}: {message}") from None
     except PermissionError as error:
-        message = "are these the right credentials, and may they list and read there?"
+        message = "are these the right credentials, and do they allow that?"
         raise UnreachableError(f"{address} is refused ({_one_line(error)}); {message}") from None
     except GraftError:
         raise
     except Exception as error:  # the service's client, its HTTP and its event loop raise many kinds
         message = "check the connection and AWS_ENDPOINT_URL"
-        raise UnreachableError(f"{address} cannot be read ({_one_line(error)}); {message}") from None
+        raise UnreachableError(f"{address} cannot be {done} ({_one_line(error)}); {message}") from None
 
 
 def _one_line(error: Exception) -> str:

@@ -19,6 +19,7 @@ from stages.graft.progress import Progress
 from stages.graft.reading import PathOf
 from stages.graft.runtime_choice import RuntimeChoice, choose_runtime
 from stages.graft.runtimes import Loaded, Runtime
+from stages.graft.shelves import Shelf
 from stages.graft.squares import DECODER
 from stages.graft.store import FeatureStore, write_fragment
 from stages.graft.weights import Weights
@@ -54,11 +55,11 @@ class ClusterExtractor:
         items = [
             _item(ids[start : start + size], path_of) for ids, path_of in missing for start in range(0, len(ids), size)
         ]
-        folder, expected = store.folder.absolute(), {"decoder": DECODER, **self.record}
-        make = partial(_extracting, self._choose, self._weights.preprocessing, folder, expected)
+        shelf, expected = store.shelf.known_everywhere(), {"decoder": DECODER, **self.record}
+        make = partial(_extracting, self._choose, self._weights.preprocessing, shelf, expected)
         with Progress(sum(numbers), desc="extract", unit="images") as progress:
             for reply in spread(make, items, self._compute):
-                store.learn(store.folder / reply["fragment"])
+                store.learn(reply["fragment"])
                 progress.advance(reply["num_images"])
         return numbers
 
@@ -82,7 +83,7 @@ def _record(choose: "partial[Runtime]") -> dict[str, Any]:
 
 
 def _extracting(
-    choose: "partial[Runtime]", preprocessing: Preprocessing, folder: Path, expected: Mapping[str, Any]
+    choose: "partial[Runtime]", preprocessing: Preprocessing, shelf: Shelf, expected: Mapping[str, Any]
 ) -> Work:
     """What a worker does: it loads the network once."""
     runtime = choose()
@@ -93,8 +94,8 @@ def _extracting(
         ids = list(item["ids"])
         places = dict(zip(ids, map(_place, item["addresses"], item["checked"]), strict=True))
         rows = list(rows_of(ids, places.__getitem__, preprocessing, loaded))
-        fragment = write_fragment(folder, ids, np.concatenate([features for _, features in rows]))
-        return {"fragment": fragment.name, "num_images": len(ids)}
+        fragment = write_fragment(shelf, ids, np.concatenate([features for _, features in rows]))
+        return {"fragment": fragment, "num_images": len(ids)}
 
     return work
 

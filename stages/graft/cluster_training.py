@@ -66,6 +66,8 @@ class ClusterTrainer:
             shutil.rmtree(reports, ignore_errors=True)
         if wrong is not None:
             raise getattr(errors, wrong["kind"], GraftError)(wrong["what"])
+        if not state.exists():
+            raise DataError(f"the workers trained, but {state} is not here: the machines must share {state.parents[1]}")
         return state
 
     def _fit(self, task: Task, reports: Path) -> None:

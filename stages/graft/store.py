@@ -4,9 +4,9 @@
 <store>/<fingerprint>/<sha256>.safetensors   a fragment: ids (n, 32) uint8 and features (n, d) float32; only ever added
 <store>/.<fingerprint>.lock                  held by every process that has the rows open: nobody removes them then
 
-A fragment is named by the hash of its content and renamed into place when whole, so that any number of processes may
-read and add at once; a row that two of them computed is there twice, with the same bits. The time of fingerprint.json
-is when the rows were last opened.
+The store is a folder or s3://…, where there are no locks. A fragment is named by the hash of its content and appears
+whole, so that any number of processes may read and add at once; a row that two of them computed is there twice, with
+the same bits. The time of fingerprint.json is when the rows were last opened.
 """
 
 import hashlib
@@ -20,18 +20,24 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
 
-from stages.graft.artifacts import METADATA_KEY, Array, rows_file, write_arrays, write_json
+from stages.graft.artifacts import METADATA_KEY, Array, rows_file
 from stages.graft.errors import DataError
-from stages.graft.ids import Ids, pack_ids
+from stages.graft.ids import Ids, Packed, pack_ids
 from stages.graft.row_index import NOWHERE, RowIndex
-from stages.graft.store_lock import hold, mark_used
+from stages.graft.shelves import SUFFIX, Shelf, shelf_at
+from stages.graft.threads import in_threads
 
 FORMAT = 1
 """Of the files; part of every fingerprint."""
 
-RECORD = "fingerprint.json"
+METADATA = {METADATA_KEY: "{}"}
+"""In a fragment's header."""
+
+HEADER_BYTES = 1024
+"""More than a fragment's header takes."""
 
 Features = npt.NDArray[np.float32]
 
@@ -44,25 +50,24 @@ def fingerprint_of(record: Mapping[str, Any]) -> str:
 class FeatureStore:
     """The rows of one fingerprint; knows at the start which ids are there, and learns of those it adds."""
 
-    def __init__(self, root: Path, record: Mapping[str, Any]) -> None:
+    def __init__(self, root: Path | str, record: Mapping[str, Any]) -> None:
         """Open, or begin, the rows computed with what `record` says.
 
         A fragment that cannot be read is named on stderr and set aside as `<name>.damaged`; its rows count as missing.
 
         Args:
-            root: the store's folder.
+            root: the store's folder, or s3://….
             record: everything that can change a bit of a feature, as JSON values.
+        Raises:
+            UnreachableError: the store is in S3, and cannot be had.
         """
         self.fingerprint = fingerprint_of(record)
-        self.folder = root / self.fingerprint
-        hold(self.folder, self)
-        if (self.folder / RECORD).exists():
-            mark_used(self.folder / RECORD)
-        else:
-            write_json(record, self.folder / RECORD)
-        self._index, self._fragments = RowIndex(), list[Path]()
-        for path in sorted(self.folder.glob("*.safetensors")):
-            self._learn(path)
+        self.shelf = shelf_at(root, self.fingerprint)
+        self.shelf.begin(record, self)
+        self._index, self._fragments = RowIndex(), list[str]()
+        names = self.shelf.names()
+        for name, ids in zip(names, in_threads(self._looked_up, names, self.shelf.num_readers), strict=True):
+            self._take_in(name, ids)
 
     def missing(self, ids: Sequence[str]) -> Sequence[str]:
         """Those of the ids, in their order, whose rows are not here; packed when the ids are."""
@@ -72,11 +77,11 @@ class FeatureStore:
 
     def add(self, ids: Sequence[str], features: Features) -> None:
         """Add rows: n ids and features of shape (n, d), float32."""
-        self.learn(write_fragment(self.folder, ids, features))
+        self.learn(write_fragment(self.shelf, ids, features))
 
-    def learn(self, path: Path) -> None:
+    def learn(self, name: str) -> None:
         """Take in a fragment that was written after the store was opened."""
-        self._learn(path)
+        self._take_in(name, self._looked_up(name))
 
     def gather(self, ids: Sequence[str]) -> Features:
         """Read rows in the order of the ids; every id must be here.
@@ -102,7 +107,7 @@ class FeatureStore:
         Raises:
             DataError: as in `gather`; nothing is left at `path` then.
         """
-        num_features = _num_features(self._fragments[self._places(ids[:1])[0, 0]])
+        num_features = _num_features(self.shelf, self._fragments[self._places(ids[:1])[0, 0]])
         shapes = {"features": (np.float32, (len(ids), num_features)), "ids": (np.uint8, (len(ids), 32))}
         with rows_file(path, shapes, metadata) as write:
             write("ids", 0, pack_ids(ids))
@@ -117,7 +122,7 @@ class FeatureStore:
         order = np.argsort(places[:, 0], kind="stable")
         for rows in np.split(order, np.flatnonzero(np.diff(places[order, 0])) + 1):
             if len(rows):
-                yield rows, _read_whole(self._fragments[places[rows[0], 0]])[places[rows, 1]]
+                yield rows, _read_whole(self.shelf, self._fragments[places[rows[0], 0]])[places[rows, 1]]
 
     def _places(self, ids: Sequence[str]) -> npt.NDArray[np.int32]:
         """The number of a fragment and a row in it for each id; every id must be here."""
@@ -127,42 +132,47 @@ class FeatureStore:
             raise KeyError(ids[int(lacking[0])])
         return places
 
-    def _learn(self, path: Path) -> None:
+    def _looked_up(self, name: str) -> Packed | DataError:
+        """The ids of a fragment, or why they cannot be read."""
         try:
-            ids = _read(path, "ids")
+            return _ids(self.shelf, name)
         except DataError as error:
-            print(f"store: {error}; set aside, its rows are computed again", file=sys.stderr)
-            path.replace(path.with_suffix(".damaged"))
+            return error
+
+    def _take_in(self, name: str, ids: Packed | DataError) -> None:
+        if isinstance(ids, DataError):
+            print(f"store: {ids}; set aside, its rows are computed again", file=sys.stderr)
+            self.shelf.set_aside(name)
             return
         self._index.add(ids, len(self._fragments))
-        self._fragments.append(path)
+        self._fragments.append(name)
 
 
-def write_fragment(folder: Path, ids: Sequence[str], features: Features) -> Path:
-    """Write rows as a fragment, whole or not at all, and give its path; the same rows give the same file.
+def write_fragment(shelf: Shelf, ids: Sequence[str], features: Features) -> str:
+    """Write rows as a fragment, whole or not at all, and give its name; the same rows give the same file.
 
     Args:
-        folder: of the fingerprint.
+        shelf: of the fingerprint.
         ids: n of them.
         features: shape (n, d), float32.
     """
     if len(ids) != len(features):
         raise ValueError(f"{len(ids)} ids, but {len(features)} rows of features")
-    arrays: dict[str, Array] = {"ids": pack_ids(ids), "features": features}
-    path = folder / f"{_digest(arrays)}.safetensors"
-    write_arrays(arrays, path)
-    return path
+    arrays: dict[str, Array] = {"ids": pack_ids(ids), "features": np.ascontiguousarray(features)}
+    name = f"{_digest(arrays)}{SUFFIX}"
+    shelf.write(name, safetensors.save(arrays, metadata=METADATA))
+    return name
 
 
-def fragment_problem(path: Path) -> str | None:
+def fragment_problem(shelf: Shelf, name: str) -> str | None:
     """Say what is wrong with a fragment, down to a single byte; None when nothing is."""
     try:
-        _read_whole(path)
-        with _opened(path) as file:
-            header = file.metadata()
+        _read_whole(shelf, name)
+        header, _ = _header(shelf, name)
     except DataError as error:
         return str(error)
-    return None if header == {METADATA_KEY: "{}"} else f"fragment {path} is damaged: its header has changed"
+    is_ours = header.get("__metadata__") == METADATA
+    return None if is_ours else f"fragment {shelf.at(name)} is damaged: its header has changed"
 
 
 def _runs(rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
@@ -171,35 +181,48 @@ def _runs(rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     yield from zip([0, *cuts.tolist()], [*cuts.tolist(), len(rows)], strict=True)
 
 
-def _num_features(path: Path) -> int:
-    with _opened(path) as file:
-        return int(file.get_slice("features").get_shape()[1])
-
-
 def _digest(arrays: Mapping[str, Array]) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(arrays["ids"]).data)
     digest.update(np.ascontiguousarray(arrays["features"]).data)
     return digest.hexdigest()[:32]
 
 
-def _read_whole(path: Path) -> Features:
-    ids, features = _read(path, "ids"), _read(path, "features")
+def _read_whole(shelf: Shelf, name: str) -> Features:
+    with _as_fragment(shelf.at(name)):
+        arrays = safetensors.load(shelf.read(name))
+        ids, features = arrays["ids"], arrays["features"]
     types = (str(ids.dtype), str(features.dtype))  # the name is a hash of the bytes alone
-    if types != ("uint8", "float32") or _digest({"ids": ids, "features": features}) != path.stem:
-        raise DataError(f"fragment {path} is damaged: its bytes do not fit its name; delete it and run again")
+    if types != ("uint8", "float32") or f"{_digest({'ids': ids, 'features': features})}{SUFFIX}" != name:
+        where = shelf.at(name)
+        raise DataError(f"fragment {where} is damaged: its bytes do not fit its name; delete it and run again")
     return features
 
 
-def _read(path: Path, name: str) -> Array:
-    with _opened(path) as file:
-        array: Array = file.get_tensor(name)
-        return array
+def _ids(shelf: Shelf, name: str) -> Packed:
+    """A fragment's ids, and not its features: the header says where in the file they are."""
+    header, start = _header(shelf, name)
+    with _as_fragment(shelf.at(name)):
+        first, last = header["ids"]["data_offsets"]
+        return np.frombuffer(shelf.read(name, start + first, start + last), np.uint8).reshape(header["ids"]["shape"])
+
+
+def _num_features(shelf: Shelf, name: str) -> int:
+    header, _ = _header(shelf, name)
+    with _as_fragment(shelf.at(name)):
+        return int(header["features"]["shape"][1])
+
+
+def _header(shelf: Shelf, name: str) -> tuple[dict[str, Any], int]:
+    """What safetensors writes first: its length in eight bytes, then JSON; and where the arrays start."""
+    with _as_fragment(shelf.at(name)):
+        data = shelf.read(name, 0, HEADER_BYTES)
+        length = int.from_bytes(data[:8], "little")
+        return dict(json.loads(data[8 : 8 + length])), 8 + length
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _as_fragment(where: str) -> Iterator[None]:
     try:
-        with safe_open(path, framework="numpy") as file:
-            yield file
-    except (FileNotFoundError, SafetensorError) as error:
-        raise DataError(f"fragment {path} cannot be read ({error})") from None
+        yield
+    except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"fragment {where} cannot be read ({error})") from None

@@ -1,14 +1,17 @@
 """The store's files against the hashes they carry: fragments, records, converted networks, downloads, weights."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from stages.graft.artifacts import read_json
+from stages.graft.buckets import objects_below, read_object
 from stages.graft.errors import DataError
 from stages.graft.hashing import sha256_of
 from stages.graft.progress import bar
-from stages.graft.store import RECORD, fingerprint_of, fragment_problem
+from stages.graft.shelves import DAMAGED, RECORD, SUFFIX, Folder, Prefix
+from stages.graft.store import fingerprint_of, fragment_problem
 
 CHECKPOINT = re.compile(r"-([0-9a-f]{8,64})\.pth$")
 """How torchvision names a weights file: the first digits of its SHA-256 last."""
@@ -25,7 +28,7 @@ def damaged_files(store: Path, checkpoints: Path) -> Iterator[Found]:
         checkpoints: where torchvision's weights are.
     """
     checks: list[tuple[Path, Callable[[Path], str | None]]] = [
-        *((path, fragment_problem) for path in _of(store, f"{'[0-9a-f]' * 32}/*.safetensors")),
+        *((path, _fragment_problem) for path in _of(store, f"{'[0-9a-f]' * 32}/*.safetensors")),
         *((path, _record_problem) for path in _of(store, f"{'[0-9a-f]' * 32}/{RECORD}")),
         *((path, _network_problem) for path in _of(store, "networks/*/network.json")),
         *((path, _download_problem) for path in _of(store, f"downloads/{'[0-9a-f]' * 64}")),
@@ -42,8 +45,47 @@ def left_aside(store: Path) -> list[Path]:
     return _of(store, f"{'[0-9a-f]' * 32}/*.damaged")
 
 
+def damaged_objects(root: str) -> Iterator[tuple[str, str]]:
+    """Read the features that are in S3; give the addresses of those that are damaged, and what is wrong with each.
+
+    Args:
+        root: s3://….
+    Raises:
+        UnreachableError: they cannot be had.
+    """
+    addresses = [one.address for one in objects_below(root)]
+    for address in bar(addresses, desc="verify the store in S3", unit="objects"):
+        if problem := _object_problem(address):
+            yield address, problem
+
+
+def _object_problem(address: str) -> str | None:
+    folder, _, name = address.rpartition("/")
+    fingerprint = folder.rpartition("/")[2]
+    if not re.fullmatch("[0-9a-f]{32}", fingerprint):
+        return None
+    if name.endswith(DAMAGED):
+        return f"{address} was found damaged and set aside; nothing reads it"
+    if name.endswith(SUFFIX):
+        return fragment_problem(Prefix(folder), name)
+    if name == RECORD and not _is_record_of(fingerprint, read_object(address)):
+        return f"{address} is damaged: it does not fit its folder's name"
+    return None
+
+
+def _is_record_of(fingerprint: str, data: bytes) -> bool:
+    try:
+        return fingerprint_of(json.loads(data)) == fingerprint
+    except ValueError:
+        return False
+
+
 def _of(folder: Path, pattern: str) -> list[Path]:
     return sorted(path for path in folder.glob(pattern) if path.is_file())
+
+
+def _fragment_problem(path: Path) -> str | None:
+    return fragment_problem(Folder(path.parent), path.name)
 
 
 def _record_problem(path: Path) -> str | None:

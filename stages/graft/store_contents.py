@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from stages.graft.artifacts import left_behind, read_json
 from stages.graft.errors import DataError
 from stages.graft.places import STATES
-from stages.graft.store import RECORD
+from stages.graft.shelves import RECORD
 
 Kind = Literal["features", "network", "activations", "training", "weights", "download", "leftover"]
 

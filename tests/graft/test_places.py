@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from stages.graft.errors import ParamsError
-from stages.graft.places import store_folder
+from stages.graft.places import feature_store, store_folder
 
 
 def test_the_environment_decides(monkeypatch, tmp_path):
@@ -19,10 +19,20 @@ def test_a_relative_place_counts_from_the_repository(monkeypatch, tmp_path):
     assert store_folder() == Path("/repository/cache")
 
 
-def test_an_address_is_refused(monkeypatch):
+def test_features_may_be_in_s3_and_the_rest_is_in_the_users_cache(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("GRAFT_STORE", "s3://bucket/store")
-    with pytest.raises(ParamsError, match="s3://bucket/store, but must be a folder"):
-        store_folder()
+    assert (feature_store(), store_folder()) == ("s3://bucket/store", tmp_path / "graft")
+    monkeypatch.setenv("GRAFT_STORE", str(tmp_path / "here"))
+    assert feature_store() == store_folder() == tmp_path / "here"
+
+
+def test_other_addresses_are_refused(monkeypatch):
+    monkeypatch.setenv("GRAFT_STORE", "https://bucket/store")
+    for place in (store_folder, feature_store):
+        with pytest.raises(ParamsError, match="https://bucket/store, but must be a folder or s3://"):
+            place()
 
 
 def test_by_default_the_users_cache(monkeypatch, tmp_path):

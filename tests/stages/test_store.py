@@ -17,7 +17,8 @@ from stages import store as command
 from stages.graft.artifacts import _host, write_json
 from stages.graft.errors import GraftError
 from stages.graft.openvino_runtime import RECORD as NETWORK
-from stages.graft.store import RECORD, FeatureStore, fingerprint_of
+from stages.graft.shelves import RECORD, Folder
+from stages.graft.store import FeatureStore, fingerprint_of
 from tests.clones import IDENTITY
 
 PREPROCESSING = {"crop_px": 64}
@@ -39,7 +40,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ids = [f"{number:02d}{row:062d}" for row in range(number + 1)]
         opened.add(ids, np.zeros((number + 1, 4), np.float32))
         used = time.time() - number * 10 * DAY
-        os.utime(opened.folder / RECORD, (used, used))
+        assert isinstance(opened.shelf, Folder)
+        os.utime(opened.shelf.path / RECORD, (used, used))
         made_from = {"format": 3, **backbone(name), "openvino": "2026.4.1-1", "torch": "2", "torchvision": "0"}
         network = folder / "networks" / fingerprint_of(made_from)
         write_json({"made_from": made_from, "sha256": None, "cosine": {}, "error": None}, network / NETWORK)
