@@ -119,19 +119,21 @@ def rate_rows(found: dict[str, tuple[Rates, str]]) -> list[Row]:
 
 
 def measure_starts(place: Workplace, pictures: Sequence[bytes], source: Path) -> list[Row]:
-    """Time resnet50 from nothing, and again on other images: whole processes, of one batch of images each."""
-    write_images(source, list(pictures[:8]), 8)
+    """Time resnet50 from nothing, and again on other images: whole processes, of one batch of images each.
+
+    The first also extracts the images of nothing that `evaluate` asks about; they are in the store from then on.
+    """
     place.set_params({"backbone": {"name": "resnet50", "weights": "random"}})
-    place.stage_seconds("ingest")
-    cold = place.stage_seconds("extract")
-    (features,) = Path(place.environment["GRAFT_STORE"]).glob("*/fingerprint.json")
-    for fragment in features.parent.glob("*.safetensors"):
-        fragment.unlink()
-    warm = place.stage_seconds("extract")
+    seconds = []
+    for start in (b"first", b"second", b"third", b"fourth"):  # behind a JPEG's end: another file, the same picture
+        write_images(source, [picture + start for picture in pictures[:8]], 8)
+        place.stage_seconds("ingest")
+        seconds.append(place.stage_seconds("extract"))
+    cold, warm = seconds[0], min(seconds[1:])
     modules = place.loaded_modules("extract")
     return [
         ("cold start, resnet50: conversion, comparison with torch, first batch, file written", f"{cold:.1f} s"),
-        ("second start, resnet50: the same with the converted network at hand", f"{warm:.2f} s"),
+        ("second start, resnet50: the same with the converted network at hand, best of three", f"{warm:.2f} s"),
         ("torch imported at the second start", "yes" if "torch" in modules else "no"),
     ]
 
@@ -139,10 +141,7 @@ def measure_starts(place: Workplace, pictures: Sequence[bytes], source: Path) ->
 def measure_reruns(place: Workplace, pictures: Sequence[bytes], source: Path, load_seconds: float) -> list[Row]:
     """Time re-runs on 1,200 images: 1% new ones with resnet50, then nothing new and a head parameter by default."""
     write_images(source, list(pictures), NUM_RERUN)
-    for stage in ("ingest", "extract"):
-        place.stage_seconds(stage)
-    for fragment in Path(place.environment["GRAFT_STORE"]).glob("*/*.safetensors"):
-        fragment.unlink()
+    place.stage_seconds("ingest")
     cold = place.stage_seconds("extract")
     idle = place.stage_seconds("extract", repeats=3) + load_seconds
     write_images(source, list(pictures), NUM_RERUN + NUM_NEW)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from stages.graft.artifacts import atomic_path
 from stages.graft.textures import Canvas, Direction, Field, bump, cells
+from stages.graft.threads import in_threads
 
 NUM_STRANGERS = 96
 """Eight of each kind."""
@@ -52,11 +53,12 @@ def stranger_path(folder: Path, id_: str) -> Path:
 def stranger_files(number: int, size_px: int, seed: int) -> list[bytes]:
     """Draw strangers, the kinds in turn, as the bytes of PNG files; each depends on the seed and its number alone."""
     canvas, kinds = Canvas(size_px=size_px), list(KINDS.values())
-    files = []
-    for k in range(number):
+
+    def file(k: int) -> bytes:
         rng = np.random.default_rng((seed, k))
-        files.append(_png(_paint(kinds[k % len(kinds)](canvas, rng), rng, coloured=k // len(kinds) % 2 == 1)))
-    return files
+        return _png(_paint(kinds[k % len(kinds)](canvas, rng), rng, coloured=k // len(kinds) % 2 == 1))
+
+    return list(in_threads(file, range(number)))
 
 
 def _uniform_noise(canvas: Canvas, rng: Rng) -> Field:
