@@ -7,14 +7,15 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from stages.graft.addresses import Place, read_place
+from stages.graft.addresses import NUM_READERS, Place, read_place
+from stages.graft.buckets import is_remote
 from stages.graft.bundle import Bundle, load_bundle
 from stages.graft.decision import Answers, answer
 from stages.graft.errors import DataError
@@ -119,7 +120,8 @@ class Predictor:
         """
         work = partial(_answer_chunk, self._bundle, self.loaded_runtime.load(), self.batch_size)
         with threadpool_limits(1, "blas"):  # the processors are the network's: with more, a fifth of its speed goes
-            for rows in in_threads(work, _chunks(files, self.batch_size), num_workers(self._bundle.runtime)):
+            chunks = _chunks(_fetched(files, self.batch_size), self.batch_size)
+            for rows in in_threads(work, chunks, num_workers(self._bundle.runtime)):
                 yield from rows
 
 
@@ -131,6 +133,29 @@ def columns_of(bundle: Bundle) -> list[str]:
 def probability_column(label: str) -> str:
     """Name the column of a class's probability."""
     return f"p_{label}"
+
+
+def _fetched(files: Iterable[ImageFile], num_ahead: int) -> Iterator[ImageFile]:
+    """Have images in S3 fetched many at a time, a batch ahead; other files are read where they are used."""
+    rest = iter(files)
+    for file in rest:
+        if is_remote(file.address):
+            yield from in_threads(_in_memory, chain((file,), rest), NUM_READERS, num_ahead)
+        else:
+            yield file
+
+
+def _in_memory(file: ImageFile) -> ImageFile:
+    if not is_remote(file.address):
+        return file
+    try:
+        return ImageFile.of(file.read(), file.name)
+    except DataError as error:
+        return ImageFile(name=file.name, read=partial(_fail, error))
+
+
+def _fail(error: DataError) -> bytes:
+    raise error
 
 
 def _chunks(files: Iterable[ImageFile], size: int) -> Iterator[list[ImageFile]]:

@@ -2,7 +2,9 @@
 
 import io
 import struct
+import threading
 import zlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -93,3 +95,22 @@ def test_files_are_read_as_they_are_needed(predictor):
     assert [next(rows)["label"] for _ in range(10)] == [CLASSES[0]] * 10
     assert num_read < 400
     rows.close()
+
+
+def test_images_in_s3_are_fetched_many_at_a_time_and_answered_alike(predictor):
+    data = [png(picture(SHADES[k % 3], k)) for k in range(9)]
+    together = threading.Barrier(4)  # a batch: one alone would wait for ever
+
+    def late(one: bytes) -> bytes:
+        if one is not data[8]:
+            together.wait(timeout=20)
+        return one
+
+    def damaged() -> bytes:
+        raise DataError("is too large")
+
+    remote = [ImageFile(name=f"{k}", read=partial(late, one), address=f"s3://b/{k}") for k, one in enumerate(data)]
+    rest = [ImageFile(name="bad", read=damaged, address="s3://b/bad"), *files_of(data[:1])]
+    rows = list(predictor.predict([*remote, *rest]))
+    assert rows == list(predictor.predict([*files_of(data), *rest]))
+    assert (rows[9]["file"], rows[9]["error"]) == ("bad", "is too large")
