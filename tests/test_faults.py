@@ -177,11 +177,13 @@ def filled(place: Path, free: int) -> Iterator[None]:
     filler.unlink()
 
 
+FULL = ("the disk is full", "No space left", "cannot be written", "Unable to read RWLock-file")
+"""What tells of a full disk; the last is DVC, which has cut off its own list of locks and names it."""
+
+
 def check_one_line(output: str) -> None:
     """A full disk is said in one line, DVC's or ours, without a traceback."""
-    told = [line for line in output.splitlines() if "the disk is full" in line or "No space left" in line
-            or "cannot be written" in line]  # fmt: skip
-    assert told, output
+    assert any(words in line for line in output.splitlines() for words in FULL), output
     assert "Traceback" not in output or "dulwich" in output  # DVC's git, as it ends: it cannot close a file
 
 
@@ -211,10 +213,14 @@ def test_the_disk_is_full_while_an_out_or_a_report_is_written(made_clone: Clone,
 
 
 def mend_dvc(clone: Clone) -> None:
-    """DVC writes its notes in place, and leaves temporary files when it fails: `graft verify` says what to do."""
-    for command in commands_in(run_to_any_end(clone, "graft", "verify")):
-        if any(word in command for word in ("rwlock", "dvc.lock", ".tmp", "index.lock")):
-            clone.run("sh", "-c", command)
+    """DVC writes its notes in place, and leaves temporary files when it fails: `graft verify` says what to do.
+
+    With DVC's notes damaged it says that alone, and asks to be run again.
+    """
+    for _ in range(3):
+        for command in commands_in(run_to_any_end(clone, "graft", "verify")):
+            if any(word in command for word in ("rwlock", "dvc.lock", ".tmp", "index.lock")):
+                clone.run("sh", "-c", command)
 
 
 def run_to_any_end(clone: Clone, *command: str) -> str:

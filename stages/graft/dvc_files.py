@@ -69,7 +69,7 @@ def all_objects(cache: Path) -> Iterator[tuple[str, Path]]:
 
 def left_by_dvc(folder: Path) -> list[Path]:
     """Files that DVC was copying or linking beside an output when it failed or was killed."""
-    return [path for path in folder.glob(".*.tmp") if re.fullmatch(r"\.[0-9A-Za-z]{22}\.tmp", path.name)]
+    return [path for path in folder.glob(".*.tmp") if re.fullmatch(r"\.[0-9A-Za-z_-]{22}\.tmp", path.name)]
 
 
 def index_lock(root: Path) -> Path | None:
