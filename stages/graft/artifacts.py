@@ -170,23 +170,11 @@ def rows_file(
         shapes: type and shape of each two-dimensional array.
         metadata: a JSON record.
     """
-    # The format: length of the header, header as JSON padded to 8 bytes, then the arrays, those of wider types first.
-    names = sorted(shapes, key=lambda name: (-np.dtype(shapes[name][0]).itemsize, name))
-    entries: dict[str, Any] = {"__metadata__": {METADATA_KEY: json.dumps(metadata, sort_keys=True)}}
-    end, offsets, widths = 0, dict[str, int](), dict[str, int]()
-    for name in names:
-        dtype, (num_rows, num_columns) = np.dtype(shapes[name][0]), shapes[name][1]
-        offsets[name], widths[name] = end, num_columns * dtype.itemsize
-        end += num_rows * widths[name]
-        entries[name] = {
-            "dtype": _SAFETENSORS_TYPES[dtype.name],
-            "shape": [num_rows, num_columns],
-            "data_offsets": [offsets[name], end],
-        }
-    header = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
-    header += b" " * (-len(header) % 8)
+    header, offsets = rows_header(shapes, metadata)
+    widths = {name: num_columns * np.dtype(dtype).itemsize for name, (dtype, (_, num_columns)) in shapes.items()}
+    end = sum(num_rows * widths[name] for name, (_, (num_rows, _)) in shapes.items())
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        file.write(len(header).to_bytes(8, "little") + header)
+        file.write(header)
         start = file.tell()
 
         def write(name: str, first_row: int, rows: Array) -> None:
@@ -195,6 +183,33 @@ def rows_file(
 
         yield write
         file.truncate(start + end)
+
+
+def rows_header(
+    shapes: Mapping[str, tuple[npt.DTypeLike, tuple[int, int]]], metadata: Mapping[str, Any]
+) -> tuple[bytes, dict[str, int]]:
+    """Give what a safetensors file begins with, and how far behind it each array does.
+
+    Args:
+        shapes: type and shape of each two-dimensional array.
+        metadata: a JSON record.
+    """
+    # The format: length of the header, header as JSON padded to 8 bytes, then the arrays, those of wider types first.
+    names = sorted(shapes, key=lambda name: (-np.dtype(shapes[name][0]).itemsize, name))
+    entries: dict[str, Any] = {"__metadata__": {METADATA_KEY: json.dumps(metadata, sort_keys=True)}}
+    end, offsets = 0, dict[str, int]()
+    for name in names:
+        dtype, (num_rows, num_columns) = np.dtype(shapes[name][0]), shapes[name][1]
+        offsets[name] = end
+        end += num_rows * num_columns * dtype.itemsize
+        entries[name] = {
+            "dtype": _SAFETENSORS_TYPES[dtype.name],
+            "shape": [num_rows, num_columns],
+            "data_offsets": [offsets[name], end],
+        }
+    header = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header, offsets
 
 
 def array_file(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> "np.memmap[Any, np.dtype[Any]]":

@@ -1,5 +1,6 @@
 """What a source offers before any image is looked at: files with labels, in order, their bytes read when asked for."""
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -90,9 +91,9 @@ def class_folder(name: str, members: Iterable[Member], folders: Iterable[str], n
 
 
 def top_folder(file: str) -> str:
-    """Give the first folder of a path; empty for a file that lies in none."""
+    """Give the first folder of a path, the same text for all of its files; empty for a file that lies in none."""
     top, slash, _ = file.partition("/")
-    return top if slash else ""
+    return sys.intern(top) if slash else ""
 
 
 def is_hidden(file: str) -> bool:

@@ -2,13 +2,35 @@
 
 import os
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 from stages.graft.buckets import is_remote, list_objects, read_object
 from stages.graft.candidates import Member, Source, class_folder, readable_name
 from stages.graft.errors import DataError
 from stages.graft.limits import check_size
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """Reads a file; of millions, it shares the text of its path with the candidate."""
+
+    path: str
+
+    def __call__(self) -> bytes:
+        return read_file(Path(self.path))
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """Reads an object in S3 whose size was listed."""
+
+    address: str
+    size: int
+
+    def __call__(self) -> bytes:
+        check_size(self.size)
+        return read_object(self.address)
 
 
 def read_class_folder(folder: Path, name: str) -> Source:
@@ -26,7 +48,7 @@ def read_class_folder(folder: Path, name: str) -> Source:
         if entry.is_dir():
             folders.append(path)
         elif entry.is_file() or entry.is_symlink():  # a broken link is a bad image
-            members.append(Member(file=path, read=partial(read_file, Path(entry.path)), address=entry.path))
+            members.append(Member(file=path, read=_File(entry.path), address=entry.path))
         else:
             num_special += 1
     return class_folder(name, members, folders, num_special)
@@ -46,7 +68,7 @@ def read_remote_folder(address: str) -> Source:
         if path.endswith("/"):
             folders.append(path.rstrip("/"))
         elif path:
-            members.append(Member(file=path, read=partial(_read_sized, one.address, one.size), address=one.address))
+            members.append(Member(file=path, read=_Object(one.address, one.size), address=one.address))
     return class_folder(address, members, [folder for folder in folders if folder])
 
 
@@ -58,11 +80,6 @@ def read_address(address: str) -> bytes:
         UnreachableError: an object cannot be read.
     """
     return read_object(address) if is_remote(address) else read_file(Path(address))
-
-
-def _read_sized(address: str, size: int) -> bytes:
-    check_size(size)
-    return read_object(address)
 
 
 def read_file(path: Path) -> bytes:

@@ -1,6 +1,6 @@
 """Where the rows of one fingerprint lie: a folder, or a prefix in S3. A file appears there whole, and never changes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -14,6 +14,9 @@ RECORD = "fingerprint.json"
 
 SUFFIX, DAMAGED = ".safetensors", ".damaged"
 """Of a fragment, and of one that was set aside."""
+
+
+Buffer = bytes | memoryview
 
 
 class Shelf(Protocol):
@@ -40,8 +43,8 @@ class Shelf(Protocol):
             UnreachableError: the same in S3, or S3 does not answer.
         """
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file: afterwards it is there, and before it was not."""
+    def write(self, name: str, pieces: Sequence[Buffer]) -> None:
+        """Write a file, in pieces, one after the other: afterwards it is there, and before it was not."""
 
     def set_aside(self, name: str) -> None:
         """Rename a fragment that cannot be read."""
@@ -90,10 +93,10 @@ class Folder:
             file.seek(start)
             return file.read(-1 if stop is None else stop - start)
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, pieces: Sequence[Buffer]) -> None:
         """As `Shelf.write`."""
-        with atomic_path(self.path / name) as temporary:
-            temporary.write_bytes(data)
+        with atomic_path(self.path / name) as temporary, temporary.open("wb") as file:
+            file.writelines(pieces)
 
     def set_aside(self, name: str) -> None:
         """As `Shelf.set_aside`."""
@@ -129,9 +132,9 @@ class Prefix:
         """As `Shelf.read`."""
         return read_object(self.at(name), start, stop)
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, pieces: Sequence[Buffer]) -> None:
         """As `Shelf.write`."""
-        write_object(self.at(name), data)
+        write_object(self.at(name), b"".join(pieces))
 
     def set_aside(self, name: str) -> None:
         """As `Shelf.set_aside`."""

@@ -20,10 +20,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors import numpy as safetensors
 
-from stages.graft.artifacts import METADATA_KEY, Array, rows_file
+from stages.graft.artifacts import METADATA_KEY, Array, rows_file, rows_header
 from stages.graft.errors import DataError
 from stages.graft.ids import Ids, Packed, pack_ids
 from stages.graft.row_index import NOWHERE, RowIndex
@@ -35,6 +33,9 @@ FORMAT = 1
 
 METADATA = {METADATA_KEY: "{}"}
 """In a fragment's header."""
+
+TYPES = ("F32", "U8")
+"""Of features and ids, as the format names them: a fragment's name is a hash of their bytes alone."""
 
 HEADER_BYTES = 1024
 """More than a fragment's header takes."""
@@ -158,9 +159,10 @@ def write_fragment(shelf: Shelf, ids: Sequence[str], features: Features) -> str:
     """
     if len(ids) != len(features):
         raise ValueError(f"{len(ids)} ids, but {len(features)} rows of features")
-    arrays: dict[str, Array] = {"ids": pack_ids(ids), "features": np.ascontiguousarray(features)}
-    name = f"{_digest(arrays)}{SUFFIX}"
-    shelf.write(name, safetensors.save(arrays, metadata=METADATA))
+    packed, rows = pack_ids(ids), np.ascontiguousarray(features, np.float32)
+    header, _ = rows_header({"features": (np.float32, rows.shape), "ids": (np.uint8, packed.shape)}, {})
+    name = _name(packed, rows)
+    shelf.write(name, [header, rows.data, packed.data])
     return name
 
 
@@ -181,19 +183,20 @@ def _runs(rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     yield from zip([0, *cuts.tolist()], [*cuts.tolist(), len(rows)], strict=True)
 
 
-def _digest(arrays: Mapping[str, Array]) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(arrays["ids"]).data)
-    digest.update(np.ascontiguousarray(arrays["features"]).data)
-    return digest.hexdigest()[:32]
+def _name(ids: Packed, features: Features) -> str:
+    digest = hashlib.sha256(ids.data)
+    digest.update(features.data)
+    return f"{digest.hexdigest()[:32]}{SUFFIX}"
 
 
 def _read_whole(shelf: Shelf, name: str) -> Features:
-    with _as_fragment(shelf.at(name)):
-        arrays = safetensors.load(shelf.read(name))
-        ids, features = arrays["ids"], arrays["features"]
-    types = (str(ids.dtype), str(features.dtype))  # the name is a hash of the bytes alone
-    if types != ("uint8", "float32") or f"{_digest({'ids': ids, 'features': features})}{SUFFIX}" != name:
-        where = shelf.at(name)
+    where = shelf.at(name)
+    with _as_fragment(where):
+        data = shelf.read(name)
+        header, start = _parsed(data)
+        features, ids = (_array(data, header[key], start) for key in ("features", "ids"))
+    is_whole = start + features.nbytes + ids.nbytes == len(data)
+    if not is_whole or (header["features"]["dtype"], header["ids"]["dtype"]) != TYPES or _name(ids, features) != name:
         raise DataError(f"fragment {where} is damaged: its bytes do not fit its name; delete it and run again")
     return features
 
@@ -203,7 +206,7 @@ def _ids(shelf: Shelf, name: str) -> Packed:
     header, start = _header(shelf, name)
     with _as_fragment(shelf.at(name)):
         first, last = header["ids"]["data_offsets"]
-        return np.frombuffer(shelf.read(name, start + first, start + last), np.uint8).reshape(header["ids"]["shape"])
+        return _array(shelf.read(name, start + first, start + last), header["ids"], -first)
 
 
 def _num_features(shelf: Shelf, name: str) -> int:
@@ -213,16 +216,26 @@ def _num_features(shelf: Shelf, name: str) -> int:
 
 
 def _header(shelf: Shelf, name: str) -> tuple[dict[str, Any], int]:
-    """What safetensors writes first: its length in eight bytes, then JSON; and where the arrays start."""
     with _as_fragment(shelf.at(name)):
-        data = shelf.read(name, 0, HEADER_BYTES)
-        length = int.from_bytes(data[:8], "little")
-        return dict(json.loads(data[8 : 8 + length])), 8 + length
+        return _parsed(shelf.read(name, 0, HEADER_BYTES))
+
+
+def _parsed(data: bytes) -> tuple[dict[str, Any], int]:
+    """What safetensors writes first: its length in eight bytes, then JSON; and where the arrays start."""
+    length = int.from_bytes(data[:8], "little")
+    return dict(json.loads(data[8 : 8 + length])), 8 + length
+
+
+def _array(data: bytes, entry: Mapping[str, Any], start: int) -> Array:
+    """An array of a fragment, in the bytes themselves: a copy would double the memory."""
+    first, last = entry["data_offsets"]
+    dtype = np.dtype(np.float32 if entry["dtype"] == TYPES[0] else np.uint8)
+    return np.frombuffer(data, dtype, (last - first) // dtype.itemsize, start + first).reshape(entry["shape"])
 
 
 @contextmanager
 def _as_fragment(where: str) -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"fragment {where} cannot be read ({error})") from None

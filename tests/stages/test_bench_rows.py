@@ -31,22 +31,33 @@ def test_what_is_generated(generated):
 
 
 def test_the_steps_are_measured(generated, capsys):
-    bench_rows.measure("split")
+    bench_rows.measure("split", 3000)
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["seconds"] > 0
     assert read_splits(generated / "data/splits.csv")["split"].value_counts()["test"] == pytest.approx(450, abs=100)
-    bench_rows.measure("lookup")
+    bench_rows.measure("lookup", 3000)
     out, err = capsys.readouterr()
     assert json.loads(out).keys() == {"seconds", "peak_mb"}
     assert err == "3000 ids, 30 missing, the first at s3://bucket/images/class 000/image 000000000.jpg\n"
 
 
+def test_what_is_ingested(project, capsys):
+    folder = project()
+    bench_rows.measure("ingest", 300)
+    table = read_manifest(folder / "data/manifest.csv")
+    assert (len(table), table["id"].nunique(), table["label"].nunique()) == (300, 300, 100)
+    assert table["address"].str.startswith("s3://bucket/images/class 0").all()
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["peak_mb"] > 0
+
+
 def test_growth_is_the_ratio_of_the_figures():
     found = {
+        10: {"ingest": (3.0, 200.0)},
         100: {"split": (2.0, 300.0), "lookup": (1.0, 100.0)},
         1000: {"split": (10.0, 600.0), "lookup": (8.0, 400.0)},
     }
     lines = bench_rows.table(found).splitlines()
-    assert lines[2:5] == [
+    assert lines[2:6] == [
+        "| ingest | 10 | 3.0 | 200 |",
         "| split | 100 | 2.0 | 300 |",
         "| split | 1,000 | 10.0 | 600 |",
         "| split | 10 times | 5.0 times | 2.0 times |",
