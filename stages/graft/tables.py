@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.graft.artifacts import atomic_path, write_csv
+from stages.graft.artifacts import atomic_path
 from stages.graft.errors import DataError
 
 ROWS_PER_SHARD = 1_000_000
@@ -27,10 +27,18 @@ def write_table(rows: Callable[[int, int], pd.DataFrame], num_rows: int, path: P
         path: of the file or the folder; what is there is replaced.
     """
     if num_rows <= ROWS_PER_SHARD:
-        write_csv(rows(0, num_rows), path)
+        _write_csv(rows, num_rows, path)
         return
     starts = range(0, num_rows, ROWS_PER_SHARD)
     write_shards((rows(start, min(start + ROWS_PER_SHARD, num_rows)) for start in starts), path)
+
+
+def _write_csv(rows: Callable[[int, int], pd.DataFrame], num_rows: int, path: Path) -> None:
+    """Write what `write_csv` writes of the whole table, a part of it after the other."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        for start in range(0, max(num_rows, 1), _AT_ONCE):
+            part = rows(start, min(start + _AT_ONCE, num_rows))
+            part.to_csv(file, index=False, header=start == 0, lineterminator="\n")
 
 
 def write_shards(parts: Iterable[pd.DataFrame], path: Path) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from stages.graft import tables
+from stages.graft.artifacts import write_csv
 from stages.graft.errors import DataError
 from stages.graft.manifest import manifest_paths, read_manifest, write_manifest
 from stages.graft.run_state import read_state
@@ -45,6 +46,14 @@ def test_a_long_table_is_cut_and_comes_back(tmp_path, cut, num_rows, sizes):
     assert [len(pd.read_parquet(file)) for file in files] == sizes
     pd.testing.assert_frame_equal(read_shards(path), table)
     pd.testing.assert_frame_equal(read_shards(path, ("width", "id", "nothing")), table[["id", "width"]])
+
+
+@pytest.mark.parametrize("num_rows", [0, 1, 3, 7])
+def test_csv_written_in_parts_is_that_of_the_whole_table(tmp_path, monkeypatch, num_rows):
+    monkeypatch.setattr(tables, "_AT_ONCE", 3)
+    written(table_of(num_rows), tmp_path / "parts.csv")
+    write_csv(table_of(num_rows), tmp_path / "whole.csv")
+    assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
 def test_a_table_takes_the_place_of_a_shorter_or_longer_one(tmp_path, cut):
