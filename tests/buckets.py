@@ -9,6 +9,13 @@ import pytest
 
 from tests.servers import BUCKET, S3_KEYS, s3_server
 
+NOTHING_ELSE = {
+    "AWS_EC2_METADATA_DISABLED": "true",  # else keys are looked for on another machine
+    "AWS_CONFIG_FILE": "/nowhere",
+    "AWS_SHARED_CREDENTIALS_FILE": "/nowhere",
+}
+"""Keys are those of the environment alone."""
+
 
 class Bucket:
     """The one bucket; the server takes any keys until it is told to look at them."""
@@ -17,7 +24,7 @@ class Bucket:
         import boto3
 
         self.endpoint = endpoint
-        self.environment = {**S3_KEYS, "AWS_ENDPOINT_URL": endpoint}
+        self.environment = {**S3_KEYS, **NOTHING_ELSE, "AWS_ENDPOINT_URL": endpoint}
         self.client = boto3.client(
             "s3",
             endpoint_url=endpoint,

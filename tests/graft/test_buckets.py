@@ -24,9 +24,6 @@ def server(tmp_path_factory):
 @pytest.fixture
 def bucket(server, monkeypatch):
     """The server's bucket, with the environment of a client of it."""
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # else keys are looked for on another machine
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
     use(server.environment, monkeypatch)
     return server
 

@@ -15,19 +15,12 @@ from stages.graft.shelves import Folder, Prefix, shelf_at
 from stages.graft.store import FeatureStore, fragment_problem
 from stages.graft.store_checks import damaged_objects
 from tests.buckets import bucket_server, use
+from tests.graft.test_store import ids_of, rows_of
 from tests.servers import BUCKET
 
 pytest.importorskip("s3fs", reason="the extra s3 is not installed")
 
 RECORD = {"weights": "abc", "name": "é"}
-
-
-def ids_of(*numbers: int) -> list[str]:
-    return [sha256(bytes([number])).hexdigest() for number in numbers]
-
-
-def rows_of(*numbers: int) -> np.ndarray:
-    return np.array([[number, number / 3] for number in numbers], dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +31,6 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def bucket(server, monkeypatch):
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # else keys are looked for on another machine
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
     use(server.environment, monkeypatch)
     return server
 

@@ -1,5 +1,4 @@
 import json
-from importlib.util import find_spec
 
 import numpy as np
 import openvino
@@ -7,11 +6,9 @@ import pytest
 from PIL import Image
 
 from stages import cli, export
-from stages.graft.graph_files import ONNX_PACKAGES
 from stages.graft.hashing import sha256_of
 from tests.bundles import CLASSES
-
-needs_onnx = pytest.mark.skipif(not all(map(find_spec, ONNX_PACKAGES)), reason="the extra `onnx` is not installed")
+from tests.graft.test_graph_files import needs_onnx
 
 
 @pytest.fixture(autouse=True)
