@@ -68,7 +68,7 @@ def damage() -> Iterator[Damage]:
     yield from found
     if found:
         return  # without it, nobody knows what else there should be
-    yield from check_left_behind(ROOT)
+    yield from check_left_behind(repository)
     yield from check_claims(repository)
     yield from check_objects(repository)
     again = "the next run that needs it makes or fetches it again"

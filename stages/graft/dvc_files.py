@@ -61,14 +61,20 @@ def object_path(cache: Path, md5: str) -> Path:
 
 def all_objects(cache: Path) -> Iterator[tuple[str, Path]]:
     """Every object of DVC's cache, of any branch, with the MD5 in its name; DVC's temporary files are left out."""
-    for path in sorted((cache / OBJECTS).glob("[0-9a-f][0-9a-f]/*")):
-        name = path.parent.name + path.name
-        if len(name.removesuffix(".dir")) == 32:
-            yield name, path
+    for folder in object_folders(cache):
+        for path in sorted(folder.iterdir()):
+            name = folder.name + path.name
+            if len(name.removesuffix(".dir")) == 32:
+                yield name, path
+
+
+def object_folders(cache: Path) -> list[Path]:
+    """Give the folders of DVC's cache in which objects lie."""
+    return sorted((cache / OBJECTS).glob("[0-9a-f][0-9a-f]"))
 
 
 def left_by_dvc(folder: Path) -> list[Path]:
-    """Files that DVC was copying or linking beside an output when it failed or was killed."""
+    """Files that DVC was copying or linking, into its cache or out of it, when it failed or was killed."""
     return [path for path in folder.glob(".*.tmp") if re.fullmatch(r"\.[0-9A-Za-z_-]{22}\.tmp", path.name)]
 
 

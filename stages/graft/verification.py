@@ -19,6 +19,7 @@ from stages.graft.dvc_files import (
     has_remote,
     index_lock,
     left_by_dvc,
+    object_folders,
     object_path,
     read_tree,
     tree_list,
@@ -90,11 +91,13 @@ def check_dvc(root: Path) -> Iterator[Damage]:
         yield Damage(what=str(error), repair=(from_git(str(LOCK)),))
 
 
-def check_left_behind(root: Path) -> Iterator[Damage]:
-    """Look for what killed processes were writing, beside every output."""
-    folders = {(root / claim.path).parent for claim in read_claims(root) if claim.is_out}
+def check_left_behind(repository: Repository) -> Iterator[Damage]:
+    """Look for what killed processes were writing, beside every output and in DVC's cache."""
+    claims = read_claims(repository.root)
+    folders = {(repository.root / claim.path).parent for claim in claims if claim.is_out}
     found = {path: "a process that was killed" for folder in folders if folder.is_dir() for path in left_behind(folder)}
-    found |= {path: "DVC, unless it is at work now" for folder in folders for path in left_by_dvc(folder)}
+    places = [*folders, *object_folders(repository.cache)]
+    found |= {path: "DVC, unless it is at work now" for place in places for path in left_by_dvc(place)}
     for path, who in sorted(found.items()):
         yield Damage(what=f"{path} was left half-written by {who}", repair=(f"rm -rf {quoted(path)}",))
 
