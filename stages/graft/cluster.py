@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -192,11 +193,25 @@ def _init(ray: Any, address: str) -> None:
     else:
         options["address"] = address
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _unheard():
             warnings.simplefilter("ignore")
             ray.init(**options)
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
         raise ParamsError(_why_not(address, error)) from None
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Drop what is written to stderr past Python: Ray's core says there that it has been told to be quiet."""
+    sys.stderr.flush()
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
 
 
 def _why_not(address: str, error: Exception) -> str:
