@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -107,12 +108,11 @@ def finetune(
     Args:
         network: what `source` gives to logits; its parameters with gradients are trained.
         source: views of images, or activations of them.
-        train: the images to learn from.
-        val: the images that choose the epoch.
+        train, val: the images to learn from, and those that choose the epoch.
         recipe: how to train.
         depths: blocks above each trained parameter's own, by name; 0 for the head.
         view_of: the number of the view that an epoch uses.
-        state: file that a killed run goes on from; removed at the end.
+        state: file that a killed run goes on from.
         on_epoch: called after every epoch.
         team: the processes that train the network together, each with the same arguments.
     Raises:
@@ -120,15 +120,14 @@ def finetune(
     """
     network.eval()  # no dropout, and batch-norm keeps its statistics; gradients flow all the same
     trained = {name: one for name, one in network.named_parameters() if one.requires_grad}
+    scored = partial(score, source=source, ids=val.ids, batch_size=recipe.batch_size, team=team)
     with _out_of_memory(recipe.batch_size):
-        before = score(network, source, val.ids, recipe.batch_size, team)
-    weights = torch.from_numpy(loss_weights(train.y, before.shape[1], recipe.class_weight))
-    weights = weights.to(next(network.parameters()).device)
+        before = scored(network)
+    class_weights = loss_weights(train.y, before.shape[1], recipe.class_weight)
+    weights = torch.from_numpy(class_weights).to(next(network.parameters()).device)
     training = _begin(network, trained, recipe, depths, _record(0, math.nan, before, val.y))
     start = {name: one.detach().clone() for name, one in trained.items() if recipe.l2_sp and depths[name] > 0}
-    if training.load(state) and len(training.records) <= recipe.epochs:
-        print(f"finetune: going on after epoch {len(training.records) - 1}")
-    records = [FinetuneEpoch(**one) for one in training.records]
+    records = _records_so_far(training, state, recipe)
     on_epoch(records[-1])
     for epoch in range(len(records), recipe.epochs + 1):
         if epoch - 1 - _best(records).epoch >= recipe.patience:
@@ -137,16 +136,11 @@ def finetune(
             loss = _train_epoch(
                 network, trained, training, source, train, recipe, start, weights, epoch, view_of(epoch), team
             )
-        after = score(training.average.network, source, val.ids, recipe.batch_size, team)
-        records.append(_record(epoch, loss, after, val.y))
-        _note(training, records)
-        if team.rank == 0:
-            training.save(state)
+        records.append(_record(epoch, loss, scored(training.average.network), val.y))
+        _keep(training, records, state if team.rank == 0 else None)
         on_epoch(records[-1])
     training.leave_best()
-    return Outcome(
-        records=records, val_before=before, val_after=score(network, source, val.ids, recipe.batch_size, team)
-    )
+    return Outcome(records=records, val_before=before, val_after=scored(network))
 
 
 def _begin(
@@ -165,13 +159,22 @@ def _begin(
     )
 
 
-def _note(training: Training, records: Sequence[FinetuneEpoch]) -> None:
-    """Take the last epoch into what a killed run goes on from, and its weights where it is the best."""
+def _records_so_far(training: Training, state: Path, recipe: FinetuneRecipe) -> list[FinetuneEpoch]:
+    """Go on from where a killed run was, if there is one."""
+    if training.load(state) and len(training.records) <= recipe.epochs:
+        print(f"finetune: going on after epoch {len(training.records) - 1}")
+    return [FinetuneEpoch(**one) for one in training.records]
+
+
+def _keep(training: Training, records: Sequence[FinetuneEpoch], state: Path | None) -> None:
+    """Note the last epoch, and its weights where it is the best; in the file that a killed run goes on from, if any."""
     if not math.isfinite(records[-1].val_loss):
         raise _exploded(records[-1].epoch)
     if _best(records).epoch == records[-1].epoch:
         training.best = training.averaged()
     training.records = [asdict(one) for one in records]
+    if state is not None:
+        training.save(state)
 
 
 def score(
