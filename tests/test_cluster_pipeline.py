@@ -42,4 +42,4 @@ def test_the_pipeline_on_a_cluster(tmp_path: Path):
         clone.run("dvc", "exp", "run", "--run-all", "--jobs", "2")
         shown = clone.run("dvc", "exp", "show", "--csv", "--no-pager")
         assert shown.count("batch1") == shown.count("batch2") == 1
-        assert "Failed" not in shown
+        assert "Failed" not in shown, [clone.run("dvc", "queue", "logs", name) for name in ("batch1", "batch2")]
