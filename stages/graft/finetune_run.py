@@ -25,7 +25,7 @@ from stages.graft.places import STATES
 from stages.graft.reading import PathOf
 from stages.graft.splits import read_splits
 from stages.graft.store import fingerprint_of
-from stages.graft.store_lock import hold
+from stages.graft.store_lock import hold, one_by_one
 from stages.graft.teams import ALONE, Team
 from stages.graft.views import Preset
 from stages.graft.weights import Weights
@@ -149,11 +149,12 @@ def finetune_from_files(
     """
     task = Task(head=head, weights=weights, files=files, recipe=recipe, extent=extent)
     ready, report = _ready(task), partial(_report, log)
-    finished = trained_by(task, report) if trained_by else None
-    state = finished or _state_file(task, ready)
-    # What a cluster has trained is only scored here: nothing is worth keeping on disk for that.
-    outcome = _finetune(task, ready, state, report if finished is None else _say_nothing, ALONE, finished is None)
-    state.unlink(missing_ok=True)
+    with one_by_one(_state_file(task, ready), "finetune: another run trains the very same; waiting for it"):
+        finished = trained_by(task, report) if trained_by else None
+        state = finished or _state_file(task, ready)
+        # What a cluster has trained is only scored here: nothing is worth keeping on disk for that.
+        outcome = _finetune(task, ready, state, report if finished is None else _say_nothing, ALONE, finished is None)
+        state.unlink(missing_ok=True)
     return Finetuned(
         head=head_of(ready.module, head),
         trunk=ready.trunk,
