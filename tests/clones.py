@@ -12,6 +12,7 @@ import yaml
 from tests.conftest import REPOSITORY
 
 OUTS = (
+    "data/code",
     "data/manifest.csv",
     "data/splits.csv",
     "data/features.safetensors",

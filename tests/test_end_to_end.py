@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stages.code import STAGES
 from stages.graft.features import read_features
 from stages.graft.heads import load_head
 from tests.clones import IDENTITY, OUTS, Clone
@@ -26,7 +27,7 @@ def ran(output: str) -> list[str]:
 
 def test_the_first_run_makes_everything(clone: Clone):
     output = clone.first_output
-    assert ran(output) == ["ingest", "split", "extract", "train_head", "finetune", "explore", "evaluate", "report"]
+    assert ran(output) == ["code", *STAGES]
     assert "extract: 48 images, 48 extracted, 0 reused" in output
     metrics = json.loads((clone.folder / "reports/metrics.json").read_text())
     assert 0 <= metrics["accuracy_low"] <= metrics["accuracy"] <= metrics["accuracy_high"] <= 1
@@ -73,6 +74,19 @@ def test_one_change_runs_only_what_depends_on_it(clone: Clone):
     assert "extract" not in ran(clone.repro())
     clone.set_spec(per_class=10)
     assert "extract: 60 images, 12 extracted, 48 reused" in clone.repro()
+
+
+@pytest.mark.parametrize(
+    ("file", "stages"),
+    [("graft/page.html", ["code"]), ("graft/tracking.py", ["code"]), ("graft/figures.py", ["code", "report"])],
+)
+def test_a_change_of_code_runs_only_what_reaches_it(clone: Clone, file: str, stages: list[str]):
+    path = clone.folder / "stages" / file
+    before = path.read_bytes()
+    path.write_bytes(before + b"\n")
+    assert ran(clone.repro()) == stages
+    path.write_bytes(before)
+    assert ran(clone.repro()) == []  # DVC has kept what this code made
 
 
 def test_fine_tuning_ends_in_a_model_that_evaluate_scores(clone: Clone):

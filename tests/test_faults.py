@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from stages.code import STAGES
 from tests.clones import Clone
 from tests.faults import check_nothing_lost, commands_in, fault, killed, leftovers
-from tests.test_pipeline import STAGES
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -63,7 +63,7 @@ def test_one_kill(clone: Clone):
 
 @pytest.mark.faults
 @pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ["code", *STAGES])
 def test_a_stage_is_killed(clone: Clone, stage: str, moment: str):
     before = clone.digests()
     with fault():

@@ -1,4 +1,4 @@
-"""The pipeline's files against the code: deps are what scripts reach, params what they read, imports point one way."""
+"""The pipeline's files against the code: params are what scripts read, imports point one way."""
 
 import ast
 import importlib
@@ -10,28 +10,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from stages.code import CLUSTER, OUTSIDE, SIDE_STAGES, STAGES
+from stages.graft.imports import imported, reached
 from tests.conftest import REPOSITORY
-
-STAGES = ("ingest", "split", "extract", "train_head", "finetune", "explore", "evaluate", "report")
-SIDE_STAGES = ("compare_backbones", "compare_finetuning", "pretrain", "transfer")
-"""Scripts of the pipeline in data/backbones."""
-
-CLUSTER = {"cluster", "cluster_extraction", "cluster_prediction", "cluster_training"}
-"""They alone import Ray; they move the work to other machines, and what comes out stays the same."""
-
-TRACKING = {
-    *CLUSTER,
-    "durations",
-    "model_package",
-    "model_places",
-    "provenance",
-    "registry",
-    "run_state",
-    "runs",
-    "tracking",
-    "tracking_store",
-}
-"""Left out of deps, with what they alone import: they cannot change an output."""
 
 TORCH_FREE = {"ingest", "split", "explore"}
 """Scripts that never reach torch, not even lazily."""
@@ -39,42 +20,6 @@ TORCH_FREE = {"ingest", "split", "explore"}
 
 def load(path: str) -> dict[str, Any]:
     return yaml.safe_load((REPOSITORY / path).read_text(encoding="utf-8"))
-
-
-def imports_of(path: Path, lazy: bool = True) -> set[str]:
-    """Module names a file imports; without `lazy`, only those imported when the file is."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = ast.walk(tree) if lazy else iter(tree.body)
-    found: set[str] = set()
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
-
-
-def file_of(module: str) -> Path | None:
-    path = REPOSITORY / (module.replace(".", "/") + ".py")
-    return path if module.startswith("stages.") and path.exists() else None
-
-
-def reached(script: Path, lazy: bool = True) -> set[Path]:
-    """The script and every project file it imports, directly or not.
-
-    With `lazy`, what can change an output: not what only a tracking module imports. Without it, what a start imports.
-    """
-    seen: set[Path] = set()
-    todo = [script]
-    while todo:
-        path = todo.pop()
-        if path in seen:
-            continue
-        seen.add(path)
-        if lazy and path.stem in TRACKING:
-            continue
-        todo += [file for file in map(file_of, imports_of(path, lazy)) if file is not None]
-    return seen
 
 
 def params_read(script: Path) -> set[str]:
@@ -98,11 +43,17 @@ def leaves(model: type[BaseModel], prefix: str) -> list[str]:
     return keys
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_deps_are_the_files_the_stage_reaches(stage: str):
-    declared = {dep for dep in load("dvc.yaml")["stages"][stage]["deps"] if dep.startswith("stages/")}
-    files = reached(REPOSITORY / "stages" / f"{stage}.py")
-    assert declared == {str(path.relative_to(REPOSITORY).as_posix()) for path in files if path.stem not in TRACKING}
+@pytest.mark.parametrize("path", ["dvc.yaml", "data/backbones/dvc.yaml"])
+def test_each_stage_depends_on_the_list_of_its_code(path: str):
+    for stage, record in load(path)["stages"].items():
+        if stage != "code":
+            assert f"data/code/{stage}.sha256" in record["deps"]
+            assert not [dep for dep in record["deps"] if dep.startswith("stages")]
+
+
+def test_every_stage_has_a_list_of_its_code():
+    assert tuple(load("dvc.yaml")["stages"]) == ("code", *STAGES)
+    assert set(load("data/backbones/dvc.yaml")["stages"]) == set(SIDE_STAGES)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -157,17 +108,18 @@ def test_the_lock_is_a_dep_where_a_library_can_change_an_output(stage: str):
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "stages/graft").glob("*.py")), ids=lambda path: path.stem)
 def test_the_library_never_imports_a_script(path: Path):
     scripts = {f"stages.{name}" for name in (*STAGES, *SIDE_STAGES)}
-    assert not imports_of(path) & scripts
+    assert not imported(path) & scripts
 
 
 def test_scripts_import_no_script_of_the_pipeline():
     for stage in STAGES:
-        assert not imports_of(REPOSITORY / "stages" / f"{stage}.py") & {f"stages.{name}" for name in STAGES}
+        assert not imported(REPOSITORY / "stages" / f"{stage}.py") & {f"stages.{name}" for name in STAGES}
 
 
 def test_imports_go_round_no_circle():
     modules = sorted((REPOSITORY / "stages/graft").glob("*.py"))
-    arrows = {path: {file for file in map(file_of, imports_of(path)) if file and file != path} for path in modules}
+    files = {f"stages.graft.{path.stem}": path for path in modules}
+    arrows = {path: {files[name] for name in imported(path) & files.keys()} - {path} for path in modules}
     while arrows:
         leaves_ = {path for path, targets in arrows.items() if not targets & arrows.keys()}
         assert leaves_, f"a circle among {sorted(path.stem for path in arrows)}"
@@ -176,8 +128,8 @@ def test_imports_go_round_no_circle():
 
 def test_mlflow_is_imported_by_the_tracking_modules_alone():
     for path in sorted((REPOSITORY / "stages").rglob("*.py")):
-        if any(name.split(".")[0] == "mlflow" for name in imports_of(path)):
-            assert path.stem in TRACKING, path
+        if any(name.split(".")[0] == "mlflow" for name in imported(path)):
+            assert path.stem in OUTSIDE, path
 
 
 def test_ray_is_imported_by_the_cluster_modules_alone():
@@ -188,16 +140,16 @@ def test_ray_is_imported_by_the_cluster_modules_alone():
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_no_stage_imports_torch_before_it_is_needed(stage: str):
-    eager = reached(REPOSITORY / "stages" / f"{stage}.py", lazy=False)
+    eager = reached(f"stages.{stage}", REPOSITORY, lazy=False)
     heavy = {
         path.stem
         for path in eager
-        if {"torch", "torchvision", "mlflow"} & {n.split(".")[0] for n in imports_of(path, False)}
+        if {"torch", "torchvision", "mlflow"} & {n.split(".")[0] for n in imported(path, False)}
     }
     assert not heavy
 
 
 @pytest.mark.parametrize("stage", sorted(TORCH_FREE))
 def test_some_stages_never_import_torch(stage: str):
-    files = reached(REPOSITORY / "stages" / f"{stage}.py")
-    assert not [path for path in files if "torch" in imports_of(path)]
+    files = reached(f"stages.{stage}", REPOSITORY, OUTSIDE)
+    assert not [path for path in files if "torch" in imported(path)]

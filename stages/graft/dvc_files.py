@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,6 +110,21 @@ def committed_md5(root: Path, path: str) -> str | None:
     command = ["git", "--no-optional-locks", "show", f"HEAD:./{path}"]
     shown = subprocess.run(command, cwd=root, capture_output=True, check=False)
     return _md5(shown.stdout).hexdigest() if shown.returncode == 0 else None
+
+
+def committed_tree(root: Path, folder: str) -> dict[str, str]:
+    """MD5 of every file of a folder as the last commit holds it, by its path in it; empty when it does not."""
+    command = ["git", "--no-optional-locks", "archive", "HEAD", folder]
+    tree: dict[str, str] = {}
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as git:
+        try:
+            with tarfile.open(fileobj=git.stdout, mode="r|") as files:
+                for member in files:
+                    if (file := files.extractfile(member)) is not None:
+                        tree[member.name.removeprefix(f"{folder}/")] = _md5(file.read()).hexdigest()
+        except tarfile.TarError:  # git refuses: it does not know the folder
+            return {}
+    return tree
 
 
 def _md5(data: bytes = b"") -> "hashlib._Hash":

@@ -7,18 +7,18 @@ requirements.txt           the libraries these need, and what they need in turn,
 predictions.csv            test images, their classes and what this model says: what a successor is compared with
 """
 
-import ast
 import base64
 import csv
 import io
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from stages.graft.artifacts import read_json
 from stages.graft.bundle import BUNDLE
+from stages.graft.imports import reached
 from stages.graft.model import MODEL
 from stages.graft.pins import pinned
 from stages.graft.prediction import probability_column
@@ -110,34 +110,10 @@ def needed(record: dict[str, Any]) -> list[str]:
     return sorted([*REQUIREMENTS, *RUNTIMES[runtime], *(RUNTIMES["timm"] if from_timm else ())])
 
 
-def modules_behind(module: str) -> Iterator[Path]:
-    """List the files of this library that a module imports, directly or not, at once or later, and its own."""
-    root = Path(__file__).parents[2]
-    seen, todo = set[Path](), [module]
-    while todo:
-        name = todo.pop()
-        path = root / f"{name.replace('.', '/')}.py"
-        if not name.startswith("stages.") or path in seen or not path.is_file():
-            continue
-        seen.add(path)
-        todo += _imported(path)
-        yield path
-
-
-def _imported(path: Path) -> list[str]:
-    found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            found += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return found
-
-
 def _copy_code(scratch: Path) -> Path:
     """Copy the modules that answering needs as a package of the same name."""
     root, package = Path(__file__).parents[2], scratch / "stages"
-    files = [*modules_behind(LOADER), root / "stages/__init__.py", root / "stages/graft/__init__.py"]
+    files = [*reached(LOADER, root), root / "stages/__init__.py", root / "stages/graft/__init__.py"]
     for path in files:
         target = scratch / path.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)

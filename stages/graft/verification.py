@@ -16,6 +16,7 @@ from stages.graft.dvc_files import (
     all_objects,
     cache_folder,
     committed_md5,
+    committed_tree,
     has_remote,
     index_lock,
     left_by_dvc,
@@ -191,12 +192,26 @@ def _uncached(claim: Claim, repository: Repository) -> Damage | None:
     problem = problem_here(claim, repository)
     if problem is None:
         return None
+    if claim.is_folder and tree_md5(tree := committed_tree(repository.root, claim.path)) == claim.md5:
+        return _of_git(claim, repository, tree)
     what = f"{claim.path} {problem} than dvc.lock says" if problem == OTHER else f"{claim.path} {problem}"
     if committed_md5(repository.root, claim.path) == claim.md5:
         return Damage(what=what, repair=(from_git(claim.path),))
     if claim.is_out:
         return Damage(what=what, repair=(f"dvc repro --force --single-item {claim.stage}",))
     return Damage(what=f"{what}, and git does not have those; if the change is meant:", repair=("dvc repro",))
+
+
+def _of_git(claim: Claim, repository: Repository, tree: Mapping[str, str]) -> Damage:
+    """Name what is wrong in a folder that git keeps; what is new there may be somebody's work, and is not removed."""
+    files = {repository.root / claim.path / name: md5 for name, md5 in tree.items()}
+    bad = {path: found for path, md5 in files.items() if (found := repository.problem(path, md5))}
+    if bad:
+        places = [claim.path] if len(bad) > MANY else [path.relative_to(repository.root).as_posix() for path in bad]
+        return Damage(what="\n".join(_in_words(claim.path, bad)), repair=tuple(map(from_git, places)))
+    new = dict.fromkeys(_extra(claim, repository, files), "is new, and not in dvc.lock")
+    lines = [*_in_words(claim.path, new), "if that is meant:"]
+    return Damage(what="\n".join(lines), repair=("dvc repro",))
 
 
 def _contents(claim: Claim, repository: Repository) -> _Contents:

@@ -26,7 +26,8 @@ import yaml
 
 from stages.graft.artifacts import write_json, write_text
 from stages.graft.errors import DataError
-from stages.graft.model_package import LOADER, REQUIREMENTS, RUNTIMES, modules_behind, needed
+from stages.graft.imports import reached
+from stages.graft.model_package import LOADER, REQUIREMENTS, RUNTIMES, needed
 from stages.graft.serving import ServedModel, _load_pyfunc, read_image
 from stages.graft.tracking import publish
 from tests.bundles import CLASSES, SHADES, picture
@@ -128,7 +129,7 @@ def test_an_empty_table_gives_an_empty_table(model):
 
 def test_the_requirements_are_what_the_code_imports():
     """Everything imported at once is required; nothing of the tracking or the training is in the model."""
-    paths = list(modules_behind(LOADER))
+    paths = reached(LOADER, REPOSITORY)
     eager = {
         line.split()[1].split(".")[0]
         for path in paths
