@@ -1,20 +1,27 @@
-"""A small real bundle: a network with random weights, converted for OpenVINO, and a head that knows three greys."""
+"""Small networks with random weights: one bundled as the repository's is, one with a head that knows three greys."""
 
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
+from stages.graft.artifacts import write_json
+from stages.graft.backbone import save_network
 from stages.graft.bundle import write_bundle
 from stages.graft.decision import fit_rule
 from stages.graft.extraction import embed
 from stages.graft.features import FeatureSet
+from stages.graft.hashing import sha256_of
 from stages.graft.model import write_model
+from stages.graft.networks import build_network
 from stages.graft.places import store_folder
 from stages.graft.prototypes import fit_prototypes
 from stages.graft.runtime_choice import AUTOMATIC, choose_runtime
 from stages.graft.scored import ScoredSet
 from stages.graft.weights import BackboneParams, find_weights
+
+SMALL_NETWORK = "shufflenet_v2_x0_5"
 
 CLASSES = ("dark", "middle", "ü, light")
 SHADES = (40, 120, 210)
@@ -58,3 +65,21 @@ def make_bundle(folder: Path, runtime: str = "auto", name: str = "squeezenet1_1"
     )
     write_bundle(folder / "model", rule, weights, runs, folder / "bundle")
     return folder / "bundle"
+
+
+def write_small_network(backbones: Path) -> None:
+    """Put SMALL_NETWORK in a folder of bundled networks, with random weights, for images of 32 px."""
+    preprocessing = {
+        "resize_px": 32,
+        "crop_px": 32,
+        "interpolation": "bilinear",
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.25, 0.25, 0.25],
+    }
+    path = backbones / f"{SMALL_NETWORK}.safetensors"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        save_network(
+            build_network(SMALL_NETWORK, 3), path, {"architecture": SMALL_NETWORK, "preprocessing": preprocessing}
+        )
+    write_json({"sha256": sha256_of(path)}, path.with_suffix(".json"))

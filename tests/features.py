@@ -1,10 +1,12 @@
 """Features made up for tests of heads: what a network might give, without one."""
 
 import hashlib
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
-from stages.graft.features import FeatureSet
+from stages.graft.features import FeatureSet, read_features
 
 
 def ids_of(number, start=0):
@@ -26,3 +28,12 @@ def sparse_features(rng, per_class, num_classes=4, num_features=400):
     x = np.maximum(means[y] + rng.normal(size=(len(y), num_features)) - 0.5, 0)
     rare = rng.random((len(y), num_features // 2)) < 0.02
     return feature_set(np.concatenate([x, rare * rng.exponential(0.02, rare.shape)], axis=1), y)
+
+
+def rows_in(store, ids):
+    """The rows of ids in a feature store, as the packed file has them."""
+    with tempfile.TemporaryDirectory() as folder:
+        store.pack(ids, Path(folder) / "features.safetensors", {})
+        found, rows = read_features(Path(folder) / "features.safetensors")
+    assert list(found) == list(ids)
+    return rows

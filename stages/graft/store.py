@@ -84,20 +84,6 @@ class FeatureStore:
         """Take in a fragment that was written after the store was opened."""
         self._take_in(name, self._looked_up(name))
 
-    def gather(self, ids: Sequence[str]) -> Features:
-        """Read rows in the order of the ids; every id must be here.
-
-        Returns:
-            shape (n, d), float32.
-        Raises:
-            DataError: a fragment has disappeared since it was opened, or its bytes have changed.
-        """
-        out: Features | None = None
-        for rows, features in self._rows_by_fragment(ids):
-            out = np.empty((len(ids), features.shape[1]), np.float32) if out is None else out
-            out[rows] = features
-        return np.empty((0, 0), np.float32) if out is None else out
-
     def pack(self, ids: Sequence[str], path: Path, metadata: Mapping[str, Any]) -> int:
         """Write rows in the order of the ids to one file, as `features.write_features` does, in bounded memory.
 
@@ -106,7 +92,8 @@ class FeatureStore:
         Returns:
             d, the number of features in a row.
         Raises:
-            DataError: as in `gather`; nothing is left at `path` then.
+            DataError: a fragment has disappeared since it was opened, or its bytes have changed; nothing is left at
+                `path` then.
         """
         num_features = _num_features(self.shelf, self._fragments[self._places(ids[:1])[0, 0]])
         shapes = {"features": (np.float32, (len(ids), num_features)), "ids": (np.uint8, (len(ids), 32))}

@@ -9,23 +9,9 @@ from stages.graft import buckets
 from stages.graft.addresses import ChangedError, InPlace, read_places
 from stages.graft.buckets import UnreachableError, is_remote, list_objects, read_object
 from stages.graft.named_images import FolderCount, count_images, named_images
-from tests.buckets import bucket_server, use
 from tests.servers import BUCKET
 
 pytest.importorskip("s3fs", reason="the extra s3 is not installed")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with bucket_server(tmp_path_factory.mktemp("server")) as bucket:
-        yield bucket
-
-
-@pytest.fixture
-def bucket(server, monkeypatch):
-    """The server's bucket, with the environment of a client of it."""
-    use(server.environment, monkeypatch)
-    return server
 
 
 @pytest.mark.parametrize(("address", "expected"), [("s3://b/a", True), ("s3:/b", False), ("/s3://b", False)])

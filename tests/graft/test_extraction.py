@@ -26,6 +26,7 @@ from stages.graft.store import Features, FeatureStore
 from stages.graft.threads import num_cpus
 from stages.graft.weights import Weights
 from tests.conftest import REPOSITORY
+from tests.features import rows_in
 from tests.pictures import encoded, pixels, write
 
 CPU = torch.device("cpu")
@@ -80,7 +81,7 @@ def extract(ids: Sequence[str], path_of: PathOf, trunk: nn.Module, root: Path) -
     store = FeatureStore(root, RECORD)
     number = extract_missing(ids, path_of, store, PREPROCESSING, TrunkRuntime(trunk))
     assert store.missing(ids) == []
-    return number, FeatureStore(root, RECORD).gather(ids)
+    return number, rows_in(FeatureStore(root, RECORD), ids)
 
 
 class Mean(nn.Module):
@@ -114,7 +115,7 @@ def test_a_warm_store_gives_the_bytes_of_a_cold_one_without_building_the_network
 
     store = FeatureStore(tmp_path / "store", RECORD)
     assert extract_missing(ids, path_of, store, PREPROCESSING, Refusing(trunk)) == 0
-    assert store.gather(ids).tobytes() == cold.tobytes()
+    assert rows_in(store, ids).tobytes() == cold.tobytes()
 
 
 def test_a_rows_bits_depend_neither_on_its_neighbours_nor_on_its_place(ids, path_of, trunk, tmp_path, rng):
@@ -131,7 +132,7 @@ def test_a_store_filled_in_parts_gives_the_same_bytes(ids, path_of, trunk, tmp_p
     _, rows = extract(ids, path_of, trunk, tmp_path / "whole")
     numbers = [extract(part, path_of, trunk, tmp_path / "parts")[0] for part in (ids[3:8], ids[:5], ids)]
     assert numbers == [5, 3, 2]
-    assert FeatureStore(tmp_path / "parts", RECORD).gather(ids).tobytes() == rows.tobytes()
+    assert rows_in(FeatureStore(tmp_path / "parts", RECORD), ids).tobytes() == rows.tobytes()
 
 
 def test_only_missing_images_are_read(ids, path_of, tmp_path):

@@ -20,22 +20,10 @@ from urllib.request import url2pathname
 import pytest
 import yaml
 
-from stages.graft import tracking, tracking_store
 from stages.graft.artifacts import read_json, write_json, write_text
 from stages.graft.registry import BUNDLE_TAG, DECISION, REGISTERED
 from stages.graft.tracking import publish
 from tests.conftest import REPOSITORY
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory) -> Path:
-    """MLflow's tables, made once: it takes seconds."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # SQLAlchemy's, about MLflow
-        tracking_store.quieten()
-        tracking._make_database(path)
-    return path
 
 
 def write_project(

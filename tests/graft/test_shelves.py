@@ -14,25 +14,13 @@ from stages.graft.ids import pack_ids
 from stages.graft.shelves import Folder, Prefix, shelf_at
 from stages.graft.store import FeatureStore, fragment_problem
 from stages.graft.store_checks import damaged_objects
-from tests.buckets import bucket_server, use
+from tests.features import rows_in
 from tests.graft.test_store import ids_of, rows_of
 from tests.servers import BUCKET
 
 pytest.importorskip("s3fs", reason="the extra s3 is not installed")
 
 RECORD = {"weights": "abc", "name": "é"}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with bucket_server(tmp_path_factory.mktemp("server")) as bucket:
-        yield bucket
-
-
-@pytest.fixture
-def bucket(server, monkeypatch):
-    use(server.environment, monkeypatch)
-    return server
 
 
 @pytest.fixture
@@ -63,7 +51,7 @@ def test_the_files_in_s3_are_those_of_a_folder_and_are_found_again(bucket, root,
     assert objects(bucket, root) == {name: path.read_bytes() for name, path in on_disk.items() if path.is_file()}
     again = FeatureStore(root, RECORD)
     assert again.missing(ids_of(3, 4, 1)) == ids_of(4)
-    np.testing.assert_array_equal(again.gather(ids_of(3, 1, 2)), rows_of(3, 1, 2))
+    np.testing.assert_array_equal(rows_in(again, ids_of(3, 1, 2)), rows_of(3, 1, 2))
     assert again.pack(ids_of(2, 3), tmp_path / "packed", {"a": 1}) == 2
     np.testing.assert_array_equal(read_arrays(tmp_path / "packed")["features"], rows_of(2, 3))
     assert FeatureStore(root, {**RECORD, "name": "e"}).missing(ids_of(1)) == ids_of(1)

@@ -31,17 +31,6 @@ PARAMS = {
 CURVE = "epoch,split,loss,accuracy\n1,train,1.5,0.25\n1,val,1.6,0.2\n2,train,0.5,0.75\n2,val,0.9,0.6\n"
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory) -> Path:
-    """MLflow's tables, made once: it takes seconds."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # SQLAlchemy's, about MLflow
-        tracking_store.quieten()
-        tracking._make_database(path)
-    return path
-
-
 def write_project(root: Path, **sections: object) -> Path:
     write_text(yaml.safe_dump(PARAMS | sections), root / "params.yaml")
     write_text("id,file,label\na,a.png,x\nb,b.png,y\n", root / "data/manifest.csv")

@@ -1,35 +1,22 @@
 """compare_finetuning, run as a script on a small network and two easy classes: real stages in a folder of their own."""
 
-from hashlib import sha256
-
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import yaml
 from PIL import Image
 
 from stages import compare_finetuning
 from stages.compare_finetuning import fresh_head
-from stages.graft.artifacts import write_json
-from stages.graft.backbone import save_network
 from stages.graft.errors import run
 from stages.graft.heads import Head
-from stages.graft.networks import build_network
+from tests.bundles import SMALL_NETWORK, write_small_network
 from tests.conftest import REPOSITORY
 from tests.pictures import encoded, write
 
-NAME = "shufflenet_v2_x0_5"
-PREPROCESSING = {
-    "resize_px": 32,
-    "crop_px": 32,
-    "interpolation": "bilinear",
-    "mean": [0.5, 0.5, 0.5],
-    "std": [0.25, 0.25, 0.25],
-}
 SMALL = {
     "split": {"val_fraction": 0.25, "test_fraction": 0.25},
-    "backbone": {"name": NAME},
+    "backbone": {"name": SMALL_NETWORK},
     "extract": {"runtime": "torch"},
     "train_head": {"l2_grid": [1.0]},
     "finetune": {"epochs": 1, "batch_size": 8},
@@ -45,11 +32,7 @@ def project(tmp_path, monkeypatch):
         label, ground = ("bright", 40) if number % 2 else ("dark", 0)
         noise = rng.integers(0, 200, (20, 24, 3)) + ground
         write(tmp_path / f"plates/{label}/{number}.png", encoded(Image.fromarray(noise.astype(np.uint8)), "PNG"))
-    path = tmp_path / f"data/backbones/{NAME}.safetensors"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        save_network(build_network(NAME, 3), path, {"architecture": NAME, "preprocessing": PREPROCESSING})
-    write_json({"sha256": sha256(path.read_bytes()).hexdigest()}, path.with_suffix(".json"))
+    write_small_network(tmp_path / "data/backbones")
 
     def make(**changes):
         params = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))

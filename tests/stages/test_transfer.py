@@ -1,30 +1,16 @@
 """Transfer, run as a stage: one table of accuracies for the bundled network, a random one and grey pixels."""
 
-from hashlib import sha256
-
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import yaml
 from PIL import Image
 
 from stages import transfer
-from stages.graft.artifacts import write_json
-from stages.graft.backbone import save_network
 from stages.graft.errors import run
-from stages.graft.networks import build_network
+from tests.bundles import SMALL_NETWORK, write_small_network
 from tests.conftest import REPOSITORY
 from tests.pictures import encoded, write
-
-NAME = "shufflenet_v2_x0_5"
-PREPROCESSING = {
-    "resize_px": 32,
-    "crop_px": 32,
-    "interpolation": "bilinear",
-    "mean": [0.5, 0.5, 0.5],
-    "std": [0.25, 0.25, 0.25],
-}
 
 
 @pytest.fixture
@@ -39,15 +25,11 @@ def project(tmp_path, monkeypatch):
         for number in range(8):
             noise = rng.integers(0, 55, (20, 24, 3)) + ground
             write(tmp_path / f"plates/{label}/{number}.png", encoded(Image.fromarray(noise.astype(np.uint8)), "PNG"))
-    path = tmp_path / f"data/backbones/{NAME}.safetensors"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        save_network(build_network(NAME, 3), path, {"architecture": NAME, "preprocessing": PREPROCESSING})
-    write_json({"sha256": sha256(path.read_bytes()).hexdigest()}, path.with_suffix(".json"))
+    write_small_network(tmp_path / "data/backbones")
 
     def make(**changes):
         params = yaml.safe_load((REPOSITORY / "data/backbones/params.yaml").read_text(encoding="utf-8"))
-        params["pretrain"]["name"] = NAME
+        params["pretrain"]["name"] = SMALL_NETWORK
         small = {"datasets": {"plates": "plates"}, "shots": [2, None], "num_seeds": 2, "l2_grid": [1.0]}
         params["transfer"] = small | changes
         (tmp_path / "data/backbones/params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
@@ -59,7 +41,7 @@ def project(tmp_path, monkeypatch):
 def test_the_table_has_a_row_for_each_set_features_and_shots(project, capsys):
     folder = project()
     run("transfer", transfer.main)
-    path = folder / f"data/backbones/{NAME}_transfer.csv"
+    path = folder / f"data/backbones/{SMALL_NETWORK}_transfer.csv"
     table = pd.read_csv(path, dtype={"train_per_class": str})
     assert table.columns.tolist() == ["dataset", "features", "train_per_class", "accuracy", "std", "seeds"]
     keys = [(kind, shots) for kind in ("bundled", "random", "pixels") for shots in ("2", "all")]
@@ -79,7 +61,7 @@ def test_the_table_has_a_row_for_each_set_features_and_shots(project, capsys):
 def test_one_seed_has_no_spread(project):
     folder = project(num_seeds=1, shots=[None])
     run("transfer", transfer.main)
-    table = pd.read_csv(folder / f"data/backbones/{NAME}_transfer.csv")
+    table = pd.read_csv(folder / f"data/backbones/{SMALL_NETWORK}_transfer.csv")
     assert table["std"].tolist() == [0.0] * 3
 
 
@@ -87,7 +69,7 @@ def test_a_missing_set_ends_in_one_line_and_no_table(project):
     folder = project(datasets={"plates": "plates", "steel": "nowhere"})
     with pytest.raises(SystemExit, match=r"^transfer: error: source nowhere does not exist"):
         run("transfer", transfer.main)
-    assert not (folder / f"data/backbones/{NAME}_transfer.csv").exists()
+    assert not (folder / f"data/backbones/{SMALL_NETWORK}_transfer.csv").exists()
 
 
 @pytest.mark.parametrize(
