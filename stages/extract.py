@@ -5,6 +5,8 @@ Writes  data/features.safetensors, data/strangers/, reports/extract.json
 Params  backbone, extract
 """
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from stages.graft.extractors import extractor
 from stages.graft.manifest import PLACE_COLUMNS, manifest_paths, read_manifest
 from stages.graft.params import load_params
 from stages.graft.places import feature_store, store_folder
+from stages.graft.reading import PathOf
 from stages.graft.runtime_choice import RuntimeChoice
 from stages.graft.squares import DECODER
 from stages.graft.store import FeatureStore
@@ -26,6 +29,12 @@ from stages.graft.weights import BackboneParams, find_weights
 IMAGES, MANIFEST, BACKBONES = Path("data/images"), Path("data/manifest.csv"), Path("data/backbones")
 FEATURES, REPORT = Path("data/features.safetensors"), Path("reports/extract.json")
 STRANGERS = Path("data/strangers")
+
+
+def wanted(ids: Sequence[str], path_of: PathOf, drawing: Future[list[str]]) -> Iterator[Images]:
+    """The images, then the strangers: images of nothing the model is made for; evaluate sees whether it says so."""
+    yield ids, path_of
+    yield drawing.result(), partial(stranger_path, STRANGERS)
 
 
 def main() -> None:
@@ -38,12 +47,14 @@ def main() -> None:
     path_of = manifest_paths(manifest, IMAGES)
     ids = path_of.ids
     del manifest  # packed, that is enough
-    # Images of nothing the model is made for; evaluate sees whether it says so.
-    strangers = write_strangers(STRANGERS)
-    wanted: list[Images] = [(ids, path_of), (strangers, partial(stranger_path, STRANGERS))]
-    with extractor(weights, choice, store_folder() / "networks", load_compute()) as engine:
+    with (
+        ThreadPoolExecutor(1) as beside,
+        extractor(weights, choice, store_folder() / "networks", load_compute()) as engine,
+    ):
+        drawing = beside.submit(write_strangers, STRANGERS)
         store = FeatureStore(feature_store(), {**weights.record(), **engine.record, "decoder": DECODER})
-        num_extracted, _ = engine.extract_missing(wanted, store)
+        num_extracted, _ = engine.extract_missing(wanted(ids, path_of, drawing), store)
+    strangers = drawing.result()
     num_features = store.pack(ids, FEATURES, {"backbone": weights.record()})
     store.pack(strangers, STRANGERS / "features.safetensors", {"backbone": weights.record()})
 

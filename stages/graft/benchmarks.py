@@ -18,7 +18,7 @@ from stages.graft.prediction import ImageFile, Predictor
 from stages.graft.preprocessing import Preprocessing
 from stages.graft.reading import PathOf, read_batch
 from stages.graft.row_files import csv_rows
-from stages.graft.runtimes import Compute, Loaded, Runtime
+from stages.graft.runtimes import Compute, LoadedOnce, Runtime
 from stages.graft.store import FeatureStore
 from stages.graft.threads import in_threads, num_cpus
 from stages.graft.weights import Weights
@@ -69,13 +69,14 @@ def measure_rates(
     threads = torch.get_num_threads()
     loops = [_rate(_loop(weights, folder, best_flags), seconds) for best_flags in (False, True)]
     start = time.perf_counter()
-    compute, batch_size = runtime.load(), int(runtime.record["batch_size"])
+    loaded, batch_size = LoadedOnce(runtime), int(runtime.record["batch_size"])
+    compute = loaded.load()
     load_seconds = time.perf_counter() - start
     images = read_batch(ids[:batch_size], path_of, weights.preprocessing, batch_size)
     ceiling = _rate(_from_memory(compute, images, runtime.num_streams), seconds)
     decoding = _rate(_decoded(ids, path_of, weights.preprocessing, batch_size), seconds)
     num_images = min(len(ids), max(20 * batch_size, int(ceiling * seconds)))
-    graft = _extraction_rate(ids[:num_images], path_of, weights.preprocessing, Loaded(runtime, compute), store)
+    graft = _extraction_rate(ids[:num_images], path_of, weights.preprocessing, loaded, store)
     torch.set_num_threads(threads)
     return Rates(
         loop=loops[0],

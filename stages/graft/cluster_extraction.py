@@ -2,7 +2,7 @@
 
 import dataclasses
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from stages.graft.preprocessing import Preprocessing
 from stages.graft.progress import Progress
 from stages.graft.reading import PathOf
 from stages.graft.runtime_choice import RuntimeChoice, choose_runtime
-from stages.graft.runtimes import Loaded, Runtime
+from stages.graft.runtimes import LoadedOnce, Runtime
 from stages.graft.shelves import Shelf
 from stages.graft.squares import DECODER
 from stages.graft.store import FeatureStore, write_fragment
@@ -45,7 +45,7 @@ class ClusterExtractor:
         self._choose = partial(choose_runtime, self._weights, choice, networks.absolute())
         self.record = ask(partial(_record, self._choose), compute)
 
-    def extract_missing(self, wanted: Sequence[Images], store: FeatureStore) -> list[int]:
+    def extract_missing(self, wanted: Iterable[Images], store: FeatureStore) -> list[int]:
         """As `extraction.extract_missing` of several sets of images, spread over the cluster together."""
         missing = [(store.missing(ids), path_of) for ids, path_of in wanted]
         numbers = [len(ids) for ids, _ in missing]
@@ -88,7 +88,7 @@ def _extracting(
     """What a worker does: it loads the network once."""
     runtime = choose()
     _check_same({"decoder": DECODER, **runtime.record}, expected)
-    loaded = Loaded(runtime, runtime.load())
+    loaded = LoadedOnce(runtime)
 
     def work(item: Item) -> dict[str, Any]:
         ids = list(item["ids"])

@@ -1,6 +1,6 @@
 """Who turns images into features, as the section `compute` says: this machine, or the workers of a cluster."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,6 +9,7 @@ from stages.graft.compute import ComputeParams
 from stages.graft.engines import engine_of
 from stages.graft.extraction import Images, extract_missing
 from stages.graft.runtime_choice import RuntimeChoice, choose_runtime
+from stages.graft.runtimes import LoadedOnce
 from stages.graft.store import FeatureStore
 from stages.graft.weights import Weights
 
@@ -20,8 +21,11 @@ class Extractor(Protocol):
     def record(self) -> Mapping[str, Any]:
         """Of the runtime, as `Runtime.record`."""
 
-    def extract_missing(self, wanted: Sequence[Images], store: FeatureStore) -> list[int]:
-        """Compute the rows the store lacks and add them; how many those were of each set."""
+    def extract_missing(self, wanted: Iterable[Images], store: FeatureStore) -> list[int]:
+        """Compute the rows the store lacks and add them; how many those were of each set.
+
+        A set is asked for when the one before is done, where the work is done here.
+        """
 
 
 def extractor(
@@ -56,6 +60,6 @@ class _Here:
         self._weights, self._runtime = weights, choose_runtime(weights, choice, networks)
         self.record = self._runtime.record
 
-    def extract_missing(self, wanted: Sequence[Images], store: FeatureStore) -> list[int]:
-        preprocessing = self._weights.preprocessing
-        return [extract_missing(ids, path_of, store, preprocessing, self._runtime) for ids, path_of in wanted]
+    def extract_missing(self, wanted: Iterable[Images], store: FeatureStore) -> list[int]:
+        preprocessing, runtime = self._weights.preprocessing, LoadedOnce(self._runtime)
+        return [extract_missing(ids, path_of, store, preprocessing, runtime) for ids, path_of in wanted]

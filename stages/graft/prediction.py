@@ -24,7 +24,7 @@ from stages.graft.folders import read_address, read_file
 from stages.graft.model_places import bundle_in
 from stages.graft.places import store_folder
 from stages.graft.runtime_choice import RuntimeChoice, choose_runtime
-from stages.graft.runtimes import Compute, Loaded
+from stages.graft.runtimes import Compute, LoadedOnce
 from stages.graft.scored import ScoredSet
 from stages.graft.squares import square
 from stages.graft.threads import in_threads
@@ -101,7 +101,8 @@ class Predictor:
         self.classes = bundle.head.classes
         self.preprocessing = bundle.preprocessing
         self.batch_size = int(bundle.runtime.record["batch_size"])
-        self.loaded_runtime = Loaded(bundle.runtime, bundle.runtime.load())
+        self.loaded_runtime = LoadedOnce(bundle.runtime)
+        self.loaded_runtime.load()
 
     @property
     def columns(self) -> list[str]:

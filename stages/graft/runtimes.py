@@ -35,20 +35,18 @@ class Runtime(Protocol):
         """Copy what it needs beside the weights into a folder, which need not exist, to be run elsewhere."""
 
 
-class Loaded:
-    """A runtime whose network is ready, to be used again without loading it."""
+class LoadedOnce:
+    """A runtime that keeps its network from the first time it is loaded."""
 
-    def __init__(self, runtime: Runtime, compute: Compute) -> None:
-        """Keep what `Runtime.load` gave."""
-        self.record, self.num_streams, self._runtime, self._compute = (
-            runtime.record,
-            runtime.num_streams,
-            runtime,
-            compute,
-        )
+    def __init__(self, runtime: Runtime) -> None:
+        """Nothing is loaded yet."""
+        self.record, self.num_streams, self._runtime = runtime.record, runtime.num_streams, runtime
+        self._compute: Compute | None = None
 
     def load(self) -> Compute:
         """Give the network."""
+        if self._compute is None:
+            self._compute = self._runtime.load()
         return self._compute
 
     def save(self, folder: Path) -> None:
