@@ -18,7 +18,15 @@ import openvino
 from PIL import Image
 
 from stages.graft.artifacts import write_text
-from stages.graft.benchmarks import LOOP_BATCH, Rates, measure_rates, parity, prediction_rates, write_images
+from stages.graft.benchmarks import (
+    LOOP_BATCH,
+    NUM_COMPARED,
+    Rates,
+    measure_rates,
+    parity,
+    prediction_rates,
+    write_images,
+)
 from stages.graft.errors import run
 from stages.graft.openvino_runtime import computes_in_bf16
 from stages.graft.params import load_spec
@@ -225,7 +233,7 @@ same with bf16 autocast, channels-last and inference mode. From memory: Graft's 
 
 {rest}
 
-What a network runs on by default, against torch in fp32, on the plates' files:
+What a network runs on by default, against torch in fp32, on {compared} of the plates' files:
 
 {likeness}
 """
@@ -250,7 +258,9 @@ def main() -> None:
     px = load_spec(PLATES, PlatesSpec).size_px
     rates, rest = table(RATES, rate_rows(found)), table(("what", "measured"), rows)
     likeness = table(("network", "runs on", "mean cosine", "worst cosine"), agreement)
-    text = TEXT.format(machine=machine(), px=px, rates=rates, batch=LOOP_BATCH, rest=rest, likeness=likeness)
+    text = TEXT.format(
+        machine=machine(), px=px, rates=rates, batch=LOOP_BATCH, rest=rest, compared=NUM_COMPARED, likeness=likeness
+    )
     write_text(text, REPORT)
     print(text)
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from stages.graft.backbone import load_trunk
-from stages.graft.extraction import extract_missing
+from stages.graft.extraction import extract_missing, rows_of
 from stages.graft.images import Batch
 from stages.graft.prediction import ImageFile, Predictor
 from stages.graft.preprocessing import Preprocessing
@@ -24,6 +24,9 @@ from stages.graft.threads import in_threads, num_cpus
 from stages.graft.weights import Weights
 
 LOOP_BATCH = 32
+
+NUM_COMPARED = 48
+"""Images whose features are compared with torch's."""
 
 NUM_TURNS = 3
 """Of prediction and extraction."""
@@ -89,12 +92,12 @@ def measure_rates(
 
 
 def parity(weights: Weights, runtime: Runtime, ids: list[str], path_of: PathOf) -> tuple[float, float]:
-    """Cosine between a runtime's features and those of torch in fp32, on image files: the mean and the worst."""
-    batch_size = int(runtime.record["batch_size"])
-    images = read_batch(ids[:batch_size], path_of, weights.preprocessing, batch_size)
+    """Cosine of a runtime's features to those of torch in fp32, on NUM_COMPARED images: the mean and the worst."""
+    ids = ids[:NUM_COMPARED]
+    found = np.concatenate([rows for _, rows in rows_of(ids, path_of, weights.preprocessing, runtime)])
+    images = read_batch(ids, path_of, weights.preprocessing, len(ids))
     with torch.inference_mode():
-        expected = load_trunk(weights)(torch.from_numpy(images)).numpy().reshape(batch_size, -1)
-    found = runtime.load()(images)
+        expected = load_trunk(weights)(torch.from_numpy(images)).numpy().reshape(len(ids), -1)
     cosine = (found * expected).sum(axis=1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
     return float(cosine.mean()), float(cosine.min())
 
