@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import openvino
 from PIL import Image
 
 from stages.graft.artifacts import write_text
@@ -33,6 +32,7 @@ from stages.graft.params import load_spec
 from stages.graft.plates import PlatesSpec, plate
 from stages.graft.prediction import load_predictor
 from stages.graft.progress import bar
+from stages.graft.quiet_openvino import openvino
 from stages.graft.runtime_choice import AUTOMATIC, choose_runtime
 from stages.graft.runtimes import Runtime
 from stages.graft.threads import num_cpus

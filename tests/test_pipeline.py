@@ -138,6 +138,12 @@ def test_ray_is_imported_by_the_cluster_modules_alone():
             assert path.stem in CLUSTER, path
 
 
+def test_openvino_is_imported_where_it_is_kept_from_reporting_its_use():
+    for path in sorted((REPOSITORY / "stages").rglob("*.py")):
+        if any(name.split(".")[0] == "openvino" for name in imported(path)):
+            assert path.stem == "quiet_openvino", path
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_no_stage_imports_torch_before_it_is_needed(stage: str):
     eager = reached(f"stages.{stage}", REPOSITORY, lazy=False)

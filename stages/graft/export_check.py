@@ -10,7 +10,6 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import openvino
 import torch
 
 from stages.graft.artifacts import Array
@@ -19,6 +18,7 @@ from stages.graft.graph_files import Run
 from stages.graft.images import Batch
 from stages.graft.prediction import ImageFile, Predictor, probability_column
 from stages.graft.preprocessing import Preprocessing
+from stages.graft.quiet_openvino import openvino
 from stages.graft.squares import square
 from stages.graft.threads import num_cpus
 from stages.graft.whole_model import OUTPUTS, WholeModel

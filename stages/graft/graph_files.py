@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import openvino
 import torch
 
 from stages.graft.artifacts import Array
 from stages.graft.errors import GraftError, ParamsError
 from stages.graft.images import Batch
 from stages.graft.openvino_runtime import OPENVINO_PRECISIONS, computes_in_bf16
+from stages.graft.quiet_openvino import openvino
 from stages.graft.threads import num_cpus
 from stages.graft.whole_model import INPUT, OUTPUTS, WholeModel
 

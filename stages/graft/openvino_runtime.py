@@ -23,14 +23,12 @@ from stages.graft.artifacts import atomic_path, read_json, write_json
 from stages.graft.errors import DataError, GraftError
 from stages.graft.hashing import sha256_of
 from stages.graft.images import Batch
+from stages.graft.quiet_openvino import openvino
 from stages.graft.runtimes import Compute, Precision
 from stages.graft.store import Features, fingerprint_of
 from stages.graft.store_lock import hold, mark_used, one_by_one
 from stages.graft.threads import num_cpus
 from stages.graft.weights import Weights
-
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # found, it would report our use of OpenVINO
-import openvino  # noqa: E402
 
 RECORD, NETWORK, TENSORS = "network.json", "network.xml", "network.bin"
 

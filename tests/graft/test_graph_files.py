@@ -4,7 +4,6 @@ import json
 from importlib.util import find_spec
 
 import numpy as np
-import openvino
 import pytest
 import torch
 
@@ -12,6 +11,7 @@ from stages.graft import graph_files
 from stages.graft.bundle import load_bundle
 from stages.graft.errors import GraftError, ParamsError
 from stages.graft.graph_files import ONNX_PACKAGES, check_packages, notes_of, open_graph, precisions, write_graph
+from stages.graft.quiet_openvino import openvino
 from stages.graft.whole_model import INPUT, OUTPUTS, WholeModel
 from tests.bundles import CLASSES
 from tests.graft.test_whole_model import squares

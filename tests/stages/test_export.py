@@ -1,12 +1,12 @@
 import json
 
 import numpy as np
-import openvino
 import pytest
 from PIL import Image
 
 from stages import cli, export
 from stages.graft.hashing import sha256_of
+from stages.graft.quiet_openvino import openvino
 from tests.bundles import CLASSES
 from tests.graft.test_graph_files import needs_onnx
 
