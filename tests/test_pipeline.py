@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ruamel.yaml.main
 import yaml
 from pydantic import BaseModel
 
@@ -142,6 +143,11 @@ def test_openvino_is_imported_where_it_is_kept_from_reporting_its_use():
     for path in sorted((REPOSITORY / "stages").rglob("*.py")):
         if any(name.split(".")[0] == "openvino" for name in imported(path)):
             assert path.stem == "quiet_openvino", path
+
+
+def test_dvc_reads_yaml_in_c():
+    """In Python alone, half of a `dvc repro` with nothing to do goes by reading dvc.lock."""
+    assert ruamel.yaml.main.CParser is not None
 
 
 @pytest.mark.parametrize("stage", STAGES)
