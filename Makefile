@@ -57,8 +57,8 @@ ui: $(INSTALLED)  ## browse the runs in MLflow (PORT=5000)
 	--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}";; esac
 
 bench: $(INSTALLED)  ## measure speed on this machine: reports/bench.md, reports/bench_finetuning.md (half an hour, nothing beside it)
-	python -m stages.bench
-	python -m stages.bench_finetuning
+	python -m stages.benchmarks.bench_extraction
+	python -m stages.benchmarks.bench_finetuning
 
 lock: $(INSTALLED)  ## write requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-emit-index-url --no-annotate \

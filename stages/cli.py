@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from stages.graft.errors import run
+from stages.graft.core.stage import run
 
 COMMANDS = {
     "repro": "dvc repro, after another one in this folder has ended",
@@ -37,5 +37,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if name not in COMMANDS:
         sys.exit(f"graft: error: no command `{name}`\n\n{usage()}")
-    command = import_module(f"stages.{name}")
+    command = import_module("stages.report" if name == "report" else f"stages.commands.{name}")
     run(f"graft {name}", lambda: command.main(rest), again=f"graft {name}")

@@ -18,34 +18,33 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from stages.graft import evaluation as tables
-from stages.graft.addresses import Place
-from stages.graft.artifacts import write_csv, write_json
-from stages.graft.baseline_table import read_baselines
-from stages.graft.bundle import write_bundle
-from stages.graft.comparison import baselines_record, comparison_table
-from stages.graft.decision import answer, fit_rule
-from stages.graft.durations import timed
-from stages.graft.errors import run
-from stages.graft.extraction import embed
-from stages.graft.features import read_features
-from stages.graft.gate import GateParams, judge
-from stages.graft.gate import in_words as gate_in_words
-from stages.graft.gate import record as gate_record
-from stages.graft.heads import Head, load_head
-from stages.graft.manifest import manifest_paths, read_manifest
-from stages.graft.model import BACKBONE, Model, read_model
-from stages.graft.params import Params, load_params
-from stages.graft.places import store_folder
-from stages.graft.runtime_choice import RuntimeChoice, choose_runtime
-from stages.graft.runtimes import Runtime
-from stages.graft.scored import Score, ScoredSet, score_cached, score_known, score_split, score_strangers
-from stages.graft.splits import UNUSED, read_splits
-from stages.graft.strangers import stranger_path
-from stages.graft.summary import summary
-from stages.graft.verdict import compare, in_words
-from stages.graft.verdict import record as verdict_record
-from stages.graft.weights import BackboneParams, Weights, finetuned_weights, weights_of
+from stages.graft.backbone.extraction import embed
+from stages.graft.backbone.runtime import Runtime
+from stages.graft.backbone.runtime_choice import RuntimeChoice, choose_runtime
+from stages.graft.backbone.weights import BackboneParams, Weights, finetuned_weights, weights_for
+from stages.graft.core.params import Params, load_params
+from stages.graft.core.stage import run_stage
+from stages.graft.data.manifest import image_locations, read_manifest
+from stages.graft.data.splits import UNUSED, read_splits
+from stages.graft.data.synthetic.strangers import stranger_path
+from stages.graft.evaluation import results as tables
+from stages.graft.evaluation.baseline_comparison import baselines_record, comparison_table
+from stages.graft.evaluation.baseline_predictions import read_baselines
+from stages.graft.evaluation.quality_gate import GateParams, gate_record, judge
+from stages.graft.evaluation.quality_gate import format_gate as gate_in_words
+from stages.graft.evaluation.terminal_summary import format_summary
+from stages.graft.heads.features import read_features
+from stages.graft.heads.head import Head, load_head
+from stages.graft.images.location import ImageLocation
+from stages.graft.metrics.paired_comparison import compare_paired, format_comparison
+from stages.graft.metrics.paired_comparison import comparison_record as verdict_record
+from stages.graft.model.bundle import write_bundle
+from stages.graft.model.decision import answer, fit_rule
+from stages.graft.model.model_folder import BACKBONE, Model, read_model
+from stages.graft.model.scoring import Score, ScoredSet, score_cached, score_known, score_split, score_strangers
+from stages.graft.storage.cache_folder import store_folder
+from stages.graft.storage.files import write_json
+from stages.graft.storage.tables import write_csv
 
 IMAGES, MANIFEST, SPLITS = Path("data/images"), Path("data/manifest.csv"), Path("data/splits.csv")
 FEATURES, MODEL, HEAD = Path("data/features.safetensors"), Path("data/model"), Path("data/head")
@@ -109,7 +108,7 @@ def main() -> None:
     write_csv(tables.per_class_table(evaluation), PLOTS / "per_class.csv")
     write_csv(tables.reliability(evaluation), PLOTS / "reliability.csv")
     write_csv(tables.risk_coverage(evaluation), PLOTS / "risk_coverage.csv")
-    print(f"evaluate: {summary(evaluation, record, rule)}")
+    print(f"evaluate: {format_summary(evaluation, record, rule)}")
     print(f"evaluate: {gate_in_words(gate)}")
 
 
@@ -118,8 +117,8 @@ def verdict_on_test(model: Model, splits: pd.DataFrame, test: ScoredSet) -> dict
     if model.kind == "frozen":
         return {}
     head_only = score_split(score_cached(load_head(HEAD), FEATURES), splits, "test", model.classes)
-    comparison = compare(test.y, head_only.logits, test.logits)
-    print(f"evaluate: {in_words(comparison, 'test')}")
+    comparison = compare_paired(test.y, head_only.logits, test.logits)
+    print(f"evaluate: {format_comparison(comparison, 'test')}")
     return verdict_record(comparison, "test")
 
 
@@ -127,14 +126,14 @@ def model_weights(model: Model, offline: bool) -> Weights:
     """Find the network's weights: the fine-tuned ones, or those the features were made with."""
     if model.backbone_sha256 is not None:
         return finetuned_weights(model.backbone, model.backbone_sha256, MODEL / BACKBONE)
-    return weights_of(model.backbone, BACKBONES, offline)
+    return weights_for(model.backbone, BACKBONES, offline)
 
 
 def network_score(head: Head, weights: Weights, runtime: Runtime, manifest: pd.DataFrame, ids: list[str]) -> Score:
     """Send images, strangers among them, through the fine-tuned network, once, and give what it makes of them."""
-    image_path_of, known = manifest_paths(manifest, IMAGES), frozenset(manifest["id"])
+    image_path_of, known = image_locations(manifest, IMAGES), frozenset(manifest["id"])
 
-    def path_of(id_: str) -> Place:
+    def path_of(id_: str) -> ImageLocation:
         return image_path_of(id_) if id_ in known else stranger_path(STRANGERS, id_)
 
     x = np.concatenate([rows for _, rows in embed(ids, path_of, weights.preprocessing, runtime, "evaluate")])
@@ -142,4 +141,4 @@ def network_score(head: Head, weights: Weights, runtime: Runtime, manifest: pd.D
 
 
 if __name__ == "__main__":
-    run("evaluate", timed("evaluate", main))
+    run_stage("evaluate", main)

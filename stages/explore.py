@@ -10,19 +10,19 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from stages.graft.artifacts import write_csv, write_json
-from stages.graft.baselines import predict_baselines
-from stages.graft.durations import timed
-from stages.graft.errors import run
-from stages.graft.features import load_features
-from stages.graft.label_errors import label_errors_table
-from stages.graft.manifest import manifest_paths, read_manifest
-from stages.graft.maps import make_map, map_table
-from stages.graft.params import Params, load_params
-from stages.graft.probes import MAX_IMAGES, choose_penalty, cross_validate, joined
-from stages.graft.sampling import stratified_rows
-from stages.graft.shots import shots_table
-from stages.graft.splits import read_splits
+from stages.graft.core.params import Params, load_params
+from stages.graft.core.stage import run_stage
+from stages.graft.data.manifest import image_locations, read_manifest
+from stages.graft.data.splits import read_splits
+from stages.graft.evaluation.baselines import predict_baselines
+from stages.graft.evaluation.feature_map import make_map, map_table
+from stages.graft.evaluation.label_errors import label_errors_table
+from stages.graft.evaluation.linear_probe import MAX_IMAGES, choose_penalty, concatenate_sets, cross_validate
+from stages.graft.evaluation.shots import shots_table
+from stages.graft.heads.features import load_features
+from stages.graft.metrics.sampling import stratified_rows
+from stages.graft.storage.files import write_json
+from stages.graft.storage.tables import write_csv
 
 IMAGES, MANIFEST, SPLITS = Path("data/images"), Path("data/manifest.csv"), Path("data/splits.csv")
 FEATURES, BASELINES, REPORT = (
@@ -59,12 +59,12 @@ def main() -> None:
 
     l2 = choose_penalty(train, val)
     # Test images are judged too: a wrong label matters there as well, and nothing is chosen by it.
-    everything = joined(train, val, test, unused)
+    everything = concatenate_sets(train, val, test, unused)
     probabilities = cross_validate(everything, images["group"].to_list(), l2, params.num_folds)
     predicted = probabilities.argmax(axis=1)
     label_errors = label_errors_table(images, everything.y, everything.classes, probabilities)
     write_csv(label_errors, LABEL_ERRORS)
-    write_csv(predict_baselines(train, val, test, manifest_paths(manifest, IMAGES)), BASELINES)
+    write_csv(predict_baselines(train, val, test, image_locations(manifest, IMAGES)), BASELINES)
     shots = shots_table(train, val, l2, params.num_draws, params.seed)
     write_csv(shots, SHOTS)
 
@@ -86,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run("explore", timed("explore", main))
+    run_stage("explore", main)

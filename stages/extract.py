@@ -10,28 +10,27 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from stages.graft.artifacts import write_json
-from stages.graft.compute import load_compute
-from stages.graft.durations import timed
-from stages.graft.errors import run
-from stages.graft.extraction import Images
-from stages.graft.extractors import extractor
-from stages.graft.manifest import PLACE_COLUMNS, manifest_paths, read_manifest
-from stages.graft.params import load_params
-from stages.graft.places import feature_store, store_folder
-from stages.graft.reading import PathOf
-from stages.graft.runtime_choice import RuntimeChoice
-from stages.graft.squares import DECODER
-from stages.graft.store import FeatureStore
-from stages.graft.strangers import stranger_path, write_strangers
-from stages.graft.weights import BackboneParams, find_weights
+from stages.graft.backbone.extraction import Images
+from stages.graft.backbone.runtime_choice import RuntimeChoice
+from stages.graft.backbone.weights import BackboneParams, find_weights
+from stages.graft.compute.extractors import extractor
+from stages.graft.compute.settings import load_compute
+from stages.graft.core.params import load_params
+from stages.graft.core.stage import run_stage
+from stages.graft.data.manifest import LOCATION_COLUMNS, image_locations, read_manifest
+from stages.graft.data.synthetic.strangers import stranger_path, write_strangers
+from stages.graft.images.crop import DECODER
+from stages.graft.images.loading import LocateImage
+from stages.graft.storage.cache_folder import feature_store_location, store_folder
+from stages.graft.storage.feature_store import FeatureStore
+from stages.graft.storage.files import write_json
 
 IMAGES, MANIFEST, BACKBONES = Path("data/images"), Path("data/manifest.csv"), Path("data/backbones")
 FEATURES, REPORT = Path("data/features.safetensors"), Path("reports/extract.json")
 STRANGERS = Path("data/strangers")
 
 
-def wanted(ids: Sequence[str], path_of: PathOf, drawing: Future[list[str]]) -> Iterator[Images]:
+def wanted(ids: Sequence[str], path_of: LocateImage, drawing: Future[list[str]]) -> Iterator[Images]:
     """The images, then the strangers: images of nothing the model is made for; evaluate sees whether it says so."""
     yield ids, path_of
     yield drawing.result(), partial(stranger_path, STRANGERS)
@@ -41,10 +40,10 @@ def main() -> None:
     """Extract the features of every image in the manifest."""
     backbone_params = load_params("backbone", BackboneParams)
     choice = load_params("extract", RuntimeChoice)
-    manifest = read_manifest(MANIFEST, columns=PLACE_COLUMNS)
+    manifest = read_manifest(MANIFEST, columns=LOCATION_COLUMNS)
     weights = find_weights(backbone_params, BACKBONES)
 
-    path_of = manifest_paths(manifest, IMAGES)
+    path_of = image_locations(manifest, IMAGES)
     ids = path_of.ids
     del manifest  # packed, that is enough
     with (
@@ -52,7 +51,7 @@ def main() -> None:
         extractor(weights, choice, store_folder() / "networks", load_compute()) as engine,
     ):
         drawing = beside.submit(write_strangers, STRANGERS)
-        store = FeatureStore(feature_store(), {**weights.record(), **engine.record, "decoder": DECODER})
+        store = FeatureStore(feature_store_location(), {**weights.record(), **engine.record, "decoder": DECODER})
         num_extracted, _ = engine.extract_missing(wanted(ids, path_of, drawing), store)
     strangers = drawing.result()
     num_features = store.pack(ids, FEATURES, {"backbone": weights.record()})
@@ -65,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run("extract", timed("extract", main))
+    run_stage("extract", main)

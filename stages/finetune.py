@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt
 
-from stages.graft.artifacts import atomic_path, read_metadata, write_csv, write_json
-from stages.graft.compute import ComputeParams, load_compute
-from stages.graft.curves import Epoch, write_curve
-from stages.graft.durations import timed
-from stages.graft.engines import engine_of
-from stages.graft.errors import run
-from stages.graft.heads import HEAD, Head, load_head
-from stages.graft.model import write_model
-from stages.graft.params import Params, load_params
-from stages.graft.places import store_folder
+from stages.graft.compute.engine import open_engine
+from stages.graft.compute.settings import ComputeParams, load_compute
+from stages.graft.core.params import Params, load_params
+from stages.graft.core.stage import run_stage
+from stages.graft.heads.head import HEAD, Head, load_head
+from stages.graft.metrics.training_curve import Epoch, write_curve
+from stages.graft.model.model_folder import write_model
+from stages.graft.storage.arrays import read_metadata
+from stages.graft.storage.cache_folder import store_folder
+from stages.graft.storage.files import atomic_path, write_json
+from stages.graft.storage.tables import write_csv
 
 if TYPE_CHECKING:
-    from stages.graft.finetune_run import TrainedBy
+    from stages.graft.training.finetune_task import TrainedBy
 
 IMAGES, MANIFEST, SPLITS = Path("data/images"), Path("data/manifest.csv"), Path("data/splits.csv")
 HEAD_FOLDER, BACKBONES = Path("data/head"), Path("data/backbones")
@@ -118,51 +119,52 @@ def train_on(
     params: FinetuneParams, head: Head, backbone: Mapping[str, Any], offline: bool, folder: Path
 ) -> tuple[Head, Sequence[Epoch], dict[str, Any], pd.DataFrame]:
     """Fine-tune, compare on validation, and leave the trunk in the folder if it is kept."""
-    from stages.graft import forgetting, verdict  # torch, and all that trains
-    from stages.graft.classifier import save_trunk
-    from stages.graft.finetune_run import Extent, PipelineFiles, finetune_from_files
-    from stages.graft.finetuning import FinetuneRecipe
-    from stages.graft.source_accuracy import SourceImages, check_source
-    from stages.graft.tracking import stream
-    from stages.graft.weights import weights_of
+    from stages.graft.backbone.weights import weights_for
+    from stages.graft.metrics import paired_comparison  # torch, and all that trains
+    from stages.graft.model.classifier import save_backbone
+    from stages.graft.tracking.publish import live_run
+    from stages.graft.training import forgetting
+    from stages.graft.training.finetune_loop import FinetuneRecipe
+    from stages.graft.training.finetune_task import PipelineFiles, TrainableScope, finetune_from_files
+    from stages.graft.training.source_accuracy import SourceImages, check_source
 
     start, values, store = time.monotonic(), params.model_dump(), store_folder()
     recipe = FinetuneRecipe(**{name: values[name] for name in FinetuneRecipe.__dataclass_fields__})
-    extent = Extent(
+    extent = TrainableScope(
         unfreeze_from=params.unfreeze_from if params.strategy == "partial" else None,
         augmentation=params.augmentation,
         views=params.views,
         cache_gb=params.cache_gb,
     )
-    weights = weights_of(backbone, BACKBONES, offline)
+    weights = weights_for(backbone, BACKBONES, offline)
     source = SourceImages(path=params.source_images, cache=store) if params.source_images else None
     if source is not None:
         check_source(weights, source)
     files = PipelineFiles(images=IMAGES, manifest=MANIFEST, splits=SPLITS, store=store)
-    with stream("finetune") as log, engine_of(load_compute(), lambda: None, on_cluster) as trained_by:
+    with live_run("finetune") as log, open_engine(load_compute(), lambda: None, on_cluster) as trained_by:
         found = finetune_from_files(head, weights, files, recipe, extent, log.log, trained_by)
     seconds = time.monotonic() - start
-    comparison = verdict.compare(found.val.y, found.outcome.val_before, found.outcome.val_after)
-    decision = verdict.decide(comparison, params.keep)
+    comparison = paired_comparison.compare_paired(found.val.y, found.outcome.val_before, found.outcome.val_after)
+    decision = paired_comparison.decide(comparison, params.keep)
     if decision.kept:
-        save_trunk(found.trunk, folder)
+        save_backbone(found.trunk, folder)
     moved = forgetting.measure_forgetting(
         weights, found.trunk.state_dict(), found.val.ids, found.path_of, found.device, source
     )
-    print(f"finetune: {verdict.in_words(comparison, 'validation')}; {seconds:.0f} seconds")
-    print(f"finetune: {forgetting.in_words(moved)}")
+    print(f"finetune: {paired_comparison.format_comparison(comparison, 'validation')}; {seconds:.0f} seconds")
+    print(f"finetune: {forgetting.format_forgetting(moved)}")
     best = min(found.outcome.records, key=lambda one: one.val_loss)
     measured = {"kept": "fine-tuned" if decision.kept else "head-only", "epoch": best.epoch}
-    measured |= verdict.record(comparison, "val") | forgetting.record(moved)
+    measured |= paired_comparison.comparison_record(comparison, "val") | forgetting.forgetting_record(moved)
     return found.head if decision.kept else head, found.outcome.records, measured, moved.blocks
 
 
 def on_cluster(compute: ComputeParams) -> "TrainedBy | None":
     """Give what trains on the cluster that has been joined."""
-    from stages.graft.cluster_training import ClusterTrainer
+    from stages.graft.compute.ray_training import ClusterTrainer
 
     return ClusterTrainer(compute).train
 
 
 if __name__ == "__main__":
-    run("finetune", timed("finetune", main))
+    run_stage("finetune", main)

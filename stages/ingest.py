@@ -10,14 +10,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stages.graft.artifacts import atomic_path, write_json
-from stages.graft.durations import timed
-from stages.graft.errors import run
-from stages.graft.ingestion import OnConflict, ingest
-from stages.graft.manifest import write_manifest
-from stages.graft.params import Params, load_params
-from stages.graft.places import store_folder
-from stages.graft.sources import open_source
+from stages.graft.core.params import Params, load_params
+from stages.graft.core.stage import run_stage
+from stages.graft.data.ingestion import OnConflict, ingest
+from stages.graft.data.manifest import write_manifest
+from stages.graft.data.open_source import open_source
+from stages.graft.storage.cache_folder import store_folder
+from stages.graft.storage.files import atomic_path, write_json
 
 IMAGES, MANIFEST, REPORT = Path("data/images"), Path("data/manifest.csv"), Path("reports/ingest.json")
 
@@ -48,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run("ingest", timed("ingest", main))
+    run_stage("ingest", main)

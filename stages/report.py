@@ -16,13 +16,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stages.graft.artifacts import atomic_path
-from stages.graft.durations import timed
-from stages.graft.errors import run
-from stages.graft.figures import draw_figures
-from stages.graft.page import read_page, write_page
-from stages.graft.params import Params, load_params
-from stages.graft.tracking import publish
+from stages.graft.core.params import Params, load_params
+from stages.graft.core.stage import run_stage
+from stages.graft.report.figures import draw_figures
+from stages.graft.report.page import read_page, write_page
+from stages.graft.storage.files import atomic_path
+from stages.graft.tracking.publish import publish
 
 ROOT, PLOTS, METRICS = Path(), Path("reports/plots"), Path("reports/metrics.json")
 DECISION = Path("data/bundle/decision.json")
@@ -63,4 +62,4 @@ def write_anew(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    run("report", timed("report", main))
+    run_stage("report", main)

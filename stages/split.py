@@ -10,13 +10,12 @@ from typing import Annotated, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from stages.graft.artifacts import write_json
-from stages.graft.assignment import assign_splits
-from stages.graft.durations import timed
-from stages.graft.errors import run
-from stages.graft.manifest import read_manifest
-from stages.graft.params import Params, load_params
-from stages.graft.splits import count_splits, write_splits
+from stages.graft.core.params import Params, load_params
+from stages.graft.core.stage import run_stage
+from stages.graft.data.manifest import read_manifest
+from stages.graft.data.split_assignment import assign_splits
+from stages.graft.data.splits import count_splits, write_splits
+from stages.graft.storage.files import write_json
 
 COLUMNS = ("id", "label", "group", "split")
 """Of the manifest, what decides."""
@@ -54,4 +53,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run("split", timed("split", main))
+    run_stage("split", main)

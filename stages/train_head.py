@@ -11,15 +11,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from stages.graft.artifacts import write_json
-from stages.graft.curves import Epoch, write_curve
-from stages.graft.durations import timed
-from stages.graft.errors import run
-from stages.graft.features import load_features, read_backbone_record
-from stages.graft.heads import save_head
-from stages.graft.params import Params, load_params
-from stages.graft.scores import score_head
-from stages.graft.weighting import ClassWeight, class_weights
+from stages.graft.core.params import Params, load_params
+from stages.graft.core.stage import run_stage
+from stages.graft.heads.class_weights import ClassWeight, class_weights
+from stages.graft.heads.features import load_features, read_backbone_record
+from stages.graft.heads.head import save_head
+from stages.graft.heads.scores import score_head
+from stages.graft.metrics.training_curve import Epoch, write_curve
+from stages.graft.storage.files import write_json
 
 FEATURES, SPLITS = Path("data/features.safetensors"), Path("data/splits.csv")
 HEAD, REPORT, CURVE = Path("data/head"), Path("reports/train_head.json"), Path("reports/plots/train_head_curve.csv")
@@ -68,18 +67,18 @@ def main() -> None:
     curve: Sequence[Epoch] = []
     # Each kind is imported when it is asked for: only the MLP needs torch, only the logistic head scikit-learn.
     if params.kind == "mlp":
-        from stages.graft.mlp import MlpRecipe, fit_mlp
-        from stages.graft.tracking import stream
+        from stages.graft.heads.mlp import MlpRecipe, fit_mlp
+        from stages.graft.tracking.publish import live_run
 
-        with stream("train_head") as live:
+        with live_run("train_head") as live:
             recipe = MlpRecipe(**params.mlp.model_dump())
             head, choices, curve = fit_mlp(train, val, weights, recipe, live.log)
     elif params.kind == "prototype":
-        from stages.graft.prototypes import fit_prototypes
+        from stages.graft.heads.prototypes import fit_prototypes
 
         head, choices = fit_prototypes(train, val, weights)
     else:
-        from stages.graft.logistic import fit_logistic
+        from stages.graft.heads.logistic import fit_logistic
 
         head, choices = fit_logistic(train, val, params.l2_grid, weights)
     report = {"kind": params.kind, **choices, **score_head(head, train, val)}
@@ -90,4 +89,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run("train_head", timed("train_head", main))
+    run_stage("train_head", main)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 if TYPE_CHECKING:
-    from tests.clones import Clone
+    from tests.support.clones import Clone
 
 pytest.register_assert_rewrite("tests.faults")
 
@@ -74,7 +74,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
 @pytest.fixture(scope="session")
 def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small bundle, made once: tests copy it before they change it; beside it, the pictures and the store."""
-    from tests.bundles import make_bundle
+    from tests.support.bundles import make_bundle
 
     folder = tmp_path_factory.mktemp("bundle")
     with pytest.MonkeyPatch.context() as patch:
@@ -85,7 +85,7 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def made_clone(tmp_path_factory: pytest.TempPathFactory) -> "Clone":
     """A clone in which the pipeline has run, once for all tests, which copy it; what it printed is `first_output`."""
-    from tests.clones import Clone
+    from tests.support.clones import Clone
 
     clone = Clone(tmp_path_factory.mktemp("made"))
     clone.first_output = clone.repro()
@@ -94,7 +94,7 @@ def made_clone(tmp_path_factory: pytest.TempPathFactory) -> "Clone":
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many faults were tried, if any, and what was lost by them."""
-    from tests.faults import TALLY
+    from tests.support.faults import TALLY
 
     if TALLY["tried"]:
         terminalreporter.write_line(f"faults: {TALLY['tried']} tried, {TALLY['lost']} lost")

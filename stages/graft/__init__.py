@@ -1,1 +1,1 @@
-"""Graft's library: nouns, no paths of its own, and no import of a stage script."""
+"""Graft's library. Imports go one way, from compute, report and maintenance down to storage and core."""

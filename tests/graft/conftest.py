@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.graft import tracking, tracking_store
-from tests.buckets import Bucket, bucket_server, use
+from stages.graft.tracking.publish import _make_database
+from stages.graft.tracking.server import configure_mlflow
+from tests.support.s3 import Bucket, bucket_server, use
 
 
 @pytest.fixture(scope="session")
@@ -16,8 +17,8 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SQLAlchemy's, about MLflow
-        tracking_store.quieten()
-        tracking._make_database(path)
+        configure_mlflow()
+        _make_database(path)
     return path
 
 

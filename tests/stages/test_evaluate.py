@@ -2,25 +2,24 @@ import hashlib
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from stages import evaluate, split, train_head
-from stages.graft.artifacts import read_json, write_json
-from stages.graft.decision import load_rule
-from stages.graft.errors import run
-from stages.graft.features import read_features, write_features
-from stages.graft.heads import load_head
-from stages.graft.model import write_model
-from stages.graft.scored import score_known
-from stages.graft.weights import weights_from
-from tests.exploration import NUM_STRANGERS, write_baselines, write_strangers
-from tests.pipeline import write_pipeline_start
+from stages.graft.backbone.weights import weights_from_record
+from stages.graft.core.stage import run
+from stages.graft.heads.features import read_features, write_features
+from stages.graft.heads.head import load_head
+from stages.graft.model.decision import load_rule
+from stages.graft.model.model_folder import write_model
+from stages.graft.model.scoring import score_known
+from stages.graft.storage.files import read_json, write_json
+from tests.conftest import REPOSITORY
+from tests.support.exploration import NUM_STRANGERS, write_baselines, write_strangers
+from tests.support.pipeline import write_pipeline_start
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 FRACTIONS = {"seed": 0, "val_fraction": 0.25, "test_fraction": 0.25, "train_per_class": None}
 PLOTS = [evaluate.PLOTS / f"{name}.csv" for name in ("confusion", "per_class", "reliability", "risk_coverage")]
 DECISION = [evaluate.BUNDLE / name for name in ("decision.json", "novelty.safetensors")]
@@ -120,7 +119,7 @@ def test_a_finetuned_model_is_scored_from_its_images(folder, monkeypatch):
     sha256 = hashlib.sha256(b"weights").hexdigest()
     write_json(record | {"kind": "finetuned", "backbone_sha256": sha256}, folder / "data/model/model.json")
     asked = []
-    frozen = weights_from(record["backbone"])
+    frozen = weights_from_record(record["backbone"])
     monkeypatch.setattr(evaluate, "model_weights", lambda model, offline: frozen)
 
     def network_score(head, weights, runtime, manifest, ids):

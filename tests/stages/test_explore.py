@@ -1,18 +1,17 @@
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from stages import explore, split
-from stages.graft.artifacts import read_json
-from stages.graft.errors import run
-from tests.exploration import write_images
-from tests.pipeline import write_pipeline_start
+from stages.graft.core.stage import run
+from stages.graft.storage.files import read_json
+from tests.conftest import REPOSITORY
+from tests.support.exploration import write_images
+from tests.support.pipeline import write_pipeline_start
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 FRACTIONS = {"seed": 0, "val_fraction": 0.25, "test_fraction": 0.25, "train_per_class": None}
 OUTPUTS = [explore.BASELINES, explore.REPORT, explore.LABEL_ERRORS, explore.MAP, explore.SHOTS]
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from stages import extract
-from stages.graft.artifacts import read_json
-from stages.graft.errors import run
-from stages.graft.features import read_backbone_record, read_features
-from stages.graft.manifest import image_path, read_manifest
-from stages.graft.runtime_choice import RuntimeChoice
-from stages.graft.weights import BackboneParams
-from tests.pictures import class_folder
+from stages.graft.backbone.runtime_choice import RuntimeChoice
+from stages.graft.backbone.weights import BackboneParams
+from stages.graft.core.stage import run
+from stages.graft.data.manifest import image_path, read_manifest
+from stages.graft.heads.features import read_backbone_record, read_features
+from stages.graft.storage.files import read_json
+from tests.support.pictures import class_folder
 
 BACKBONE = {"name": "shufflenet_v2_x0_5", "weights": "random", "sha256": None, "input_px": 32}
 

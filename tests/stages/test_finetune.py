@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 
 from stages import finetune
-from stages.graft.artifacts import read_json
-from stages.graft.errors import run
-from stages.graft.heads import Head, load_head, save_head
-from stages.graft.manifest import read_manifest
-from stages.graft.model import read_model
-from stages.graft.splits import write_splits
-from stages.graft.weights import BackboneParams, find_weights
+from stages.graft.backbone.weights import BackboneParams, find_weights
+from stages.graft.core.stage import run
+from stages.graft.data.manifest import read_manifest
+from stages.graft.data.splits import write_splits
+from stages.graft.heads.head import Head, load_head, save_head
+from stages.graft.model.model_folder import read_model
+from stages.graft.storage.files import read_json
 from tests.conftest import REPOSITORY
-from tests.pictures import class_folder
+from tests.support.pictures import class_folder
 
 BACKBONE = BackboneParams(name="shufflenet_v2_x0_5", weights="random", sha256=None, input_px=32)
 CLASSES = ("hole", "scratch")

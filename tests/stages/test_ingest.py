@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from stages import ingest
-from stages.graft.errors import run
-from stages.graft.manifest import read_manifest
-from tests.pictures import class_folder, png, write
+from stages.graft.core.stage import run
+from stages.graft.data.manifest import read_manifest
+from tests.conftest import REPOSITORY
+from tests.support.pictures import class_folder, png, write
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 PARAMS = {"sha256": None, "on_conflict": "error", "max_bad_fraction": 0.1}
 
 

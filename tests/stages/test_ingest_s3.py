@@ -5,14 +5,14 @@ import json
 import pytest
 
 from stages import ingest
-from stages.graft import buckets
-from stages.graft.errors import run
-from stages.graft.manifest import manifest_paths, read_manifest
-from stages.graft.reading import read_batch
-from tests.buckets import bucket_server, use
-from tests.graft.test_reading import PREPROCESSING
-from tests.pictures import class_folder, png
-from tests.servers import BUCKET
+from stages.graft.core.stage import run
+from stages.graft.data.manifest import image_locations, read_manifest
+from stages.graft.images.loading import read_batch
+from stages.graft.storage import s3
+from tests.graft.images.test_loading import PREPROCESSING
+from tests.support.pictures import class_folder, png
+from tests.support.s3 import bucket_server, use
+from tests.support.servers import BUCKET
 
 pytest.importorskip("s3fs", reason="the extra s3 is not installed")
 
@@ -60,13 +60,13 @@ def test_images_in_place_are_read_there_until_one_changes(ingested, server):
     table = read_manifest(made / "data/manifest.csv")
     assert table["address"].to_list() == [f"s3://{BUCKET}/plates/{file}" for file in table["file"]]
     assert [path.name for path in (made / "data/images").iterdir()] == ["in_place.txt"]
-    ids, path_of = table["id"].to_list(), manifest_paths(table, made / "data/images")
+    ids, path_of = table["id"].to_list(), image_locations(table, made / "data/images")
     assert read_batch(ids, path_of, PREPROCESSING, 300).any(axis=(1, 2, 3)).all()
     file = table["file"][17]
     label, number = file.removesuffix(".png").split("/")
     server.put(f"plates/{file}", png(999))
     try:
-        with pytest.raises(buckets.GraftError, match=rf"^s3://graft/plates/{file} has changed since it was ingested"):
+        with pytest.raises(s3.GraftError, match=rf"^s3://graft/plates/{file} has changed since it was ingested"):
             read_batch(ids, path_of, PREPROCESSING, 300)
     finally:
         server.put(f"plates/{file}", png(100 * CLASSES.index(label) + int(number)))
@@ -74,14 +74,14 @@ def test_images_in_place_are_read_there_until_one_changes(ingested, server):
 
 def failing_after(monkeypatch, number):
     """Let the connection break after so many objects."""
-    read, count = buckets.read_object, iter(range(10**6))
+    read, count = s3.read_object, iter(range(10**6))
 
     def read_some(address):
         if next(count) >= number:
-            raise buckets.UnreachableError(f"{address} cannot be read (gone); check the connection")
+            raise s3.UnreachableError(f"{address} cannot be read (gone); check the connection")
         return read(address)
 
-    monkeypatch.setattr("stages.graft.folders.read_object", read_some)
+    monkeypatch.setattr("stages.graft.data.class_folder.read_object", read_some)
 
 
 @pytest.mark.parametrize("copy", [True, False])

@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from stages import cli, report
-from stages.graft.errors import run
+from stages.graft.core.stage import run
 from tests.conftest import REPOSITORY
-from tests.reports import write_reports
+from tests.support.reports import write_reports
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 import pytest
 
 from stages import split
-from stages.graft.artifacts import read_json
-from stages.graft.errors import run
-from stages.graft.splits import read_splits
-from tests.pipeline import CLASSES, write_pipeline_start
+from stages.graft.core.stage import run
+from stages.graft.data.splits import read_splits
+from stages.graft.storage.files import read_json
+from tests.support.pipeline import CLASSES, write_pipeline_start
 
 
 @pytest.fixture

@@ -1,18 +1,17 @@
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stages import split, train_head
-from stages.graft.artifacts import read_json
-from stages.graft.errors import run
-from stages.graft.features import load_features
-from stages.graft.heads import load_head
-from tests.pipeline import CLASSES, write_pipeline_start
+from stages.graft.core.stage import run
+from stages.graft.heads.features import load_features
+from stages.graft.heads.head import load_head
+from stages.graft.storage.files import read_json
+from tests.conftest import REPOSITORY
+from tests.support.pipeline import CLASSES, write_pipeline_start
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 FRACTIONS = {"seed": 0, "val_fraction": 0.25, "test_fraction": 0.25, "train_per_class": None}
 OUTPUTS = ("data/head/head.safetensors", "reports/train_head.json", "reports/plots/train_head_curve.csv")
 

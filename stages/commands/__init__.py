@@ -1,0 +1,1 @@
+"""What `graft` runs beside the pipeline: one module a command."""

@@ -1,0 +1,121 @@
+"""Images to features: rows the store has are reused, the others go through the network in batches of one fixed shape.
+
+Each worker decodes a batch and then has it computed, so that decoding and the network share the processors without
+waiting for each other, and no more pixels are in memory than the workers hold.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+
+from stages.graft.backbone.runtime import Compute, Runtime
+from stages.graft.core.progress import Progress
+from stages.graft.core.threads import in_threads, num_cpus
+from stages.graft.images.loading import LocateImage, read_batch
+from stages.graft.images.preprocessing import Preprocessing
+from stages.graft.storage.feature_store import Features, FeatureStore
+
+Images = tuple[Sequence[str], LocateImage]
+"""Ids, and where their files are."""
+
+MAX_BYTES_PER_FRAGMENT = 8 * 2**20
+"""Of features held back until a fragment is written: bounds the memory."""
+
+MAX_SECONDS_PER_FRAGMENT = 20.0
+"""What a killed extraction loses at most."""
+
+
+def extract_missing(
+    ids: Sequence[str], path_of: LocateImage, store: FeatureStore, preprocessing: Preprocessing, runtime: Runtime
+) -> int:
+    """Compute the rows the store lacks and add them, a fragment at a time.
+
+    Args:
+        ids: the images wanted.
+        path_of: where an image's file is.
+        store: where rows are kept.
+        preprocessing: resize and crop (the network itself normalises).
+        runtime: what runs the network; loaded only when a row is missing.
+    Returns:
+        How many rows were computed.
+    Raises:
+        DataError: an image cannot be decoded any more; names its path. The rows before it are kept.
+    """
+    missing = store.missing(ids)
+    if not missing:
+        return 0
+    fragments = _Fragments(store)
+    try:
+        for chunk, rows in embed(missing, path_of, preprocessing, runtime, "extract"):
+            fragments.add(chunk, rows)
+    finally:
+        fragments.write()
+    return len(missing)
+
+
+def embed(
+    ids: Sequence[str], path_of: LocateImage, preprocessing: Preprocessing, runtime: Runtime, desc: str
+) -> Iterator[tuple[Sequence[str], Features]]:
+    """Compute rows, a batch at a time, in order.
+
+    Args:
+        ids: the images wanted.
+        path_of: where an image's file is.
+        preprocessing: resize and crop.
+        runtime: what runs the network.
+        desc: the step's name, for its progress.
+    Returns:
+        ids and features (n, d) of each batch, n at most the runtime's batch size.
+    Raises:
+        DataError: an image cannot be decoded; names its path.
+    """
+    with Progress(len(ids), desc=desc, unit="images") as progress:
+        for chunk, rows in rows_of(ids, path_of, preprocessing, runtime):
+            yield chunk, rows
+            progress.advance(len(chunk))
+
+
+def rows_of(
+    ids: Sequence[str], path_of: LocateImage, preprocessing: Preprocessing, runtime: Runtime
+) -> Iterator[tuple[Sequence[str], Features]]:
+    """As `embed`, without showing how far it is."""
+    compute, batch_size = runtime.load(), int(runtime.record["batch_size"])
+    chunks = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
+    work = partial(_compute_chunk, compute, path_of, preprocessing, batch_size)
+    yield from zip(chunks, in_threads(work, chunks, num_workers(runtime)), strict=True)
+
+
+def num_workers(runtime: Runtime) -> int:
+    """One more than streams: it decodes while the others compute."""
+    return max(num_cpus(), runtime.num_streams) + 1
+
+
+def _compute_chunk(
+    compute: Compute, path_of: LocateImage, preprocessing: Preprocessing, batch_size: int, ids: Sequence[str]
+) -> Features:
+    return compute(read_batch(ids, path_of, preprocessing, batch_size))[: len(ids)]
+
+
+class _Fragments:
+    """Rows on their way to the store."""
+
+    def __init__(self, store: FeatureStore) -> None:
+        self._store = store
+        self._begin()
+
+    def _begin(self) -> None:
+        self._ids, self._rows, self._num_bytes, self._since = list[str](), list[Features](), 0, time.monotonic()
+
+    def add(self, ids: Sequence[str], rows: Features) -> None:
+        self._ids += ids
+        self._rows.append(rows)
+        self._num_bytes += rows.nbytes
+        if self._num_bytes >= MAX_BYTES_PER_FRAGMENT or time.monotonic() - self._since > MAX_SECONDS_PER_FRAGMENT:
+            self.write()
+
+    def write(self) -> None:
+        if self._ids:
+            self._store.add(self._ids, np.concatenate(self._rows))
+        self._begin()

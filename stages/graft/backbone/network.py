@@ -1,0 +1,164 @@
+"""A backbone: a pretrained network without its output layer, from uint8 images to features.
+
+Letters: n images, d features.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from stages.graft.backbone.architectures import build_fitting, build_network, load_weights
+from stages.graft.backbone.layers import feature_network, on_meta
+from stages.graft.backbone.weights import FINETUNED, Weights
+from stages.graft.core.errors import ParamsError, WeightsError
+from stages.graft.images.decode import Batch
+from stages.graft.images.preprocessing import Preprocessing
+from stages.graft.storage.arrays import METADATA_KEY, usual_mode
+from stages.graft.storage.feature_store import Features
+from stages.graft.storage.files import atomic_path
+
+RANDOM_SEED = 0
+"""Of the weights called random: the same ones on every run."""
+
+
+class Normalised(nn.Module):
+    """A network behind its normalisation: takes uint8 pixels."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", 255 * torch.tensor(preprocessing.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(preprocessing.std).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images of shape (n, h, w, 3), uint8, to the network's output."""
+        x = images.permute(0, 3, 1, 2).float()  # channels-last in memory already
+        output: Tensor = self.network((x - self.mean) / self.std)
+        return output
+
+
+def load_network(weights: Weights) -> nn.Module:
+    """Build the network with its weights and its own output layer, in evaluation mode, float32.
+
+    Raises:
+        WeightsError: the file is damaged or of another network.
+    """
+    if weights.path is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(RANDOM_SEED)
+            return build_network(weights.name, 1000).eval()
+    tensors = read_tensors(weights.path)
+    network = build_fitting(weights.name, tensors)
+    load_weights(network, tensors, str(weights.path))
+    return network.eval()
+
+
+def load_backbone(weights: Weights) -> Normalised:
+    """Build the frozen feature extractor: uint8 images (n, h, w, 3) in, float32 features (n, d) out.
+
+    Raises:
+        ParamsError: the network has no such layer, or does not take images of that size.
+        WeightsError: as in `load_network`.
+    """
+    trunk = Normalised(_load_trunk(weights), weights.preprocessing).eval().requires_grad_(False)
+    _check_size(trunk, weights)
+    return trunk.to(memory_format=torch.channels_last)
+
+
+def _load_trunk(weights: Weights) -> nn.Module:
+    if weights.weights != FINETUNED or weights.path is None:
+        return feature_network(load_network(weights), weights.layers, weights.pooling)
+    trunk = feature_network(build_network(weights.name, 1000).eval(), weights.layers, weights.pooling)
+    load_weights(trunk, read_tensors(weights.path), str(weights.path))  # of the trunk alone
+    return trunk
+
+
+def _check_size(trunk: nn.Module, weights: Weights) -> None:
+    px = weights.preprocessing.crop_px
+    try:
+        on_meta(trunk, torch.empty(2, px, px, 3, dtype=torch.uint8, device="meta"))
+    except Exception as error:  # networks refuse a size in many ways
+        reason = " ".join(str(error).split())[:150]
+        raise ParamsError(f"`backbone.input_px`: {weights.name} does not take {px} x {px} pixels ({reason})") from None
+
+
+def run_batch(trunk: nn.Module, images: Batch, batch_size: int, device: torch.device) -> Features:
+    """Compute features of at most `batch_size` images, uint8 of shape (n, h, w, 3), in one batch of exactly that size.
+
+    Returns:
+        shape (n, d), float32.
+    """
+    padding = np.zeros((batch_size - len(images), *images.shape[1:]), np.uint8)
+    with torch.inference_mode():
+        batch = torch.from_numpy(np.concatenate([images, padding])).to(device)
+        features: Features = trunk(batch).float().cpu().numpy()[: len(images)]
+    return features.reshape(len(images), -1)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a checkpoint's tensors; never runs code from the file.
+
+    Raises:
+        WeightsError: it is not a whole safetensors or torch file of tensors alone.
+    """
+    try:
+        content: Any = load_file(path) if path.suffix == ".safetensors" else _load_pickled(path)
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a whole safetensors file ({error}); fetch it again") from None
+    return {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _load_pickled(path: Path) -> Any:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises several kinds on damaged or unsafe files
+        reason = str(error).splitlines()[0]
+        raise WeightsError(f"{path} cannot be read as tensors alone ({reason}); save its state_dict anew") from None
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} holds {type(content).__name__}, expected a state_dict")
+    return content
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Give the device asked for; auto is a GPU when there is one.
+
+    Raises:
+        ParamsError: cuda is asked for and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ParamsError("`extract.device` is cuda, but torch finds no GPU; set it to auto or cpu")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def save_tensors(network: nn.Module, path: Path) -> None:
+    """Write a network's weights in their own precision, without a record."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    with atomic_path(path) as temporary, usual_mode(temporary):
+        save_file(tensors, temporary)
+
+
+def save_network(network: nn.Module, path: Path, metadata: Mapping[str, Any]) -> None:
+    """Write a network, output layer included, in half precision with its record as metadata.
+
+    Args:
+        network: trunk and output layer.
+        path: a .safetensors file.
+        metadata: at least `architecture`, `classes` and `preprocessing`.
+    """
+    state = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
+    halves = {name: value.half() for name, value in state.items() if value.is_floating_point()}
+    with atomic_path(path) as temporary, usual_mode(temporary):
+        save_file(halves, temporary, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})

@@ -1,0 +1,23 @@
+"""What can go wrong by a user's hand, and how a stage ends when it does.
+
+GraftError            any mistake the user can mend; shown as one or two lines, exit code 1
+├── ParamsError       a parameter is missing, unknown, of the wrong type or out of range
+├── DataError         an image, a table or an archive is not what was expected
+└── WeightsError      a weights file is missing, damaged, of the wrong network or cannot be fetched
+"""
+
+
+class GraftError(Exception):
+    """A mistake the user can mend: the message says what, where, what was found and what to do."""
+
+
+class ParamsError(GraftError):
+    """A parameter in params.yaml is missing, unknown, of the wrong type or out of range."""
+
+
+class DataError(GraftError):
+    """An image, a table or an archive is not what was expected."""
+
+
+class WeightsError(GraftError):
+    """A weights file is missing, damaged, of the wrong network, or cannot be fetched."""

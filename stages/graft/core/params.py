@@ -1,0 +1,109 @@
+"""params.yaml, read one section at a time into a strict, frozen model."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stages.graft.core.errors import ParamsError
+
+PARAMS = Path("params.yaml")
+
+
+class Params(BaseModel):
+    """One section of params.yaml: unknown keys and wrong types are refused, values cannot change."""
+
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+SectionT = TypeVar("SectionT", bound=Params)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, but a key given twice is an error, as for DVC, and dates stay the text they are."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for number, key in enumerate(keys):
+            if any((key.tag, key.value) == (earlier.tag, earlier.value) for earlier in keys[:number]):
+                raise yaml.MarkedYAMLError(problem=f"key `{key.value}` is given twice", problem_mark=key.start_mark)
+        return node
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def load_params(section: str, model: type[SectionT], path: Path = PARAMS) -> SectionT:
+    """Read one section of a params file.
+
+    Args:
+        section: the section's name, also the stage's.
+        model: the section's fields, types and ranges.
+        path: the YAML file.
+    Raises:
+        ParamsError: the file or section is missing, or a value is not allowed; names the key and what was found.
+    """
+    content = read_yaml(path)
+    if section not in content:
+        raise ParamsError(
+            f"{path}: section `{section}` is missing; it has {', '.join(map(str, content)) or 'no section'}"
+        )
+    return _validated(content[section], model, section, path)
+
+
+def load_spec(path: Path, model: type[SectionT]) -> SectionT:
+    """Read a YAML file that is one section as a whole, such as data/plates.yaml.
+
+    Args:
+        path: the YAML file.
+        model: its fields, types and ranges.
+    Raises:
+        ParamsError: the file is missing, or a value is not allowed; names the key and what was found.
+    """
+    return _validated(read_yaml(path), model, "", path)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises:
+        ParamsError: there is no such file, it is not YAML, or its top level is not a mapping.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError:
+        raise ParamsError(f"{path} does not exist; run from the repository's root") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path}: expected sections of `key: value`, found {type(content).__name__}")
+    return content
+
+
+def _validated(content: Any, model: type[SectionT], section: str, path: Path) -> SectionT:
+    try:
+        # Read as JSON: strict mode then still takes a list for a tuple and a string for a literal.
+        return model.model_validate_json(json.dumps(content, default=str))
+    except ValidationError as error:
+        lines = [_explain(section, dict(problem)) for problem in error.errors()]
+        raise ParamsError(f"{path}: " + "; ".join(lines)) from None
+
+
+def _explain(section: str, problem: dict[str, Any]) -> str:
+    key = ".".join(part for part in (section, *map(str, problem["loc"])) if part)
+    if problem["type"] == "missing":
+        return f"`{key}` is missing"
+    if problem["type"] == "extra_forbidden":
+        return f"`{key}` is not a parameter; check its spelling and section"
+    message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    is_text = problem["type"] == "float_type" and isinstance(problem["input"], str)
+    hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if is_text else ""
+    return f"`{key}` {message}, got {problem['input']!r}{hint}"

@@ -1,0 +1,1 @@
+"""Sources of labelled images, the manifest that lists them, and the splits."""

@@ -1,0 +1,180 @@
+"""A class folder packed in a zip or tar file, read member by member; nothing is ever written under a member's name."""
+
+import bz2
+import gzip
+import lzma
+import stat
+import tarfile
+import tempfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from stages.graft.core.errors import DataError
+from stages.graft.data.candidates import Member, Source, class_folder, is_hidden, top_folder
+from stages.graft.data.limits import FETCH_AGAIN, Guard, Limits, check_size
+
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
+
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_PACKED_TAR: dict[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"\xfd7zXZ\x00": lzma.open,
+    b"BZh": bz2.open,
+}
+
+Contents = tuple[list[Member], list[str]]
+"""The files of an archive, and the paths of its folders."""
+
+
+class SharedFile:
+    """A file that many threads read from."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Read `size` bytes from `offset` on.
+
+        Raises:
+            DataError: too large, or the file ends before; the message is the reason alone.
+        """
+        check_size(size)
+        with self._lock:
+            self._file.seek(offset)
+            data = self._file.read(size)
+        if len(data) < size:
+            raise DataError("cut short in the archive")
+        return data
+
+
+def is_archive_name(name: str) -> bool:
+    """Say whether a file name is that of an archive."""
+    return name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+@contextmanager
+def open_archive(path: Path, name: str, scratch: Path, limits: Limits) -> Iterator[Source]:
+    """Open a zip or tar file as a class folder; a single folder around all classes is left out of the names.
+
+    Args:
+        path: a zip file, or a tar file, plain or packed with gzip, xz or bzip2, whatever its suffix says.
+        name: of the source, for messages.
+        scratch: folder for a nameless temporary file that a packed tar file is unpacked to in one piece.
+        limits: what it may hold.
+    Raises:
+        DataError: it is no such archive, is damaged, beyond the limits, or has links or members that lead out of it.
+    """
+    guard = Guard(path, name, limits)
+    with ExitStack() as stack:
+        file = stack.enter_context(path.open("rb"))
+        magic = file.read(6)
+        file.seek(0)
+        if magic.startswith(_ZIP):
+            contents = _zip_contents(stack.enter_context(_opened_zip(file, guard)), guard)
+        elif opener := next((opener for prefix, opener in _PACKED_TAR.items() if magic.startswith(prefix)), None):
+            scratch.mkdir(parents=True, exist_ok=True)
+            tar = stack.enter_context(tempfile.TemporaryFile(dir=scratch))
+            _unpack(stack.enter_context(opener(file)), tar, guard)
+            contents = _tar_contents(tar, guard)
+        else:
+            contents = _tar_contents(file, guard)
+        members, folders = _without_top_folder(*contents)
+        yield class_folder(name, members, [folder for folder in folders if folder])
+
+
+def _opened_zip(file: IO[bytes], guard: Guard) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+        guard.refuse(f"is not a whole zip file ({error})", FETCH_AGAIN)
+
+
+def _zip_contents(archive: zipfile.ZipFile, guard: Guard) -> Contents:
+    members, folders = [], []
+    infos = archive.infolist()
+    # Some Windows tools write backslashes, against the format's rules.
+    windows = not any("/" in info.filename for info in infos)
+    for info in infos:
+        name = guard.clean_name(info.filename.replace("\\", "/") if windows else info.filename)
+        guard.count(info.file_size)
+        if stat.S_ISLNK(info.external_attr >> 16):
+            guard.refuse(f"has a link, {name!r}", "pack it again with the files themselves")
+        if info.flag_bits & 1:
+            guard.refuse(f"has an encrypted member, {name!r}", "pack it again without a password")
+        if info.is_dir():
+            folders.append(name)
+        else:
+            members.append(Member(file=name, read=partial(_read_zipped, archive, info)))
+    return members, folders
+
+
+def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    check_size(info.file_size)
+    try:
+        return archive.read(info)
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError) as error:
+        raise DataError(f"damaged in the archive: {error}") from None
+
+
+def _unpack(packed: IO[bytes], tar: IO[bytes], guard: Guard) -> None:
+    try:
+        while block := packed.read(2**20):
+            guard.check_bytes(tar.tell() + len(block))
+            tar.write(block)
+    except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # a full disk, not a damaged archive
+        guard.refuse(f"is damaged or cut short ({error})", FETCH_AGAIN)
+    tar.seek(0)
+
+
+def _tar_contents(file: IO[bytes], guard: Guard) -> Contents:
+    if not tarfile.is_tarfile(file):
+        guard.refuse("is not an archive", f"expected one of {', '.join(ARCHIVE_SUFFIXES)}")
+    file.seek(0)
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            contents = _tar_members(archive, SharedFile(file), guard)
+    except (tarfile.TarError, EOFError, ValueError, RecursionError) as error:
+        guard.refuse(f"is damaged or cut short ({error})", FETCH_AGAIN)
+    file.seek(archive.offset)
+    if file.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes a damaged header for the end
+        guard.refuse(f"is damaged at byte {archive.offset}", FETCH_AGAIN)
+    return contents
+
+
+def _tar_members(archive: tarfile.TarFile, shared: SharedFile, guard: Guard) -> Contents:
+    members, folders = [], []
+    while info := archive.next():
+        archive.members = []  # type: ignore[attr-defined]  # else they pile up
+        name = guard.clean_name(info.name)
+        guard.count(info.size)
+        if info.isdir():
+            folders.append(name)
+        elif info.isreg() and not info.issparse():
+            members.append(Member(file=name, read=partial(shared.read, info.offset_data, info.size)))
+        else:
+            kind = "a link" if info.issym() or info.islnk() else "not a plain file"
+            advice = "pack the files themselves, with tar's options --dereference --hard-dereference"
+            guard.refuse(f"has a member that is {kind}, {name!r}", advice)
+    return members, folders
+
+
+def _without_top_folder(members: list[Member], folders: list[str]) -> Contents:
+    """Leave out the one folder that holds all others, as in a zip file of the class folder itself."""
+    visible = [member for member in members if not is_hidden(member.file)]
+    tops = {top_folder(member.file) for member in visible}
+    tops |= {folder.split("/", 1)[0] for folder in folders if not is_hidden(folder)}
+    tops.discard("")  # of files beside the folder, say a README
+    if len(tops) != 1 or not any(member.file.count("/") > 1 for member in visible):
+        return members, folders
+    prefix = f"{tops.pop()}/"
+    inner = [Member(file=member.file.removeprefix(prefix), read=member.read) for member in members]
+    return inner, [f"{folder}/".removeprefix(prefix).rstrip("/") for folder in folders]

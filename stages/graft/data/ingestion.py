@@ -1,0 +1,207 @@
+"""Every file of a source, looked at: good images are copied or stay in place, bad ones are quarantined."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from stages.graft.core.errors import DataError, ParamsError
+from stages.graft.core.progress import bar
+from stages.graft.core.threads import in_threads, num_cpus
+from stages.graft.data.candidates import Candidate, Source, readable_name
+from stages.graft.data.manifest import ManifestRow, image_path
+from stages.graft.data.source_checks import BadImage, check_bad, check_classes, check_conflicts, check_kept
+from stages.graft.images.decode import inspect, is_image
+from stages.graft.storage.files import write_text
+from stages.graft.storage.s3 import is_remote
+
+OnConflict = Literal["error", "drop"]
+
+IN_PLACE = "The images stay where they are: the column `address` of the manifest says where that is.\n"
+"""Beside no image: DVC warns of an empty folder at every stage."""
+
+_MAX_THREADS = 16
+"""Each may hold a decoded image of the largest size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingestion:
+    """What became of the files of a source."""
+
+    source: Source
+    """Where they come from."""
+    rows: tuple[ManifestRow, ...]
+    """Images kept, each once; of identical files the first in order."""
+    duplicates: tuple[tuple[str, str], ...]
+    """Files left out, each with the file kept in its place: the same bytes, the same label."""
+    conflicts: tuple[tuple[ManifestRow, ...], ...]
+    """Files dropped: the same bytes, but not the same label or not the same split."""
+    quarantined: tuple[BadImage, ...]
+    """Images that cannot be used."""
+    num_non_images: int
+    """Files that are no images and do not claim to be, pipes and the like included."""
+
+    def report(self) -> dict[str, Any]:
+        """Give the record that the stage writes as JSON: counts first, then which files they count."""
+        return {
+            "num_images": len(self.rows),
+            "num_classes": len(self.source.classes),
+            "num_quarantined": len(self.quarantined),
+            "num_duplicates": len(self.duplicates),
+            "num_conflicts": sum(len(files) for files in self.conflicts),
+            "num_hidden": self.source.num_hidden,
+            "num_non_images": self.num_non_images,
+            "images_per_class": _counts(row.label for row in self.rows),
+            "images_per_format": _counts(row.format for row in self.rows),
+            "quarantined": [asdict(image) for image in self.quarantined],
+            "duplicates": [{"file": file, "kept": kept} for file, kept in self.duplicates],
+            "conflicts": [[{"file": row.file, "label": row.label} for row in files] for files in self.conflicts],
+        }
+
+    def __str__(self) -> str:
+        """Give one line for the terminal."""
+        left_out = {
+            "quarantined": len(self.quarantined),
+            "duplicates": len(self.duplicates),
+            "dropped for conflicts": sum(len(files) for files in self.conflicts),
+            "hidden": self.source.num_hidden,
+            "not images": self.num_non_images,
+        }
+        counts = ", ".join(f"{count} {name}" for name, count in left_out.items() if count)
+        images = f"{len(self.rows)} images in {len(self.source.classes)} classes"
+        return f"{images}; left out: {counts}" if counts else images
+
+
+def ingest(
+    source: Source, folder: Path, on_conflict: OnConflict, max_bad_fraction: float, copy: bool = True
+) -> Ingestion:
+    """Decode every image of a source and copy the good ones to a new folder, each named by its id.
+
+    Args:
+        source: an open source.
+        folder: does not exist yet.
+        on_conflict: whether identical files under two labels are an error or are left out, all of them.
+        max_bad_fraction: of all images, the share that may be bad, [0, 1].
+        copy: whether images are copied; if not, their rows say where they lie.
+    Raises:
+        ParamsError: images are to stay in place that can be read from the open source only.
+        DataError: fewer than two classes, a class without a good image, too many bad images, conflicting labels.
+    """
+    check_classes(source)
+    if not copy:
+        _check_addresses(source)
+    folder.mkdir(parents=True)
+    examine = partial(_examine, folder if copy else None)
+    if not copy:
+        write_text(IN_PLACE, folder / "in_place.txt")
+    found = in_threads(examine, source.candidates, _num_threads(source))
+    shown = list(bar(found, desc="ingest", unit="files", total=len(source.candidates)))
+    good = [row for row in shown if isinstance(row, ManifestRow)]
+    bad = tuple(image for image in shown if isinstance(image, BadImage))
+    check_bad(bad, len(good), max_bad_fraction)
+    rows, duplicates, conflicts = _merged(good)
+    if on_conflict == "error":
+        check_conflicts(conflicts)
+    if copy:
+        for row in (files[0] for files in conflicts):
+            image_path(folder, row.id, row.format).unlink()
+    check_kept(source, rows, bad)
+    return Ingestion(
+        source=source,
+        rows=rows,
+        duplicates=duplicates,
+        conflicts=conflicts,
+        quarantined=bad,
+        num_non_images=shown.count(None) + source.num_special,
+    )
+
+
+def _counts(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
+
+
+def _check_addresses(source: Source) -> None:
+    """See that every file can be read again where it lies."""
+    if not all(candidate.address for candidate in source.candidates):
+        raise ParamsError(
+            f"`ingest.copy: false` needs images that lie open, in a folder, in S3 or in a list of such; {source.name} "
+            "packs or generates them: set it to true"
+        )
+
+
+def _num_threads(source: Source) -> int:
+    """One for each processor; more where they wait for a service."""
+    waits = any(is_remote(candidate.address) for candidate in source.candidates)
+    return _MAX_THREADS if waits else min(num_cpus(), _MAX_THREADS)
+
+
+def _examine(folder: Path | None, candidate: Candidate) -> ManifestRow | BadImage | None:
+    """Keep a good image and give its row; None for a file that is no image and does not claim to be.
+
+    Without a folder the image stays where it is, and the row says where.
+    """
+    file, label = candidate.file, candidate.label
+    data = b""
+    try:
+        data = candidate.read()
+        info = inspect(data)
+    except DataError as error:
+        claimed = candidate.claims_to_be_image or is_image(data)
+        return BadImage(file=file, label=label, reason=str(error)) if claimed else None
+    if not label:
+        return BadImage(file=file, label=label, reason="it lies outside the class folders and so has no label")
+    if folder is None and readable_name(candidate.address) != candidate.address:
+        return BadImage(file=file, label=label, reason="no table can hold its path (UTF-8, one line); rename it")
+    id_ = hashlib.sha256(data).hexdigest()
+    if folder is not None:
+        with suppress(FileExistsError), image_path(folder, id_, info.format).open("xb") as copy:
+            copy.write(data)
+    return ManifestRow(
+        id=id_,
+        file=file,
+        label=label,
+        group=candidate.group,
+        split=candidate.split,
+        width=info.width,
+        height=info.height,
+        format=info.format,
+        mode=info.mode,
+        address=candidate.address if folder is None else "",
+    )
+
+
+Merged = tuple[tuple[ManifestRow, ...], tuple[tuple[str, str], ...], tuple[tuple[ManifestRow, ...], ...]]
+
+
+def _merged(good: Iterable[ManifestRow]) -> Merged:
+    """Tell images kept from their duplicates and from conflicts."""
+    first: dict[str, ManifestRow] = {}
+    more: defaultdict[str, list[ManifestRow]] = defaultdict(list)  # rare; a list for every image would weigh more
+    for row in good:
+        if first.setdefault(row.id, row) is not row:
+            more[row.id].append(row)
+    several = {id_: [first[id_], *rows] for id_, rows in more.items()}
+    agreeing = {id_: files for id_, files in several.items() if _agree(files)}
+    kept = (
+        _one(agreeing[id_]) if id_ in agreeing else row
+        for id_, row in first.items()
+        if id_ not in several or id_ in agreeing
+    )
+    duplicates = tuple((row.file, first[id_].file) for id_ in first if id_ in agreeing for row in more[id_])
+    conflicts = tuple(tuple(several[id_]) for id_ in first if id_ in several and id_ not in agreeing)
+    return tuple(kept), duplicates, conflicts
+
+
+def _agree(files: list[ManifestRow]) -> bool:
+    splits = {row.split for row in files if row.split}
+    return len({row.label for row in files}) == 1 and len(splits) <= 1
+
+
+def _one(files: list[ManifestRow]) -> ManifestRow:
+    group = next((row.group for row in files if row.group), "")
+    split = next((row.split for row in files if row.split), "")
+    return replace(files[0], group=group, split=split)

@@ -1,0 +1,154 @@
+"""The table of images: one row per image, sorted by id, read by every later stage; it says where an image is."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stages.graft.core.errors import DataError
+from stages.graft.core.image_ids import Ids, as_keys, pack_ids
+from stages.graft.images.location import ImageInPlace, ImageLocation
+from stages.graft.storage.tables import is_sorted, read_shards, texts, write_table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ManifestRow:
+    """One image."""
+
+    id: str
+    """SHA-256 of the file's bytes, 64 hex digits in lower case."""
+    file: str
+    """Path inside the source as the user knows it, with forward slashes; of identical files the first in order."""
+    label: str
+    """Class name, never empty."""
+    group: str
+    """Images of one group stay on one side of the split; empty: a group of its own."""
+    split: str
+    """train, val or test when the source says so, else empty."""
+    width: int
+    """Of the upright image, in pixels."""
+    height: int
+    """Of the upright image, in pixels."""
+    format: str
+    """The file's format as Pillow names it, upper case: JPEG, PNG, …, whatever its suffix says."""
+    mode: str
+    """Pillow's mode of the file's own pixels: L, RGB, I;16, CMYK, …"""
+    address: str = ""
+    """Where an image in place lies, a path or s3://…; empty for one that was copied."""
+
+
+ADDRESS = "address"
+"""The column that a manifest has when its images stay in place."""
+
+COLUMNS = tuple(field.name for field in fields(ManifestRow) if field.name != ADDRESS)
+"""Those of every manifest."""
+
+LOCATION_COLUMNS = ("id", "format", ADDRESS)
+"""Those that say where images are."""
+
+_NUMBERS = ("width", "height")
+_ID = "[0-9a-f]{64}"
+
+
+def write_manifest(rows: Iterable[ManifestRow], path: Path) -> None:
+    """Write the manifest, sorted by id: CSV, or Parquet files in a folder of that name above a million rows."""
+    ordered = sorted(rows, key=attrgetter("id"))
+    columns = [*COLUMNS, ADDRESS] if any(row.address for row in ordered) else COLUMNS
+
+    def rows_of(start: int, stop: int) -> pd.DataFrame:
+        some = ordered[start:stop]
+        return pd.DataFrame({name: [getattr(row, name) for row in some] for name in columns})
+
+    write_table(rows_of, len(ordered), path)
+
+
+def read_manifest(path: Path, columns: Sequence[str] = (*COLUMNS, ADDRESS)) -> pd.DataFrame:
+    """Read the manifest: width and height are integers, all else is text, as it stands ("" for nothing; NA, 007, true).
+
+    Args:
+        path: the CSV file, or the folder of Parquet files.
+        columns: those wanted, the id among them; the others take no memory. The address comes where there is one.
+    Raises:
+        DataError: the file is missing, lacks columns or rows, or an id is twice in it or is no SHA-256.
+    """
+    table = read_shards(path, columns) if path.is_dir() else _read_csv(path, columns)
+    missing = [name for name in columns if name not in table.columns and name != ADDRESS]
+    if missing:
+        raise DataError(f"{path}: columns missing: {', '.join(missing)}; found {', '.join(table.columns)}")
+    _check_ids(table["id"], path)
+    try:
+        wanted = [name for name in columns if name in table.columns]
+        return table[wanted].astype({name: "int64" for name in _NUMBERS if name in columns})
+    except ValueError as error:
+        raise DataError(f"{path}: width and height must be whole numbers ({error})") from None
+
+
+def image_path(folder: Path, id_: str, format_: str) -> Path:
+    """Give the place of an image's copy: `<folder>/<id>.<format in lower case>`."""
+    return folder / f"{id_}.{format_.lower()}"
+
+
+class ImageLocations:
+    """From an id to where the image is: its copy or, where the manifest has addresses, the image in place."""
+
+    def __init__(self, manifest: pd.DataFrame, folder: Path) -> None:
+        """Take what is needed from a manifest.
+
+        Args:
+            manifest: PLACE_COLUMNS, sorted by id or not.
+            folder: of the copies.
+        """
+        self.ids = Ids(pack_ids(texts(manifest["id"])))
+        """Of all images, in the manifest's order."""
+        keys = as_keys(self.ids.packed)
+        self._folder = folder
+        self._order = None if np.all(keys[:-1] < keys[1:]) else np.argsort(keys)
+        self._keys = keys if self._order is None else keys[self._order]
+        self._addresses = manifest[ADDRESS].array if ADDRESS in manifest else None
+        codes, names = pd.factorize(manifest["format"])
+        self._formats, self._names = codes.astype(np.int16), [str(name) for name in names]
+
+    def __call__(self, id_: str) -> ImageLocation:
+        """Give an image's place.
+
+        Raises:
+            KeyError: there is no such image.
+        """
+        key = bytes.fromhex(id_)
+        found = int(np.searchsorted(self._keys, np.bytes_(key)))
+        if found == len(self._keys) or self._keys[found : found + 1].tobytes() != key:
+            raise KeyError(id_)
+        row = found if self._order is None else int(self._order[found])
+        if self._addresses is not None:
+            return ImageInPlace(str(self._addresses[row]), id_)
+        return image_path(self._folder, id_, self._names[self._formats[row]])
+
+
+def image_locations(manifest: pd.DataFrame, folder: Path) -> ImageLocations:
+    """Give the function from an id to the image's place; arguments as in `ImagePlaces`."""
+    return ImageLocations(manifest, folder)
+
+
+def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    try:
+        # With "\n" as the only line end, a carriage return in a label is just a character.
+        return pd.read_csv(
+            path, dtype=str, keep_default_na=False, na_filter=False, lineterminator="\n", usecols=columns.__contains__
+        )
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; run `dvc repro ingest`") from None
+    except ValueError as error:  # pandas' parser errors and bad UTF-8 are ValueErrors
+        raise DataError(f"{path} cannot be read as CSV ({' '.join(str(error).split())}); run `dvc repro`") from None
+
+
+def _check_ids(ids: "pd.Series[str]", path: Path) -> None:
+    if ids.empty:
+        raise DataError(f"{path} holds no image; run `dvc repro`")
+    wrong = ids[~ids.str.fullmatch(_ID)]
+    if len(wrong):
+        raise DataError(f"{path}: {wrong.iloc[0]!r} is not the SHA-256 of an image; run `dvc repro`")
+    if not is_sorted(ids) and ids.duplicated().any():
+        raise DataError(f"{path}: image {ids[ids.duplicated()].iloc[0]} has two rows; run `dvc repro`")

@@ -1,0 +1,112 @@
+"""Whether a source is good enough to train on: if not, a message that says why and what to do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stages.graft.core.errors import DataError
+from stages.graft.data.candidates import Source
+from stages.graft.data.manifest import ManifestRow
+
+_SHOWN_CONFLICTS, _SHOWN_BAD = 10, 3
+"""As many are listed in an error; the rest is counted."""
+
+_SPLIT_FOLDERS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BadImage:
+    """An image that is left out."""
+
+    file: str
+    """As the candidate's."""
+    label: str
+    """As the candidate's."""
+    reason: str
+    """Why, in words."""
+
+
+def check_classes(source: Source) -> None:
+    """See, before any image is read, that a source has classes to tell apart.
+
+    Raises:
+        DataError: fewer than two classes, an empty one, or folders that are splits, not classes.
+    """
+    classes, where = source.classes, source.name
+    if len(classes) < 2:
+        found = f"only `{classes[0]}`" if classes else "none"
+        raise DataError(
+            f"{where}: expected at least two classes, found {found}; "
+            "the source must be the folder whose sub-folders are the classes, or a list with two labels"
+        )
+    if {name.lower() for name in classes} <= _SPLIT_FOLDERS:
+        raise DataError(
+            f"{where}: its folders ({', '.join(classes)}) are splits, not classes; "
+            "point the source at one of them, or list the images in a CSV with the columns path,label,split"
+        )
+    used = {candidate.label for candidate in source.candidates}
+    empty = [name for name in classes if name not in used]
+    if empty:
+        raise DataError(f"{where}: no image in class {_quoted(empty)}; add images or remove the folder")
+
+
+def check_bad(bad: Sequence[BadImage], num_good: int, max_bad_fraction: float) -> None:
+    """See that few images are bad.
+
+    Raises:
+        DataError: more than `max_bad_fraction` of them.
+    """
+    num_images = num_good + len(bad)
+    if len(bad) > max_bad_fraction * num_images:
+        raise DataError(
+            f"{len(bad)} of {num_images} images are bad ({len(bad) / num_images:.1%}), more than "
+            f"`ingest.max_bad_fraction` {max_bad_fraction:g} allows; {_examples(bad)}"
+        )
+
+
+def check_conflicts(conflicts: Sequence[Sequence[ManifestRow]]) -> None:
+    """See that no image is there under two labels or splits.
+
+    Args:
+        conflicts: for each such image, the files that hold it.
+    Raises:
+        DataError: there is one; lists them.
+    """
+    if not conflicts:
+        return
+    shown = [
+        "  " + " = ".join(f"{row.file} ({row.label}{_in(row)})" for row in files)
+        for files in conflicts[:_SHOWN_CONFLICTS]
+    ]
+    if len(conflicts) > _SHOWN_CONFLICTS:
+        shown.append(f"  and {len(conflicts) - _SHOWN_CONFLICTS} more")
+    raise DataError(
+        f"{len(conflicts)} images are there under two labels or splits; correct them, or leave all of them out with "
+        "`ingest.on_conflict: drop`\n" + "\n".join(shown)
+    )
+
+
+def check_kept(source: Source, rows: Sequence[ManifestRow], bad: Sequence[BadImage]) -> None:
+    """See that every class of a source has a good image.
+
+    Raises:
+        DataError: a class has none.
+    """
+    kept = {row.label for row in rows}
+    lost = [name for name in source.classes if name not in kept]
+    if lost:
+        of_them = [image for image in bad if image.label in lost]
+        why = _examples(of_them) if of_them else "its files are no images, or conflict with other classes"
+        raise DataError(f"{source.name}: no good image in class {_quoted(lost)}; {why}")
+
+
+def _in(row: ManifestRow) -> str:
+    return f", {row.split}" if row.split else ""
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _examples(bad: Sequence[BadImage]) -> str:
+    shown = [f"{image.file}: {image.reason}" for image in bad[:_SHOWN_BAD]]
+    return "; ".join([*shown, "…"] if len(bad) > _SHOWN_BAD else shown)

@@ -1,0 +1,271 @@
+"""Who goes to train, val and test: stratified, whole groups, decided by hashes of ids, not by order or file names.
+
+Letters: n images, u units, p pairs of a unit and a class that it has images of. A unit is a group, or one image without
+a group; units are numbered in the order in which they are drawn. All is held in arrays: there may be millions of them.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from stages.graft.core.errors import DataError
+from stages.graft.core.image_ids import Keys
+from stages.graft.data.splits import SPLITS, UNUSED
+from stages.graft.storage.tables import is_sorted, texts
+
+GIVEN = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""How a manifest may name a split, in any case of letters."""
+
+FREE = 0
+"""In place of a split's number, which is its place among SPLITS and one."""
+
+Whole = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Units:
+    """Images that must stay together, and their classes."""
+
+    of_row: Whole
+    """The unit of each row of the manifest, shape (n,)."""
+    classes: tuple[str, ...]
+    """Class names, sorted."""
+    units: Whole
+    """The unit of each pair, ascending, shape (p,)."""
+    labels: Whole
+    """The class of each pair, shape (p,)."""
+    nums: Whole
+    """Images of each pair, shape (p,)."""
+    starts: Whole
+    """Where each unit's pairs begin, and p, shape (u + 1,)."""
+    given: bytearray
+    """The number of the split that the manifest gives each unit, u of them; FREE when it gives none."""
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    def totals(self, chosen: npt.NDArray[np.bool_]) -> list[int]:
+        """Count the images of each class in the pairs chosen, shape (p,)."""
+        counts = np.bincount(self.labels[chosen], self.nums[chosen], len(self.classes))
+        return [int(count) for count in counts]
+
+
+def assign_splits(
+    manifest: pd.DataFrame, seed: int, val_fraction: float, test_fraction: float, train_per_class: int | None = None
+) -> pd.DataFrame:
+    """Put every image in train, val or test; a few-shot run's other train images are unused.
+
+    The images of each class meet the fractions within one image; with groups, as near as whole groups come.
+    A split the manifest gives is kept, for the image's whole group; the other images fill up what is missing.
+
+    Args:
+        manifest: columns id, label and, when there are any, group and split; empty text means none.
+        seed: another seed, another split.
+        val_fraction: share of each class in val, in [0, 1); 0 leaves it to the manifest's split column.
+        test_fraction: share of each class in test, likewise.
+        train_per_class: keep this many train images per class, the same first ones for every value; None keeps all.
+    Returns:
+        Columns id, label, split; sorted by id.
+    Raises:
+        DataError: a class cannot be in all three, a group is given two splits, or a split's name is not known.
+    """
+    units = _units(manifest, seed)
+    draft = _Draft(units, {"test": test_fraction, "val": val_fraction})
+    # Test is drawn from one end of the order and val from the other, so neither moves with the other's fraction.
+    draft.fill("test", range(len(units)))
+    draft.fill("val", range(len(units))[::-1])
+    draft.repair("test", 1)
+    draft.repair("val", -1)
+    draft.close()
+    draft.check()
+    numbers = np.frombuffer(draft.split_of, np.uint8)[units.of_row]
+    if train_per_class is not None:
+        _limit_train(manifest, numbers, seed, train_per_class)
+    names = np.array(["", *SPLITS, UNUSED], dtype=object)
+    table = manifest[["id", "label"]].assign(split=pd.Series(names[numbers], manifest.index, dtype=str))
+    return table.reset_index(drop=True) if is_sorted(table["id"]) else table.sort_values("id", ignore_index=True)
+
+
+class _Draft:
+    """Splits being filled; the counts of each class so far."""
+
+    def __init__(self, units: Units, fractions: dict[str, float]) -> None:
+        self.units, self.split_of = units, bytearray(units.given)
+        given = np.frombuffer(units.given, np.uint8)[units.units]  # of each pair
+        self.total = units.totals(np.full(len(given), True))
+        self.targets = {split: _targets(self.total, fraction) for split, fraction in fractions.items()}
+        self.counts = {split: units.totals(given == number) for number, split in enumerate(SPLITS, 1)}
+        self.num_free = np.bincount(units.labels[given == FREE], minlength=len(units.classes)).tolist()
+        self.num_units = np.bincount(units.labels, minlength=len(units.classes)).tolist()
+        # Views that give Python's own numbers: quick to read one by one, and no copy.
+        self._starts, self._labels, self._nums = (a.data for a in (units.starts, units.labels, units.nums))
+
+    def fill(self, split: str, units: Iterable[int]) -> None:
+        """Walk the units in order and take each that brings the split nearer to its target."""
+        targets, counts = self.targets[split], self.counts[split]
+        lacking = {label for label, target in enumerate(targets) if counts[label] < target}
+        for unit in units:
+            if not lacking:
+                break  # none can bring it nearer
+            if self.split_of[unit] == FREE and self._cost(unit, split) < 0 and self._is_allowed(unit, split):
+                self._take(unit, split)
+                lacking -= {label for label, _ in self._images(unit) if counts[label] >= targets[label]}
+
+    def repair(self, split: str, step: int) -> None:
+        """Give each class the split still lacks the unit that overshoots least: its groups are all large.
+
+        Args:
+            split: to be repaired.
+            step: 1 or -1: from which end of the order.
+        """
+        for label in range(len(self.total)):
+            if self.counts[split][label] or not self.targets[split][label]:
+                continue
+            of_label = self.units.units[self.units.labels == label][::step].tolist()
+            able = [unit for unit in of_label if self._is_allowed(unit, split)]
+            if able:
+                self._take(min(able, key=lambda unit: self._cost(unit, split)), split)
+
+    def close(self) -> None:
+        """Leave the rest to train."""
+        split_of, train = np.frombuffer(self.split_of, np.uint8), SPLITS.index("train") + 1
+        left = self.units.totals(split_of[self.units.units] == FREE)
+        self.counts["train"] = [a + b for a, b in zip(self.counts["train"], left, strict=True)]
+        self.split_of = bytearray(np.where(split_of == FREE, train, split_of).astype(np.uint8).tobytes())
+
+    def check(self) -> None:
+        """Refuse a class that is not in all three."""
+        for label in range(len(self.total)):
+            lacking = [split for split in SPLITS if not self.counts[split][label]]
+            if lacking:
+                raise DataError(self._explain(label, lacking))
+
+    def _images(self, unit: int) -> Iterator[tuple[int, int]]:
+        """A unit's classes with the number of its images in each."""
+        for pair in range(self._starts[unit], self._starts[unit + 1]):
+            yield self._labels[pair], self._nums[pair]
+
+    def _cost(self, unit: int, split: str) -> int:
+        """How much farther from its target, in images, the split would be with the unit; negative is nearer."""
+        targets, counts, cost = self.targets[split], self.counts[split], 0
+        for label, num in self._images(unit):
+            need = targets[label] - counts[label]
+            cost += abs(need - num) - abs(need)
+        return cost
+
+    def _is_allowed(self, unit: int, split: str) -> bool:
+        """Whether the unit is free and leaves enough units for the other splits that lack one of its classes."""
+        if self.split_of[unit] != FREE:
+            return False
+        others = [self.counts[other] for other in SPLITS if other != split]
+        return all(
+            self.num_free[label] > sum(not counts[label] for counts in others) for label, _ in self._images(unit)
+        )
+
+    def _take(self, unit: int, split: str) -> None:
+        self.split_of[unit] = SPLITS.index(split) + 1
+        for label, num in self._images(unit):
+            self.counts[split][label] += num
+            self.num_free[label] -= 1
+
+    def _explain(self, label: int, lacking: list[str]) -> str:
+        num_images, num_units = self.total[label], self.num_units[label]
+        counts = ", ".join(f"{self.counts[split][label]} {split}" for split in SPLITS)
+        if num_images < len(SPLITS):
+            advice = "needs at least 3, one each for train, val and test: add images or leave the class out"
+        elif num_units < len(SPLITS):
+            advice = f"in {num_units} groups, needs at least 3 groups, one each for train, val and test"
+        else:
+            advice = (
+                f"and none left for {' and '.join(lacking)} ({counts}): leave `split` empty for some of its images, "
+                "with a fraction above 0, or try another seed"
+            )
+        return f"class {self.units.classes[label]!r} has {num_images} image{'s' * (num_images != 1)}, {advice}"
+
+
+def _targets(total: Sequence[int], fraction: float) -> list[int]:
+    """Round half up; a class is in every split, however small, unless the manifest alone is to fill the split."""
+    least = 1 if fraction > 0 else 0
+    return [max(least, int(num * fraction + 0.5)) for num in total]
+
+
+def _units(manifest: pd.DataFrame, seed: int) -> Units:
+    """Gather the manifest's rows into units, in the order they are drawn."""
+    codes, classes = pd.factorize(manifest["label"], sort=True)
+    drawn, keys = _keyed(manifest, seed)
+    rank = np.empty(len(keys), np.int64)
+    rank[np.argsort(keys, kind="stable")] = np.arange(len(keys))
+    of_row = rank[drawn]
+    pairs, nums = np.unique(of_row * len(classes) + codes, return_counts=True)
+    units = pairs // len(classes)
+    return Units(
+        of_row=of_row,
+        classes=tuple(map(str, classes)),
+        units=units,
+        labels=pairs % len(classes),
+        nums=nums.astype(np.int64),
+        starts=np.searchsorted(units, np.arange(len(keys) + 1)),
+        given=_given_splits(manifest, of_row, len(keys)),
+    )
+
+
+def _keyed(manifest: pd.DataFrame, seed: int) -> tuple[Whole, Keys]:
+    """A number for each row's unit, and each unit's key: a hash of the seed and the group's name or the image's id."""
+    if "group" not in manifest:
+        return np.arange(len(manifest)), _hashes(f"{seed}:image:", manifest["id"])
+    alone = (manifest["group"] == "").to_numpy(dtype=bool)
+    codes, names = pd.factorize(manifest["group"][~alone])
+    drawn = np.empty(len(manifest), np.int64)
+    drawn[~alone], drawn[alone] = codes, len(names) + np.arange(alone.sum())
+    groups = _hashes(f"{seed}:group:", pd.Series(names, dtype=str))
+    return drawn, np.concatenate([groups, _hashes(f"{seed}:image:", manifest["id"][alone])])
+
+
+def _given_splits(manifest: pd.DataFrame, of_row: Whole, num_units: int) -> bytearray:
+    """Read the manifest's split column: the number of each unit's split, FREE where none is given."""
+    found = bytearray(num_units)
+    if "split" not in manifest:
+        return found
+    codes, names = pd.factorize(manifest["split"])
+    cleaned = [str(name).strip().lower() for name in names]
+    unknown = sorted({name for name in cleaned if name and name not in GIVEN})
+    if unknown:
+        raise DataError(f"the split column has {unknown}; allowed are {', '.join(GIVEN)}, or nothing")
+    numbers = np.array([SPLITS.index(GIVEN[name]) + 1 if name else FREE for name in cleaned], np.uint8)[codes]
+    of_unit = np.frombuffer(found, np.uint8)
+    rows = np.flatnonzero(numbers)
+    of_unit[of_row[rows]] = numbers[rows]
+    differing = rows[of_unit[of_row[rows]] != numbers[rows]]
+    if len(differing):
+        first = int(np.flatnonzero(np.isin(of_row, of_row[differing]))[0])
+        theirs = set(numbers[of_row == of_row[first]].tolist()) - {FREE}
+        found_in = " and ".join(sorted(SPLITS[number - 1] for number in theirs))
+        group = str(manifest["group"].iloc[first])
+        raise DataError(
+            f"group {group!r} is given in {found_in}; a group stays on one side: mend its `group` or `split`"
+        )
+    return found
+
+
+def _limit_train(manifest: pd.DataFrame, numbers: npt.NDArray[np.uint8], seed: int, train_per_class: int) -> None:
+    """Keep the first train images of each class in the order of their hashes, so that 5 shots are among 10."""
+    rows = np.flatnonzero(numbers == SPLITS.index("train") + 1)
+    rows = rows[np.argsort(_hashes(f"{seed}:image:", manifest["id"].iloc[rows]), kind="stable")]
+    place = manifest["label"].iloc[rows].groupby(manifest["label"].iloc[rows].to_numpy()).cumcount().to_numpy()
+    numbers[rows[place >= train_per_class]] = len(SPLITS) + 1
+
+
+def _hashes(prefix: str, names: "pd.Series[str]") -> Keys:
+    """Hash each name after the prefix, shape (len(names),)."""
+    start = hashlib.sha256(prefix.encode())
+
+    def digest(name: str) -> bytes:
+        one = start.copy()
+        one.update(name.encode())
+        return one.digest()
+
+    return np.fromiter((digest(name) for name in texts(names)), "S32", len(names))

@@ -1,0 +1,1 @@
+"""Generated images: the metal plates of the default run."""

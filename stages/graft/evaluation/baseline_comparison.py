@@ -1,0 +1,53 @@
+"""The model beside the baselines: all of them scored alike, on the same test images, in one table."""
+
+import pandas as pd
+
+from stages.graft.core.errors import DataError
+from stages.graft.evaluation.results import NUM_DIGITS, Evaluation
+from stages.graft.metrics import classification
+from stages.graft.model.scoring import class_indices
+
+
+def comparison_table(evaluation: Evaluation, baselines: pd.DataFrame) -> pd.DataFrame:
+    """Score the model and every baseline on the same test images.
+
+    Args:
+        evaluation: the model's.
+        baselines: their predictions, as `read_baselines` gives them.
+    Returns:
+        Columns name, accuracy, accuracy_low, accuracy_high, balanced_accuracy, macro_f1, num_test; the model first.
+    Raises:
+        DataError: a baseline lacks a test image.
+    """
+    rows = [_row("model", evaluation.answers.predicted, evaluation)]
+    for name, table in baselines.groupby("baseline", sort=False):
+        predicted = dict(zip(table["id"], table["predicted"], strict=True))
+        missing = [id_ for id_ in evaluation.images["id"] if id_ not in predicted]
+        if missing:
+            raise DataError(f"baseline {name} lacks {len(missing)} test images (first: {missing[0]}); run `dvc repro`")
+        labels = [predicted[id_] for id_ in evaluation.images["id"]]
+        rows.append(_row(str(name), class_indices(labels, evaluation.classes), evaluation))
+    return pd.DataFrame(rows).round(NUM_DIGITS)
+
+
+def baselines_record(table: pd.DataFrame) -> dict[str, float]:
+    """Give each baseline's accuracy for the metrics: `majority_accuracy`, …"""
+    rows = table[table["name"] != "model"]
+    return {f"{name}_accuracy": float(value) for name, value in zip(rows["name"], rows["accuracy"], strict=True)}
+
+
+def _row(name: str, predicted: classification.Labels, evaluation: Evaluation) -> dict[str, str | float]:
+    y, classes = evaluation.y, evaluation.classes
+    num_correct = int((predicted == y).sum())
+    low, high = classification.wilson_interval(num_correct, len(y), evaluation.confidence_level)
+    scores = classification.class_scores(classification.confusion_matrix(predicted, y, len(classes)), classes)
+    present = [score for score in scores if score.num_images]
+    return {
+        "name": name,
+        "accuracy": num_correct / len(y),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "balanced_accuracy": sum(score.recall for score in present) / len(present),
+        "macro_f1": sum(score.f1 for score in present) / len(present),
+        "num_test": len(y),
+    }

@@ -1,0 +1,130 @@
+"""What any model must beat: the commonest class, grey pixels without a network, the nearest training images.
+
+Letters: n images, d features, c classes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from stages.graft.core.errors import DataError
+from stages.graft.core.progress import bar
+from stages.graft.core.threads import in_threads
+from stages.graft.evaluation.baseline_predictions import COLUMNS
+from stages.graft.evaluation.linear_probe import L2_GRID, MAX_IMAGES, Probabilities
+from stages.graft.heads.features import FeatureSet
+from stages.graft.heads.head import Float32
+from stages.graft.heads.logistic import fit_logistic
+from stages.graft.heads.standardisation import fit_standardisation
+from stages.graft.images.decode import decode
+from stages.graft.images.location import BRING_BACK, ImageLocation, num_readers, read_image_bytes
+from stages.graft.metrics.classification import Labels, softmax
+from stages.graft.metrics.sampling import stratified_rows
+
+PIXELS_PX = 32
+"""Side of the grey squares, in pixels."""
+
+NUM_NEIGHBOURS = 5
+"""Training images that vote."""
+
+BLOCK = 512
+"""Images whose distances to all training images are in memory at once."""
+
+NUM_DIGITS = 6
+"""Of every number written."""
+
+
+def predict_majority(y: Labels, num_classes: int, num_images: int) -> Probabilities:
+    """Give every image the share of each class in training, shape (num_images, num_classes)."""
+    return np.tile(np.bincount(y, minlength=num_classes) / len(y), (num_images, 1))
+
+
+def predict_neighbours(train: FeatureSet, x: Float32) -> Probabilities:
+    """Let the nearest training images vote, after standardisation.
+
+    Args:
+        train: features, of at most MAX_IMAGES images.
+        x: features to score, shape (n, d).
+    Returns:
+        Shares of the votes, shape (n, c); of equally many votes, the nearest image's class has the last word.
+    """
+    standardisation = fit_standardisation(train.x)
+    known, y = standardisation.apply(train.x), np.eye(len(train.classes))[train.y]
+    num_neighbours = min(NUM_NEIGHBOURS, len(known))
+    lengths = np.square(known).sum(axis=1)
+    votes = []
+    for start in range(0, len(x), BLOCK):
+        block = standardisation.apply(x[start : start + BLOCK])
+        nearest = np.argsort(lengths - 2 * block @ known.T, axis=1, kind="stable")[:, :num_neighbours]
+        weights = 1 + 1e-6 * np.arange(num_neighbours)[::-1]  # breaks ties, moves no majority
+        votes.append((y[nearest] * weights[:, None]).sum(axis=1) / weights.sum())
+    return np.concatenate(votes)
+
+
+def predict_pixels(train: FeatureSet, val: FeatureSet, x: Float32) -> Probabilities:
+    """Fit the default head to grey pixels instead of features; validation chooses the penalty.
+
+    Args:
+        train: pixels, of at most MAX_IMAGES images.
+        val: pixels.
+        x: pixels to score, shape (n, PIXELS_PX ** 2).
+    """
+    head, _ = fit_logistic(train, val, L2_GRID, np.ones(len(train.classes)))
+    return softmax(head.logits(x))
+
+
+def read_pixels(ids: Sequence[str], path_of: Callable[[str], ImageLocation]) -> Float32:
+    """Read images as small grey squares, the whole image squeezed, shape (n, PIXELS_PX ** 2), from 0 to 255.
+
+    Raises:
+        DataError: a file is missing or cannot be decoded.
+    """
+
+    def read(id_: str) -> Float32:
+        path = path_of(id_)
+        data = read_image_bytes(path)
+        try:
+            rgb = np.asarray(decode(data))
+        except DataError as error:
+            raise DataError(f"{path}: {error}; {BRING_BACK}") from None
+        small = cv2.resize(rgb, (PIXELS_PX, PIXELS_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
+        return small.reshape(-1, 3) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+    found = in_threads(read, ids, num_readers([path_of(id_) for id_ in ids[:1]]))
+    return np.stack(list(bar(found, desc="read pixels", unit="images", total=len(ids))))
+
+
+def predict_baselines(
+    train: FeatureSet, val: FeatureSet, test: FeatureSet, path_of: Callable[[str], ImageLocation]
+) -> pd.DataFrame:
+    """Let every baseline classify the test images, unscored; fitted to train, chosen on val.
+
+    Args:
+        train, val, test: features.
+        path_of: where an image is.
+    Returns:
+        Columns id, baseline, predicted, confidence; baselines majority, pixels and neighbours, in this order.
+    """
+    train, val = _at_most(train, MAX_IMAGES), _at_most(val, MAX_IMAGES)
+    pixels = read_pixels([*train.ids, *val.ids, *test.ids], path_of)
+    of_train, of_val, of_test = np.split(pixels, [len(train.y), len(train.y) + len(val.y)])
+    probabilities = {
+        "majority": predict_majority(train.y, len(train.classes), len(test.y)),
+        "pixels": predict_pixels(replace(train, x=of_train), replace(val, x=of_val), of_test),
+        "neighbours": predict_neighbours(train, test.x),
+    }
+    rows = [
+        (id_, name, test.classes[p.argmax()], round(float(p.max()), NUM_DIGITS))
+        for name, table in probabilities.items()
+        for id_, p in zip(test.ids, table, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _at_most(images: FeatureSet, number: int) -> FeatureSet:
+    rows = stratified_rows(images.y, number)
+    ids = tuple(images.ids[row] for row in rows)
+    return FeatureSet(ids=ids, x=images.x[rows], y=images.y[rows], classes=images.classes)

@@ -1,0 +1,78 @@
+"""The features as a map of two dimensions: what lies side by side on it looks alike to the network.
+
+Letters: n images, d features.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from stages.graft.heads.head import Float32
+from stages.graft.heads.standardisation import fit_standardisation
+
+NUM_COMPONENTS = 50
+"""That t-SNE starts from."""
+
+PERPLEXITY = 30.0
+"""Neighbours that t-SNE keeps together, about; fewer when there are few images."""
+
+NUM_DIGITS = 3
+"""Of the coordinates; a picture shows no more."""
+
+Coordinates = npt.NDArray[np.float64]
+"""Shape (n, 2)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Map:
+    """Places of n images."""
+
+    pca: Coordinates
+    """Along the two main directions; distances far apart mean something."""
+    tsne: Coordinates
+    """By t-SNE; neighbours mean something, distances and the size of clusters do not."""
+    explained: float
+    """Share of the variance in the two main directions, [0, 1]."""
+
+
+def map_table(places: Map, images: pd.DataFrame, predicted: Sequence[str]) -> pd.DataFrame:
+    """List where images lie and whether they are taken for what they are.
+
+    Args:
+        places: of n images.
+        images: columns id, label, split; n rows.
+        predicted: the class that a head fitted without the image gives it, n of them.
+    Returns:
+        Columns id, label, predicted, split, tsne_x, tsne_y, pca_x, pca_y.
+    """
+    table = images[["id", "label"]].assign(predicted=list(predicted), split=images["split"])
+    for name, coordinates in (("tsne", places.tsne), ("pca", places.pca)):
+        table[[f"{name}_x", f"{name}_y"]] = coordinates.round(NUM_DIGITS)
+    return table
+
+
+def make_map(x: Float32, seed: int) -> Map:
+    """Place images by their features.
+
+    Args:
+        x: features, shape (n, d), n at least 3.
+        seed: of both searches.
+    Source:
+        van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR 2008; Kobak and Berens, The art of using t-SNE,
+        Nature Communications 2019, for the start from the main directions.
+    """
+    with threadpool_limits(1):  # sums in one order, the same bits whatever the number of cores
+        z = fit_standardisation(x).apply(x).astype(np.float64)
+        pca = PCA(n_components=min(NUM_COMPONENTS, *z.shape), svd_solver="randomized", random_state=seed)
+        components = pca.fit_transform(z)
+        perplexity = min(PERPLEXITY, (len(z) - 1) / 3)
+        tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(components)
+    return Map(
+        pca=components[:, :2], tsne=tsne.astype(np.float64), explained=float(pca.explained_variance_ratio_[:2].sum())
+    )

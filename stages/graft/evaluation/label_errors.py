@@ -1,0 +1,40 @@
+"""Labels that may be wrong: images that a classifier fitted without them puts in another class, the worst first."""
+
+import numpy as np
+import pandas as pd
+from cleanlab.filter import find_label_issues  # type: ignore[import-untyped]
+from cleanlab.rank import get_label_quality_scores  # type: ignore[import-untyped]
+
+from stages.graft.evaluation.linear_probe import Probabilities
+from stages.graft.metrics.classification import Labels
+
+NUM_DIGITS = 6
+"""Of every number written."""
+
+
+def label_errors_table(images: pd.DataFrame, y: Labels, classes: tuple[str, ...], p: Probabilities) -> pd.DataFrame:
+    """List the images whose label is not the class that the others suggest.
+
+    Args:
+        images: columns id, file, label, split; n rows.
+        y: their classes, shape (n,); every one of c has an image.
+        classes: class names, c of them.
+        p: probabilities from classifiers that were fitted without the image, shape (n, c).
+    Returns:
+        Columns id, file, label, suggested, score, suspected, split. The score is the probability of the label as
+        given, the lowest first; suspected are as many as confident learning takes for wrong.
+    Source:
+        Northcutt, Jiang and Chuang, Confident Learning, JAIR 2021: sections 3.1 (the counts of wrong labels) and 3.2
+        (prune by noise rate), in cleanlab's implementation.
+    """
+    suspected = np.zeros(len(y), dtype=np.bool_)
+    suspected[find_label_issues(y, p, return_indices_ranked_by="self_confidence", n_jobs=1)] = True
+    best = p.argmax(axis=1)
+    table = images[["id", "file", "label"]].assign(
+        suggested=[classes[k] for k in best],
+        score=get_label_quality_scores(y, p, method="self_confidence").round(NUM_DIGITS),
+        suspected=suspected,
+        split=images["split"],
+    )
+    listed: pd.DataFrame = table[suspected | (best != y)]
+    return listed.sort_values(["score", "id"])

@@ -1,0 +1,104 @@
+"""The gate: what a classifier must show on the test images before anyone is offered it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from stages.graft.core.params import Params
+from stages.graft.metrics.classification import ClassScore
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+NUM_SHOWN = 3
+"""Reasons the terminal shows; the report has all of them."""
+
+
+class GateParams(Params):
+    """The section `evaluate.gate`; null switches a condition off."""
+
+    min_accuracy: Share | None
+    """Of the lower end of the accuracy's interval: a lucky draw of few test images is not enough."""
+    min_recall: Share | None
+    """Of every class: a good mean does not hide a defect that goes unnoticed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateVerdict:
+    """What the gate says, and about what."""
+
+    params: GateParams
+    """The conditions."""
+    accuracy_low: float
+    """Lower end of the accuracy's interval, [0, 1]."""
+    lowest_recall: float | None
+    """Of the classes that have test images; None when none has."""
+    lowest_recall_class: str | None
+    """Whose recall that is."""
+    reasons: tuple[str, ...]
+    """Why it refuses, a sentence each; none when it holds."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every condition holds."""
+        return not self.reasons
+
+
+def judge(params: GateParams, accuracy_low: float, scores: Sequence[ClassScore]) -> GateVerdict:
+    """Hold a classifier's scores against the gate.
+
+    Args:
+        params: the conditions.
+        accuracy_low: lower end of the accuracy's interval, as reported.
+        scores: of every class of the model, on the test images.
+    """
+    worst = min((score for score in scores if score.num_images), key=lambda score: score.recall, default=None)
+    return GateVerdict(
+        params=params,
+        accuracy_low=accuracy_low,
+        lowest_recall=None if worst is None else worst.recall,
+        lowest_recall_class=None if worst is None else worst.label,
+        reasons=(*_too_inaccurate(params.min_accuracy, accuracy_low), *_too_often_missed(params.min_recall, scores)),
+    )
+
+
+def gate_record(verdict: GateVerdict) -> dict[str, Any]:
+    """Put a verdict into a flat record."""
+    return {
+        "passed": verdict.passed,
+        "reasons": list(verdict.reasons),
+        "min_accuracy": verdict.params.min_accuracy,
+        "accuracy_low": verdict.accuracy_low,
+        "min_recall": verdict.params.min_recall,
+        "lowest_recall": None if verdict.lowest_recall is None else round(verdict.lowest_recall, 6),
+        "lowest_recall_class": verdict.lowest_recall_class,
+    }
+
+
+def format_gate(verdict: GateVerdict) -> str:
+    """Say in a line whether the gate holds, and why not."""
+    if verdict.passed:
+        return "the gate holds" if any(vars(verdict.params).values()) else "the gate asks for nothing"
+    shown = " ".join(verdict.reasons[:NUM_SHOWN])
+    rest = len(verdict.reasons) - NUM_SHOWN
+    return f"the gate refuses this model. {shown}" + (f" And {rest} more." if rest > 0 else "")
+
+
+def _too_inaccurate(asked: float | None, accuracy_low: float) -> list[str]:
+    if asked is None or accuracy_low >= asked:
+        return []
+    return [f"Accuracy may be as low as {accuracy_low:.1%}, below `evaluate.gate.min_accuracy` {asked:.1%}."]
+
+
+def _too_often_missed(asked: float | None, scores: Sequence[ClassScore]) -> list[str]:
+    """A class without test images is refused too: nobody knows whether it would be found."""
+    if asked is None:
+        return []
+    return [
+        f"The recall of `{score.label}` is {score.recall:.1%}, below `evaluate.gate.min_recall` {asked:.1%}."
+        if score.num_images
+        else f"The recall of `{score.label}` is unknown: it has no test image."
+        for score in scores
+        if not score.num_images or score.recall < asked
+    ]

@@ -1,0 +1,154 @@
+"""What the test split says about a classifier: the numbers and the tables.
+
+Letters: n images, c classes.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from stages.graft.heads.head import Float32
+from stages.graft.metrics import classification
+from stages.graft.metrics.calibration import reliability_table
+from stages.graft.metrics.selective import risk_coverage_table, selective_accuracy
+from stages.graft.model.decision import Answers
+from stages.graft.model.scoring import class_indices
+
+NUM_DIGITS = 6
+"""Of every number written, so that reports can be compared line by line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Scored test images."""
+
+    images: pd.DataFrame
+    """Columns id, file, label; n rows."""
+    classes: tuple[str, ...]
+    """Class names in the order of the logits, c of them."""
+    logits: Float32
+    """As the model gives them, before calibration, shape (n, c)."""
+    answers: Answers
+    """What the decision rule makes of them."""
+    confidence_level: float
+    """Of every interval (Wilson), in (0, 1)."""
+
+    @cached_property
+    def y(self) -> classification.Labels:
+        """True classes, shape (n,)."""
+        return class_indices(self.images["label"].to_list(), self.classes)
+
+    @cached_property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Whether the class was found, shape (n,)."""
+        return np.asarray(self.answers.predicted == self.y)
+
+    @cached_property
+    def confusion(self) -> classification.Labels:
+        """Images by true and predicted class, shape (c, c)."""
+        return classification.confusion_matrix(self.answers.predicted, self.y, len(self.classes))
+
+    @cached_property
+    def class_scores(self) -> list[classification.ClassScore]:
+        """Precision, recall and F1 of every class."""
+        return classification.class_scores(self.confusion, self.classes)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Names of the predicted classes, n of them."""
+        return [self.classes[k] for k in self.answers.predicted]
+
+
+def metrics_record(evaluation: Evaluation) -> dict[str, float | None]:
+    """Put the figures that describe the whole into one flat record; None where there is nothing to take a mean of."""
+    num_test, answers, y = len(evaluation.y), evaluation.answers, evaluation.y
+    low, high = classification.wilson_interval(int(evaluation.correct.sum()), num_test, evaluation.confidence_level)
+    present = [score for score in evaluation.class_scores if score.num_images]
+    record = {
+        "accuracy": classification.accuracy(answers.predicted, y),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "balanced_accuracy": float(np.mean([score.recall for score in present])),
+        "macro_f1": float(np.mean([score.f1 for score in present])),
+        "log_loss": classification.log_loss(answers.calibrated, y),
+        "log_loss_uncalibrated": classification.log_loss(evaluation.logits, y),
+        "ece": classification.expected_calibration_error(answers.probabilities, y),
+        "ece_uncalibrated": classification.expected_calibration_error(classification.softmax(evaluation.logits), y),
+        "coverage": float(np.mean(~answers.unsure)),
+        "selective_accuracy": selective_accuracy(~answers.unsure, evaluation.correct),
+        "false_alarms": float(np.mean(answers.unknown)),
+    }
+    return rounded(record) | {"num_test": num_test}
+
+
+def strangers_record(evaluation: Evaluation, strangers: Answers) -> dict[str, float | None]:
+    """Say how well images of nothing the model was made for are told from test images.
+
+    Args:
+        evaluation: the test images.
+        strangers: what the rule makes of the strangers.
+    Returns:
+        novelty_auroc, and strangers_found: the share of them that count as unknown.
+    """
+    area = classification.area_under_roc(evaluation.answers.distance, strangers.distance)
+    return rounded({"novelty_auroc": area, "strangers_found": float(np.mean(strangers.unknown))})
+
+
+def rounded(record: dict[str, float | None]) -> dict[str, float | None]:
+    """Round every number of a record to NUM_DIGITS."""
+    return {name: None if value is None else round(value, NUM_DIGITS) for name, value in record.items()}
+
+
+def predictions_table(evaluation: Evaluation) -> pd.DataFrame:
+    """List every image: id, file, label, predicted, confidence (calibrated), unsure, distance, unknown."""
+    answers = evaluation.answers
+    return evaluation.images[["id", "file", "label"]].assign(
+        predicted=evaluation.names,
+        confidence=answers.confidence.round(NUM_DIGITS),
+        unsure=answers.unsure,
+        distance=answers.distance.round(NUM_DIGITS),
+        unknown=answers.unknown,
+    )
+
+
+def confusion_table(evaluation: Evaluation) -> pd.DataFrame:
+    """List actual and predicted class of every image, as DVC's confusion template takes them."""
+    return pd.DataFrame({"actual": evaluation.images["label"].to_list(), "predicted": evaluation.names})
+
+
+def per_class_table(evaluation: Evaluation) -> pd.DataFrame:
+    """List class, precision, recall, f1, the intervals of the first two, num_test, in the order of the classes.
+
+    A share of no image has no interval; its cells are empty.
+    """
+    called = evaluation.confusion.sum(axis=0)
+    rows = []
+    for k, score in enumerate(evaluation.class_scores):
+        found = int(evaluation.confusion[k, k])
+        precision = _interval(found, int(called[k]), evaluation.confidence_level)
+        recall = _interval(found, score.num_images, evaluation.confidence_level)
+        rows.append((score.label, score.precision, *precision, score.recall, *recall, score.f1, score.num_images))
+    shares = ("precision", "precision_low", "precision_high", "recall", "recall_low", "recall_high", "f1")
+    return pd.DataFrame(rows, columns=["class", *shares, "num_test"]).round(NUM_DIGITS)
+
+
+def reliability(evaluation: Evaluation) -> pd.DataFrame:
+    """List confidence against accuracy in bins, before and after calibration (column `calibration`)."""
+    probabilities = {"before": classification.softmax(evaluation.logits), "after": evaluation.answers.probabilities}
+    tables = [
+        reliability_table(values, evaluation.y, evaluation.confidence_level).assign(calibration=name)
+        for name, values in probabilities.items()
+    ]
+    return pd.concat(tables).round(NUM_DIGITS)
+
+
+def risk_coverage(evaluation: Evaluation) -> pd.DataFrame:
+    """List what any threshold of confidence would do on the test images."""
+    return risk_coverage_table(evaluation.answers.confidence, evaluation.correct).round(NUM_DIGITS)
+
+
+def _interval(part: int, whole: int, confidence_level: float) -> tuple[float, float]:
+    return classification.wilson_interval(part, whole, confidence_level) if whole else (np.nan, np.nan)

@@ -1,0 +1,65 @@
+"""How accuracy grows with the number of training images: whether more labels would help."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from stages.graft.core.progress import bar
+from stages.graft.evaluation.linear_probe import MAX_IMAGES, fit_probe
+from stages.graft.heads.features import FeatureSet
+from stages.graft.metrics.classification import Labels
+from stages.graft.metrics.sampling import draw_rows, stratified_rows
+
+SHOTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
+"""Training images a class to try; and all."""
+
+NEARLY_ALL = 0.8
+"""Of the largest class: from here on, only all are tried."""
+
+NUM_DIGITS = 6
+"""Of every number written."""
+
+
+def shots_table(train: FeatureSet, val: FeatureSet, l2: float, num_draws: int, seed: int) -> pd.DataFrame:
+    """Fit the default head to a few images of each class and score validation; test images are not for here.
+
+    One penalty serves all, that of the whole training split: it weighs the less, the more images there are.
+
+    Args:
+        train: drawn from, at most MAX_IMAGES of it.
+        val: scored.
+        l2: the penalty.
+        num_draws: times each number is tried, with other images.
+        seed: decides which images are drawn.
+    Returns:
+        Columns train_per_class (of the largest class, in the last row), num_train (mean), accuracy (mean on
+        validation), accuracy_low, accuracy_high (lowest and highest), deviation (standard, over the draws), num_draws.
+    """
+    largest = int(np.bincount(train.y).max())
+    rows = []
+    most = min(NEARLY_ALL * largest, MAX_IMAGES / len(train.classes) / 2)
+    for shots in bar([*(one for one in SHOTS if one < most), largest], desc="shots", unit="sizes"):
+        sizes, accuracies = zip(*_draws(train, val, l2, shots, num_draws, seed), strict=True)
+        spread = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0
+        rows.append((shots, np.mean(sizes), np.mean(accuracies), min(accuracies), max(accuracies), spread, len(sizes)))
+    columns = ["accuracy", "accuracy_low", "accuracy_high", "deviation", "num_draws"]
+    return pd.DataFrame(rows, columns=["train_per_class", "num_train", *columns]).round(NUM_DIGITS)
+
+
+def _draws(
+    train: FeatureSet, val: FeatureSet, l2: float, shots: int, num_draws: int, seed: int
+) -> Iterator[tuple[int, float]]:
+    """Number of images and accuracy of each draw; what cannot be drawn otherwise is tried once."""
+    seen: set[bytes] = set()
+    for draw in range(num_draws):
+        rows = draw_rows(train.y, shots, np.random.default_rng((seed, shots, draw)))
+        rows = rows[stratified_rows(train.y[rows], MAX_IMAGES)]
+        if rows.tobytes() not in seen:
+            seen.add(rows.tobytes())
+            yield len(rows), _accuracy(train, rows, val, l2)
+
+
+def _accuracy(train: FeatureSet, rows: Labels, val: FeatureSet, l2: float) -> float:
+    p = fit_probe(train.x[rows], train.y[rows], train.classes, l2, val.x)
+    return float((p.argmax(axis=1) == val.y).mean())

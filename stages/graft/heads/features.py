@@ -1,0 +1,71 @@
+"""The packed features file: one row per image, and the splits read beside it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.graft.core.errors import DataError
+from stages.graft.core.image_ids import pack_ids, unpack_ids
+from stages.graft.data.splits import read_splits
+from stages.graft.storage.arrays import Array, read_arrays, read_metadata, write_arrays
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSet:
+    """Features of one split with their labels; n images, d features, c classes."""
+
+    ids: tuple[str, ...]
+    """SHA-256 of each image's bytes, hex, n of them."""
+    x: npt.NDArray[np.float32]
+    """Features, shape (n, d), float32."""
+    y: npt.NDArray[np.int64]
+    """Class indices in [0, c), shape (n,), int64."""
+    classes: tuple[str, ...]
+    """Class names in the order of their indices (sorted), c of them, the same for every split."""
+
+
+def write_features(ids: list[str], x: npt.NDArray[np.float32], backbone: Mapping[str, Any], path: Path) -> None:
+    """Write `features` (n, d) float32 and `ids` (n, 32) uint8, with the backbone's record as metadata."""
+    arrays: dict[str, Array] = {"features": x, "ids": pack_ids(ids)}
+    write_arrays(arrays, path, {"backbone": dict(backbone)})
+
+
+def read_features(path: Path) -> tuple[list[str], npt.NDArray[np.float32]]:
+    """Read ids and features, in manifest order."""
+    arrays = read_arrays(path)
+    return unpack_ids(arrays["ids"]), arrays["features"]
+
+
+def read_backbone_record(path: Path) -> dict[str, Any]:
+    """Read what the features were computed with: network, weights and their SHA-256, layer, preprocessing."""
+    return dict(read_metadata(path)["backbone"])
+
+
+def load_features(features: Path, splits: Path, *names: str) -> list[FeatureSet]:
+    """Read the features of the named splits, rows in order of id.
+
+    Args:
+        features: the packed features file.
+        splits: the splits table (id, label, split).
+        names: "train", "val", "test".
+    Raises:
+        DataError: an image of a split has no features.
+    """
+    ids, x = read_features(features)
+    table = read_splits(splits)
+    row_of = {id_: row for row, id_ in enumerate(ids)}
+    missing = [id_ for id_ in table["id"] if id_ not in row_of]
+    if missing:
+        raise DataError(f"{features} lacks {len(missing)} images of {splits} (first: {missing[0]}); run `dvc repro`")
+    classes = tuple(sorted(table["label"].unique()))
+    return [_select(table[table["split"] == name], row_of, x, classes) for name in names]
+
+
+def _select(rows: Any, row_of: dict[str, int], x: Array, classes: tuple[str, ...]) -> FeatureSet:
+    index = [row_of[id_] for id_ in rows["id"]]
+    y = np.searchsorted(np.array(classes), rows["label"].to_numpy(dtype=str)).astype(np.int64)
+    return FeatureSet(ids=tuple(rows["id"]), x=x[index], y=y, classes=classes)

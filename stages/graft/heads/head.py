@@ -1,0 +1,78 @@
+"""Heads: the last layers of a classifier, fitted on frozen features and kept as a few arrays.
+
+Letters: n images, d features, c classes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.graft.core.errors import DataError
+from stages.graft.storage.arrays import read_arrays, read_metadata, write_arrays
+
+Float32 = npt.NDArray[np.float32]
+Layer = tuple[Float32, Float32]
+"""Weight (num_out, num_in) and bias (num_out,)."""
+
+HEAD = "head.safetensors"
+"""The file's name inside a head's or a model's folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """One linear layer, or linear layers with a ReLU between; takes raw features and gives logits."""
+
+    kind: str
+    """logistic, prototype or mlp."""
+    classes: tuple[str, ...]
+    """Class names in the order of the logits, c of them."""
+    layers: tuple[Layer, ...]
+    """From the features to the logits."""
+
+    def logits(self, x: Float32) -> Float32:
+        """Score features.
+
+        Args:
+            x: features, shape (n, d), float32.
+        Returns:
+            logits, shape (n, c), float32.
+        """
+        for number, (weight, bias) in enumerate(self.layers):
+            x = np.maximum(x, 0) if number else x
+            x = x @ weight.T + bias
+        return x
+
+
+def save_head(head: Head, folder: Path, backbone: Mapping[str, Any]) -> None:
+    """Save a head as safetensors named like the state of torch's Sequential(Linear, ReLU, Linear).
+
+    Args:
+        head: what to save.
+        folder: where `head.safetensors` goes.
+        backbone: the record of the network its features come from.
+    """
+    arrays: dict[str, Float32] = {}
+    for number, (weight, bias) in enumerate(head.layers):
+        arrays |= {f"{2 * number}.weight": weight, f"{2 * number}.bias": bias}  # the ReLU between counts too
+    metadata = {"kind": head.kind, "classes": list(head.classes), "backbone": dict(backbone)}
+    write_arrays(arrays, folder / HEAD, metadata)
+
+
+def load_head(folder: Path) -> Head:
+    """Load a head from its folder.
+
+    Raises:
+        DataError: the file is missing, damaged or not a head.
+    """
+    path = folder / HEAD
+    arrays, metadata = read_arrays(path), read_metadata(path)
+    try:
+        numbers = sorted(int(name.removesuffix(".weight")) for name in arrays if name.endswith(".weight"))
+        layers = tuple((arrays[f"{number}.weight"], arrays[f"{number}.bias"]) for number in numbers)
+        return Head(kind=metadata["kind"], classes=tuple(metadata["classes"]), layers=layers)
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{path} is not a head: {error} is missing; run `dvc repro` to make it anew") from None

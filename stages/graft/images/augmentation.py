@@ -1,0 +1,83 @@
+"""Random views of an image by preset, each a function of seed, image and number alone: the same in any order."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional
+
+from stages.graft.images.decode import Batch
+
+Preset = Literal["none", "grain", "texture", "natural"]
+"""none; grain: flips, half turns, light and contrast, for surfaces with a direction, such as rolled metal or wood;
+texture: quarter turns as well, for surfaces without one; natural: resized crops, left-right flips, light, contrast and
+colour, for photographs of things."""
+
+SURFACE_LIGHT, NATURAL_LIGHT = 0.15, 0.3
+"""Brightness and contrast are multiplied by 1 plus or minus up to this."""
+
+NATURAL_AREA, NATURAL_STRETCH = (0.5, 1.0), 4 / 3
+"""Part of the image that a crop keeps, and its largest aspect ratio. Milder than for training from scratch (0.08)."""
+
+
+def view(image: Batch, preset: Preset, seed: int, id_: str, number: int) -> Batch:
+    """Draw one view.
+
+    Args:
+        image: shape (h, w, 3), uint8, h = w.
+        preset: which changes are drawn.
+        seed: of the training.
+        id_: of the image.
+        number: of the view; another number, another view.
+    Returns:
+        shape (h, w, 3), uint8.
+    """
+    if preset == "none":
+        return image
+    key = hashlib.sha256(f"{seed} {id_} {number}".encode()).digest()
+    rng = np.random.default_rng(list(key))
+    changed = _PRESETS[preset](torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1), rng)
+    return np.ascontiguousarray(changed.permute(1, 2, 0).numpy())
+
+
+def _grain(x: Tensor, rng: np.random.Generator) -> Tensor:
+    return _surface(x, rng, 2)
+
+
+def _texture(x: Tensor, rng: np.random.Generator) -> Tensor:
+    return _surface(x, rng, 1)
+
+
+def _surface(x: Tensor, rng: np.random.Generator, quarters: int) -> Tensor:
+    """Flip, turn by a multiple of so many quarter turns, light."""
+    x = functional.horizontal_flip(x) if rng.random() < 0.5 else x
+    x = torch.rot90(x, quarters * int(rng.integers(4)), (1, 2))
+    return _light(x, rng, SURFACE_LIGHT)
+
+
+def _natural(x: Tensor, rng: np.random.Generator) -> Tensor:
+    size = x.shape[1]
+    area, stretch = rng.uniform(*NATURAL_AREA), NATURAL_STRETCH ** rng.uniform(-1, 1)
+    height = min(size, round(size * (area / stretch) ** 0.5))
+    width = min(size, round(size * (area * stretch) ** 0.5))
+    top, left = int(rng.integers(size - height + 1)), int(rng.integers(size - width + 1))
+    x = functional.resized_crop(x, top, left, height, width, [size, size], antialias=True)
+    x = functional.horizontal_flip(x) if rng.random() < 0.5 else x
+    coloured: Tensor = functional.adjust_saturation(_light(x, rng, NATURAL_LIGHT), rng.uniform(0.7, 1.3))
+    return coloured
+
+
+def _light(x: Tensor, rng: np.random.Generator, spread: float) -> Tensor:
+    x = functional.adjust_brightness(x, rng.uniform(1 - spread, 1 + spread))
+    lit: Tensor = functional.adjust_contrast(x, rng.uniform(1 - spread, 1 + spread))
+    return lit
+
+
+_PRESETS: dict[str, Callable[[Tensor, np.random.Generator], Tensor]] = {
+    "grain": _grain,
+    "texture": _texture,
+    "natural": _natural,
+}

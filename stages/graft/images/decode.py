@@ -1,0 +1,216 @@
+"""The one decode contract: bytes of an image file in, upright 8-bit RGB out, the same for every stage."""
+
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL
+from PIL import ExifTags, Image
+
+from stages.graft.core.errors import DataError
+
+Batch = npt.NDArray[np.uint8]
+"""Images of one size, shape (n, h, w, 3), uint8; one image without the n."""
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
+"""What is read; of an animated file, the first frame."""
+
+MAX_PIXELS = 178_956_970
+"""Pillow's own limit against decompression bombs (twice its warning level), in pixels."""
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation to the turn that undoes it; 1 needs none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageInfo:
+    """What the manifest says about an image file."""
+
+    width: int
+    """Of the upright image, in pixels."""
+    height: int
+    """Of the upright image, in pixels."""
+    format: str
+    """One of FORMATS, whatever the file's suffix says."""
+    mode: str
+    """Pillow's mode of the file's own pixels."""
+
+
+def decode(data: bytes) -> Image.Image:
+    """Decode an image file fully.
+
+    16-bit grey is divided by 257, so that white stays white; transparent pixels show a white ground.
+
+    Args:
+        data: the file's bytes, in one of FORMATS.
+    Returns:
+        The image in mode RGB, turned as its EXIF orientation says.
+    Raises:
+        DataError: empty, truncated, too large or not an image; the message is the reason alone, without a path.
+    """
+    return to_rgb(turn_upright(open_whole(data)))
+
+
+def inspect(data: bytes) -> ImageInfo:
+    """Decode an image file as `decode` does, and say what it is.
+
+    Raises:
+        DataError: as in `decode`; what passes here decodes later.
+    """
+    image = open_whole(data)
+    upright = to_rgb(turn_upright(image))
+    # A photo with a preview in the same file is Pillow's MPO; its first frame is a plain JPEG.
+    format_ = "JPEG" if image.format == "MPO" else str(image.format)
+    return ImageInfo(width=upright.width, height=upright.height, format=format_, mode=image.mode)
+
+
+def is_image(data: bytes) -> bool:
+    """Say whether bytes begin as an image file of FORMATS does, be the rest damaged or not."""
+    try:
+        with _no_warnings():
+            Image.open(io.BytesIO(data), formats=FORMATS).close()
+    except PIL.UnidentifiedImageError:
+        return False
+    except Exception:  # a bomb, or a decoder that failed on a damaged header
+        return True
+    return True
+
+
+def open_whole(data: bytes) -> Image.Image:
+    """Open an image file and load every pixel, in the file's own mode and orientation.
+
+    Raises:
+        DataError: as in `decode`.
+    """
+    try:
+        with _no_warnings():
+            image = open_header(data)
+            image.load()
+    except DataError:
+        raise
+    except Image.DecompressionBombError:
+        raise DataError(f"over the limit of {MAX_PIXELS} pixels") from None
+    except PIL.UnidentifiedImageError:
+        raise DataError(f"not an image in a known format ({', '.join(FORMATS)})") from None
+    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
+        raise DataError(f"damaged or truncated: {' '.join(str(error).split()) or type(error).__name__}") from None
+    return image
+
+
+def open_header(data: bytes) -> Image.Image:
+    """Open an image file without loading its pixels.
+
+    Raises:
+        DataError: empty or too large; Pillow's own errors pass through.
+    """
+    if not data:
+        raise DataError("the file has zero bytes")
+    with _no_warnings():  # odd metadata is no reason to refuse pixels; the bomb limit is checked below
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(f"{image.width}x{image.height} pixels are over the limit of {MAX_PIXELS}")
+    return image
+
+
+def turn_upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF orientation says; one whose metadata cannot be read stays as it is."""
+    turn = turn_of(image)
+    return image if turn is None else image.transpose(turn)
+
+
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """Read which turn makes an image upright; None when there is nothing to do."""
+    try:
+        with _no_warnings():
+            return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # many kinds; damaged metadata is no reason to refuse pixels
+        return None
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Bring any of Pillow's modes to 8-bit RGB.
+
+    Raises:
+        DataError: floating-point or 32-bit values, which have no fixed white.
+    """
+    if image.mode.startswith("I"):
+        return _from_16_bits(image)
+    if image.mode == "F":
+        raise DataError("floating-point pixels have no fixed white; save the image with 8 or 16 bits")
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
+    return image.convert("RGB") if image.mode != "RGB" else image
+
+
+def _from_16_bits(image: Image.Image) -> Image.Image:
+    grey: npt.NDArray[Any] = np.asarray(image)
+    low, high = int(grey.min()), int(grey.max())
+    if low < 0 or high > 65535:
+        raise DataError(
+            f"grey values from {low} to {high} are not 16-bit (0 to 65535); save the image with 8 or 16 bits"
+        )
+    return Image.fromarray((grey // 257).astype(np.uint8)).convert("RGB")
+
+
+def resize_and_crop(
+    image: Image.Image, resize_px: int, crop_px: int, interpolation: str = "bilinear"
+) -> npt.NDArray[np.uint8]:
+    """Scale the shorter side to `resize_px` and cut the middle square of `crop_px`, in one step.
+
+    Pixels outside the square are never touched. Antialiased, as in torchvision's own transforms.
+
+    Args:
+        image: mode RGB.
+        resize_px: the shorter side after scaling, in pixels, at least `crop_px`.
+        crop_px: side of the square, in pixels.
+        interpolation: bilinear or bicubic.
+    Returns:
+        shape (crop_px, crop_px, 3), uint8.
+    """
+    if image.size == (crop_px, crop_px) and resize_px == crop_px:
+        return np.asarray(image)
+    side = crop_px * min(image.size) / resize_px  # of the square, in the image's own pixels
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(image.resize((crop_px, crop_px), Image.Resampling[interpolation.upper()], box=box))
+
+
+_quiet_lock = threading.Lock()
+_quiet_threads: list[Any] = []
+"""The one open catch_warnings, once for each thread inside."""
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Silence warnings, also with several threads inside: `catch_warnings` alone restores the wrong filters then."""
+    with _quiet_lock:
+        if not _quiet_threads:
+            catch = warnings.catch_warnings()
+            catch.__enter__()
+            warnings.simplefilter("ignore")
+        else:
+            catch = _quiet_threads[-1]
+        _quiet_threads.append(catch)
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            catch = _quiet_threads.pop()
+            if not _quiet_threads:
+                catch.__exit__(None, None, None)

@@ -1,0 +1,66 @@
+"""Image files to the network's input: decoded by several threads, given in order, a few batches ahead."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from stages.graft.core.errors import DataError
+from stages.graft.core.threads import in_threads
+from stages.graft.images.crop import decode_square
+from stages.graft.images.decode import Batch
+from stages.graft.images.location import BRING_BACK, ImageLocation, num_readers, read_image_bytes, read_images_bytes
+from stages.graft.images.preprocessing import Preprocessing
+
+BATCHES_AHEAD = 4
+"""Batches decoded before the network asks for them: bounds the memory."""
+
+LocateImage = Callable[[str], ImageLocation]
+"""Where the image of an id is."""
+
+
+def read_image(path: ImageLocation, preprocessing: Preprocessing) -> Batch:
+    """Decode one file to the network's input size.
+
+    Returns:
+        shape (crop_px, crop_px, 3), uint8.
+    Raises:
+        DataError: the file is missing or cannot be decoded.
+        ChangedError, UnreachableError: as in `addresses.read_place`.
+    """
+    return _square(path, read_image_bytes(path), preprocessing)
+
+
+def read_batch(ids: Sequence[str], path_of: LocateImage, preprocessing: Preprocessing, batch_size: int) -> Batch:
+    """Decode at most `batch_size` files, one after the other, into a batch of exactly that size.
+
+    The rest is black: a row's bits depend on the batch's shape, not on its other rows.
+
+    Returns:
+        shape (batch_size, crop_px, crop_px, 3), uint8.
+    Raises:
+        DataError: as in `read_image`.
+    """
+    side = preprocessing.crop_px
+    batch = np.zeros((batch_size, side, side, 3), np.uint8)
+    places = [path_of(id_) for id_ in ids]
+    for row, (place, data) in enumerate(zip(places, read_images_bytes(places), strict=True)):
+        batch[row] = _square(place, data, preprocessing)
+    return batch
+
+
+def decoded_batches(
+    ids: Sequence[str], path_of: LocateImage, preprocessing: Preprocessing, batch_size: int
+) -> Iterator[tuple[list[str], Batch]]:
+    """Read images in the order given, a few batches ahead of whoever consumes them; the last batch may be short."""
+    num_threads, num_ahead = num_readers([path_of(id_) for id_ in ids[:1]]), BATCHES_AHEAD * batch_size
+    images = in_threads(lambda id_: read_image(path_of(id_), preprocessing), ids, num_threads, num_ahead)
+    for start in range(0, len(ids), batch_size):
+        chunk = list(ids[start : start + batch_size])
+        yield chunk, np.stack([next(images) for _ in chunk])
+
+
+def _square(place: ImageLocation, data: bytes, p: Preprocessing) -> Batch:
+    try:
+        return decode_square(data, p.resize_px, p.crop_px, p.interpolation)
+    except DataError as error:
+        raise DataError(f"{place}: {error}; {BRING_BACK}") from None

@@ -1,0 +1,90 @@
+"""What dvc.lock says of files: every output and dependency with its MD5, and the stage it belongs to.
+
+Read from dvc.lock and dvc.yaml as they are; no stage is known here by name.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.graft.core.errors import DataError, ParamsError
+from stages.graft.core.params import read_yaml
+
+LOCK, PIPELINE = Path("dvc.lock"), Path("dvc.yaml")
+
+FOLDER = ".dir"
+"""How DVC ends the hash of a folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockEntry:
+    """One line of dvc.lock: a file or folder, and the bytes it had."""
+
+    stage: str
+    """Whose output or dependency it is; of a dependency of several stages, the first."""
+    path: str
+    """As in dvc.lock, from the repository's root."""
+    md5: str
+    """Hex; of a folder, of the list of its files, and `.dir` behind it."""
+    is_out: bool
+    """An output; else a dependency that no stage makes."""
+    is_cached: bool
+    """An output that DVC keeps in its cache; else git or its user does."""
+
+    @property
+    def is_folder(self) -> bool:
+        """Tell whether it is a folder."""
+        return self.md5.endswith(FOLDER)
+
+
+def read_lock_entries(root: Path) -> list[LockEntry]:
+    """Read all claims, in the order of dvc.lock, each path once; addresses, which have no MD5, are left out.
+
+    Raises:
+        DataError: there is no dvc.lock, it is not whole, or it holds a merge conflict.
+    """
+    stages = _read_lock(root)
+    uncached = _uncached(root)
+    outs = {
+        entry["path"]: LockEntry(stage=name, path=entry["path"], md5=entry["md5"], is_out=True,
+                             is_cached=entry["path"] not in uncached)
+        for name, stage in stages.items() for entry in stage.get("outs", []) if "md5" in entry
+    }  # fmt: skip
+    deps = {
+        entry["path"]: LockEntry(stage=name, path=entry["path"], md5=entry["md5"], is_out=False, is_cached=False)
+        for name, stage in reversed(stages.items())
+        for entry in stage.get("deps", [])
+        if "md5" in entry and not _is_within(entry["path"], outs.keys())
+    }
+    return [*outs.values(), *reversed(deps.values())]
+
+
+def _read_lock(root: Path) -> dict[str, Mapping[str, Any]]:
+    path = root / LOCK
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; `dvc repro` makes it, in the repository's root")
+    if any(line.startswith(b"<<<<<<< ") for line in path.read_bytes().splitlines()):
+        raise DataError(f"{path} holds a merge conflict; after `git checkout HEAD -- {path}`, `dvc repro` goes on")
+    try:
+        stages: dict[str, Mapping[str, Any]] = read_yaml(path).get("stages") or {}
+    except ParamsError as error:
+        raise DataError(f"{error}; it was cut short") from None
+    if not stages:
+        raise DataError(f"{path} names no stage; it was cut short, or `dvc repro` has not run yet")
+    return stages
+
+
+def _is_within(path: str, outs: Iterable[str]) -> bool:
+    """Tell whether a path is an output, or lies in one."""
+    return any(Path(path).is_relative_to(out) for out in outs)
+
+
+def _uncached(root: Path) -> set[str]:
+    """The outputs that dvc.yaml keeps out of DVC's cache."""
+    if not (root / PIPELINE).is_file():
+        return set()
+    stages: Mapping[str, Mapping[str, Sequence[Any]]] = read_yaml(root / PIPELINE).get("stages") or {}
+    kinds = [stage.get(kind) or () for stage in stages.values() for kind in ("outs", "metrics", "plots")]
+    entries = [entry for kind in kinds for entry in kind if isinstance(entry, Mapping)]
+    return {path for entry in entries for path, options in entry.items() if (options or {}).get("cache") is False}

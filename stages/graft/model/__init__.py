@@ -1,0 +1,1 @@
+"""A classifier put together: backbone, head and decision rule; it predicts, is exported and served."""

@@ -1,0 +1,103 @@
+"""A trunk and a head as one torch network: from a head's arrays and back, saved, loaded, and scoring images."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from stages.graft.backbone.network import Normalised, load_backbone, save_tensors
+from stages.graft.backbone.weights import finetuned_weights
+from stages.graft.core.progress import Progress
+from stages.graft.core.threads import in_threads
+from stages.graft.heads.head import Head
+from stages.graft.images.loading import LocateImage, read_batch
+from stages.graft.images.preprocessing import Preprocessing
+from stages.graft.model.model_folder import BACKBONE, read_model
+
+PREDICTION_BATCH = 32
+"""Images a batch; the last one is padded, since a row's bits depend on the batch's shape."""
+
+
+class Classifier(nn.Module):
+    """A trunk and a head; uint8 images (n, h, w, 3), or what the trunk's frozen part made of them, to logits (n, c)."""
+
+    def __init__(self, trunk: nn.Module, head: nn.Sequential) -> None:
+        super().__init__()
+        self.trunk, self.head = trunk, head
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Score images."""
+        logits: Tensor = self.head(self.trunk(*inputs).flatten(1))
+        return logits
+
+
+def head_module(head: Head) -> nn.Sequential:
+    """Turn a head's arrays into torch layers: Linear, or Linear, ReLU, Linear."""
+    layers: list[nn.Module] = []
+    for weight, bias in head.layers:
+        layer = nn.Linear(weight.shape[1], weight.shape[0])
+        layer.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
+        layers += [nn.ReLU(), layer] if layers else [layer]
+    return nn.Sequential(*layers)
+
+
+def head_from_module(module: nn.Sequential, like: Head) -> Head:
+    """Turn torch layers back into a head's arrays."""
+    linear = [layer for layer in module if isinstance(layer, nn.Linear)]
+    layers = tuple((layer.weight.detach().cpu().numpy(), layer.bias.detach().cpu().numpy()) for layer in linear)
+    return Head(kind=like.kind, classes=like.classes, layers=layers)
+
+
+def predict(
+    classifier: nn.Module, ids: Sequence[str], path_of: LocateImage, preprocessing: Preprocessing, desc: str = "score"
+) -> npt.NDArray[np.float32]:
+    """Score images.
+
+    Returns:
+        logits, shape (n, c), float32.
+    """
+    classifier.eval()
+    device = next(classifier.parameters()).device
+    chunks = [ids[start : start + PREDICTION_BATCH] for start in range(0, len(ids), PREDICTION_BATCH)]
+    read = partial(read_batch, path_of=path_of, preprocessing=preprocessing, batch_size=PREDICTION_BATCH)
+    rows = []
+    with torch.inference_mode(), Progress(len(ids), desc=desc, unit="images") as progress:
+        for chunk, images in zip(chunks, in_threads(read, chunks, num_ahead=4), strict=True):
+            rows.append(classifier(torch.from_numpy(images).to(device))[: len(chunk)].cpu().numpy())
+            progress.advance(len(chunk))
+    return np.concatenate(rows)
+
+
+def load_classifier(folder: Path, device: torch.device) -> tuple[Classifier, Preprocessing]:
+    """Load a fine-tuned model's folder, in evaluation mode.
+
+    Raises:
+        DataError: the folder is not whole.
+    """
+    model, head = read_model(folder)
+    weights = finetuned_weights(model.backbone, str(model.backbone_sha256), folder / BACKBONE)
+    classifier = Classifier(load_backbone(weights), head_module(head)).eval()
+    return classifier.to(device).to(memory_format=torch.channels_last), weights.preprocessing
+
+
+def predict_logits(
+    folder: Path, ids: Sequence[str], path_of: LocateImage, device: torch.device
+) -> npt.NDArray[np.float32]:
+    """Score images with a fine-tuned model's folder.
+
+    Returns:
+        logits, shape (n, c), float32.
+    Raises:
+        DataError: the folder is not whole.
+    """
+    classifier, preprocessing = load_classifier(folder, device)
+    return predict(classifier, ids, path_of, preprocessing)
+
+
+def save_backbone(trunk: Normalised, folder: Path) -> None:
+    """Write the trunk's weights, float32, as backbone.safetensors."""
+    save_tensors(trunk.network, folder / BACKBONE)

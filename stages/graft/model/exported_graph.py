@@ -1,0 +1,137 @@
+"""The whole model as a graph in a file, for ONNX or OpenVINO: written, and run without torch."""
+
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from stages.graft.backbone.openvino_runtime import OPENVINO_PRECISIONS, computes_in_bf16
+from stages.graft.backbone.quiet_openvino import openvino
+from stages.graft.core.errors import GraftError, ParamsError
+from stages.graft.core.threads import num_cpus
+from stages.graft.images.decode import Batch
+from stages.graft.model.whole_model import INPUT, OUTPUTS, WholeModel
+from stages.graft.storage.arrays import Array
+
+Format = Literal["onnx", "openvino"]
+
+FILES: Mapping[Format, tuple[str, ...]] = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin")}
+
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+"""The first two write the file, the last one runs it."""
+
+Run = Callable[[Batch], Mapping[str, Array]]
+"""Images (n, h, w, 3), uint8, to arrays named as in OUTPUTS."""
+
+
+def check_packages(format_: Format) -> None:
+    """See that what writes and runs a format is installed.
+
+    Raises:
+        ParamsError: it is not.
+    """
+    missing = [name for name in ONNX_PACKAGES if format_ == "onnx" and find_spec(name) is None]
+    if missing:
+        raise ParamsError(f"--format onnx needs {', '.join(missing)}; `pip install {' '.join(missing)}` brings it")
+
+
+def write_graph(model: WholeModel, format_: Format, size_px: int, notes: Mapping[str, str], folder: Path) -> None:
+    """Write the model's graph; any number of images at once may be given to it later.
+
+    Args:
+        model: on the CPU.
+        format_: of FILES.
+        size_px: side of the square images.
+        notes: kept inside the file.
+        folder: where FILES go.
+    Raises:
+        GraftError: the network cannot be had in that format.
+    """
+    example = torch.zeros(2, size_px, size_px, 3, dtype=torch.uint8)
+    write = _write_onnx if format_ == "onnx" else _write_openvino
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the tracers: constants in a graph of fixed shape are meant
+            write(model, example, notes, folder / FILES[format_][0])
+    except Exception as error:  # both raise many kinds on what they cannot do
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise GraftError(f"the network cannot be written as {format_}: {reason}; try another --format") from None
+
+
+def precisions(format_: Format) -> tuple[str, ...]:
+    """In which precisions a format runs on this processor; the first one is its default."""
+    return ("bf16", "fp32") if format_ == "openvino" and computes_in_bf16() else ("fp32",)
+
+
+def open_graph(folder: Path, format_: Format, precision: str, batch_size: int | None = None) -> Run:
+    """Load a graph on the CPU, all of whose processors work on one batch.
+
+    Args:
+        folder: where `write_graph` left it.
+        format_: of FILES.
+        precision: of `precisions`.
+        batch_size: images a batch, always; None allows any number.
+    """
+    path = folder / FILES[format_][0]
+    return _open_onnx(path) if format_ == "onnx" else _open_openvino(path, precision, batch_size)
+
+
+def _write_onnx(model: WholeModel, example: torch.Tensor, notes: Mapping[str, str], path: Path) -> None:
+    any_number = {INPUT: {0: torch.export.Dim("n", min=1, max=4096)}}
+    program: Any = torch.onnx.export(
+        model,
+        (example,),
+        dynamo=True,
+        verbose=False,
+        input_names=[INPUT],
+        output_names=list(OUTPUTS),
+        dynamic_shapes=any_number,
+    )
+    program.model.metadata_props.update(notes)
+    program.save(path, external_data=False)
+
+
+def _open_onnx(path: Path) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_cpus()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda images: dict(zip(OUTPUTS, session.run(list(OUTPUTS), {INPUT: images}), strict=True))
+
+
+def _write_openvino(model: WholeModel, example: torch.Tensor, notes: Mapping[str, str], path: Path) -> None:
+    graph = openvino.convert_model(model, example_input=example)
+    graph.reshape([-1, *example.shape[1:]])
+    graph.inputs[0].get_tensor().set_names({INPUT})
+    for output, name in zip(graph.outputs, OUTPUTS, strict=True):
+        output.get_tensor().set_names({name})
+    graph.set_friendly_name("graft")
+    for name, note in notes.items():
+        graph.set_rt_info(note, ["graft", name])
+    openvino.save_model(graph, path, compress_to_fp16=False)
+
+
+def _open_openvino(path: Path, precision: str, batch_size: int | None) -> Run:
+    core = openvino.Core()
+    graph = core.read_model(path)
+    if batch_size is not None:
+        graph.reshape([batch_size, *list(graph.inputs[0].get_partial_shape())[1:]])
+    hints = {"INFERENCE_PRECISION_HINT": OPENVINO_PRECISIONS[precision], "PERFORMANCE_HINT": "LATENCY"}
+    compiled = core.compile_model(graph, "CPU", hints)
+
+    def compute(images: Batch) -> Mapping[str, Array]:
+        results = compiled([images])
+        return {name: np.array(results[number]) for number, name in enumerate(OUTPUTS)}
+
+    return compute
+
+
+def notes_of(classes: tuple[str, ...]) -> dict[str, str]:
+    """What is kept inside the file, for whoever finds it alone."""
+    return {"classes": json.dumps(list(classes), ensure_ascii=False), "outputs": json.dumps(OUTPUTS)}

@@ -1,0 +1,85 @@
+"""Rows on their way to a file, one by one: CSV, JSON lines or Parquet, by the file's suffix; whole or not there."""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from stages.graft.core.errors import ParamsError
+from stages.graft.storage.files import atomic_path
+
+Write = Callable[[Mapping[str, Any]], None]
+
+ROWS_PER_GROUP = 10_000
+"""Of Parquet, held back until they are written."""
+
+
+@contextmanager
+def open_rows(path: Path, types: Mapping[str, type]) -> Iterator[Write]:
+    """Give a function that writes a row; the file appears when all is written.
+
+    Args:
+        path: its suffix says the format: .csv, .jsonl or .parquet.
+        types: of each column, in order: str, float or bool; any cell may be None.
+    Raises:
+        ParamsError: another suffix, or no such file can be written.
+    """
+    if path.suffix not in FORMATS:
+        raise ParamsError(f"--out {path}: its name must end in {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise ParamsError(f"--out {path}: there is no folder {path.parent}")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ParamsError(f"--out {path}: {'is a folder' if path.is_dir() else 'its folder may not be written to'}")
+    with atomic_path(path) as temporary, FORMATS[path.suffix](temporary, types) as write:
+        yield write
+
+
+@contextmanager
+def csv_rows(file: IO[str], columns: Sequence[str]) -> Iterator[Write]:
+    """Write rows as CSV; nothing for None, true and false in lower case."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    yield lambda row: writer.writerow([_cell(row[name]) for name in columns])
+
+
+@contextmanager
+def _csv_file(path: Path, types: Mapping[str, type]) -> Iterator[Write]:
+    with path.open("w", encoding="utf-8", newline="") as file, csv_rows(file, list(types)) as write:
+        yield write
+
+
+@contextmanager
+def _json_lines(path: Path, types: Mapping[str, type]) -> Iterator[Write]:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        yield lambda row: print(json.dumps({name: row[name] for name in types}, ensure_ascii=False), file=file)
+
+
+@contextmanager
+def _parquet(path: Path, types: Mapping[str, type]) -> Iterator[Write]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    arrow = {str: pa.string(), float: pa.float64(), bool: pa.bool_()}
+    schema = pa.schema([(name, arrow[kind]) for name, kind in types.items()])
+    held: list[dict[str, Any]] = []
+    with parquet.ParquetWriter(path, schema) as file:
+
+        def write(row: Mapping[str, Any]) -> None:
+            held.append(dict(row))
+            if len(held) >= ROWS_PER_GROUP:
+                file.write_table(pa.Table.from_pylist(held, schema))
+                held.clear()
+
+        yield write
+        file.write_table(pa.Table.from_pylist(held, schema))
+
+
+def _cell(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else value
+
+
+FORMATS = {".csv": _csv_file, ".jsonl": _json_lines, ".parquet": _parquet}
+"""By suffix."""

@@ -1,0 +1,1 @@
+"""Figures, the page of results, and what changed since another commit."""

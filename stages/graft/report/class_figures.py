@@ -1,0 +1,204 @@
+"""Figures of single classes: which is taken for which, and how well each is found."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from stages.graft.report.figure_style import (
+    BLUE,
+    COLOURS,
+    INK,
+    MUTED,
+    ORANGE,
+    VERMILLION,
+    class_labels,
+    new_figure,
+    percent,
+    shares,
+)
+
+MAX_MATRIX = 20
+"""Classes that a matrix can show; of more, the commonest confusions are listed."""
+
+MAX_WITH_RATES = 8
+"""Classes up to which a matrix has room for rates below the counts."""
+
+MAX_ROWS = 24
+"""Of a list of classes or confusions."""
+
+Counts = npt.NDArray[np.int64]
+
+
+def draw_confusion(table: pd.DataFrame, classes: Sequence[str]) -> Figure:
+    """Draw which class is taken for which: a matrix, or of many classes the commonest confusions.
+
+    Args:
+        table: actual and predicted of each test image.
+        classes: every class, in order.
+    """
+    if len(classes) > MAX_MATRIX:
+        return _draw_top(table, classes)
+    pairs = table.groupby(["actual", "predicted"]).size()
+    counts = np.array([[pairs.get((a, b), 0) for b in classes] for a in classes], dtype=np.int64)
+    return _draw_matrix(counts, class_labels(classes, most=18))
+
+
+def draw_per_class(table: pd.DataFrame) -> Figure:
+    """Draw recall and precision of each class with their intervals, the weakest first.
+
+    Args:
+        table: class, recall, precision, their intervals (recall_low, …), f1, num_test.
+    """
+    numbered = table.assign(label=class_labels(table["class"].to_list()))
+    shown = numbered[numbered["num_test"] > 0].sort_values("f1", kind="stable").head(MAX_ROWS)
+    many = f"the {len(shown)} weakest of {len(table)} classes" if len(shown) < len(table) else "the weakest first"
+    figure = new_figure(
+        1.45 + 0.3 * len(shown), "Recall and precision per class", f"On test, {many}; lines are intervals"
+    )
+    axis = figure.add_subplot()
+    y = np.arange(len(shown))
+    marks = (("recall", BLUE, "o", -0.15), ("precision", ORANGE, "D", 0.15))
+    for name, colour, marker, shift in marks:
+        axis.hlines(y + shift, shown[f"{name}_low"], shown[f"{name}_high"], color=colour, alpha=0.45, linewidth=2.2)
+        axis.plot(shown[name], y + shift, marker, color=colour, label=name, clip_on=False, zorder=3)
+    axis.set_yticks(y, [f"{label}  ({n:.0f})" for label, n in zip(shown["label"], shown["num_test"], strict=True)])
+    axis.tick_params(axis="y", labelcolor=INK)
+    axis.set_ylim(len(shown) - 0.5, -0.5)
+    lowest = np.nanmin(shown[["recall_low", "precision_low"]].to_numpy(dtype=float), initial=1.0)
+    axis.set_xlim(min(0.9, np.floor(10 * lowest) / 10), 1.0)
+    axis.xaxis.set_major_locator(MaxNLocator(5))
+    axis.grid(visible=False, axis="y")
+    axis.spines["left"].set_visible(False)
+    shares(axis, "x")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def _draw_matrix(counts: Counts, labels: Sequence[str]) -> Figure:
+    num_classes, totals = len(labels), counts.sum(axis=1, keepdims=True)
+    rates = counts / np.maximum(totals, 1)
+    with_rates = num_classes <= MAX_WITH_RATES
+    figure = new_figure(
+        3.1 + 0.13 * min(num_classes, 16),
+        "Confusion on test",
+        "Rows are true classes; numbers are images, colour their share of the row"
+        if not with_rates
+        else "Rows are true classes; images, and their share of the row",
+    )
+    axis = figure.add_subplot()
+    axis.imshow(_tinted(rates), aspect="auto")
+    size = 9.0 if with_rates else 8.0 if num_classes <= 14 else 6.5
+    for row, column in np.argwhere(counts):
+        rate = rates[row, column]
+        text = f"{counts[row, column]}" + (f"\n{rate:.0%}" if with_rates else "")
+        axis.text(column, row, text, ha="center", va="center", color="white" if rate > 0.5 else INK, fontsize=size)
+    long = max(map(len, labels)) > 60 / num_classes
+    axis.set_xticks(range(num_classes), labels, rotation=40 if long else 0, ha="right" if long else "center")
+    axis.set_yticks(range(num_classes), labels)
+    axis.tick_params(labelcolor=INK, labelsize=8.5 if num_classes <= 14 else 7)
+    axis.set_xlabel("predicted")
+    _plain(axis, num_classes)
+    return figure
+
+
+def _tinted(rates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Right answers in blue, wrong ones in vermillion, both the fuller the larger their share; nothing stays white."""
+    right, wrong = np.array(to_rgb(BLUE)), np.array(to_rgb(VERMILLION))
+    full = np.where(np.eye(len(rates), dtype=np.bool_)[:, :, None], right, wrong)
+    strength = np.where(rates > 0, 0.14 + 0.86 * rates, 0.0)[:, :, None]
+    return np.asarray((1 - strength) * 1.0 + strength * full)
+
+
+def _plain(axis: Axes, num_classes: int) -> None:
+    """Thin lines between the cells and no frame."""
+    axis.grid(visible=False)
+    for side in ("left", "bottom"):
+        axis.spines[side].set_visible(False)
+    edges = np.arange(num_classes + 1) - 0.5
+    axis.hlines(edges, -0.5, num_classes - 0.5, color="#eef1f4", linewidth=0.8)
+    axis.vlines(edges, -0.5, num_classes - 0.5, color="#eef1f4", linewidth=0.8)
+
+
+def _draw_top(table: pd.DataFrame, classes: Sequence[str]) -> Figure:
+    """The commonest confusions, as bars."""
+    wrong = table[table["actual"] != table["predicted"]]
+    pairs = wrong.groupby(["actual", "predicted"]).size().sort_values(ascending=False, kind="stable")
+    top, totals = pairs.head(MAX_ROWS), table["actual"].value_counts()
+    label_of = dict(zip(classes, class_labels(classes, most=18), strict=True))
+    figure = new_figure(
+        1.3 + 0.22 * max(len(top), 3),
+        "Commonest confusions on test",
+        f"True class → predicted; {len(wrong)} of {len(table)} images are wrong, in {len(pairs)} pairs of classes",
+    )
+    axis = figure.add_subplot()
+    axis.barh(range(len(top)), top, color=VERMILLION, height=0.62)
+    names = [(str(a), str(b)) for a, b in top.index]
+    for row, (count, (actual, _)) in enumerate(zip(top, names, strict=True)):
+        share = percent(count / totals[actual])
+        axis.text(count, row, f"  {count} ({share})", va="center", fontsize=8, color=MUTED)
+    axis.set_yticks(range(len(top)), [f"{label_of[a]} → {label_of[b]}" for a, b in names])
+    axis.tick_params(axis="y", labelcolor=INK, labelsize=8)
+    axis.set_ylim(max(len(top), 3) - 0.5, -0.5)
+    axis.set_xlim(0, 1.25 * max(top.max() if len(top) else 1, 1))
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axis.grid(visible=False, axis="y")
+    axis.set_xlabel("images (share of the true class)")
+    return figure
+
+
+MARKERS = ("o", "^", "s", "D")
+"""Every class has another colour or shape than its neighbours, and no two classes share both."""
+
+SUBTITLES = {
+    "pca": "Principal components: distances far apart mean something",
+    "tsne": "t-SNE: neighbours mean something, distances and sizes of clusters do not",
+}
+TITLES = {"pca": "Map of the features, PCA", "tsne": "Map of the features, t-SNE"}
+
+
+def draw_map(table: pd.DataFrame, kind: str, classes: Sequence[str]) -> Figure:
+    """Draw the images of the map, coloured by class, those that look like another class marked.
+
+    Args:
+        table: label, predicted, and <kind>_x, <kind>_y.
+        kind: pca or tsne.
+        classes: every class, in order; of more than can be told apart, all are grey.
+    """
+    told_apart = len(classes) <= len(COLOURS) * len(MARKERS)
+    rows = -(-(1 + len(classes) * told_apart) // 3)
+    figure = new_figure(4.0 + 0.17 * rows, TITLES[kind], SUBTITLES[kind])
+    axis = figure.add_subplot()
+    size = min(18.0, max(3.0, 12000 / max(len(table), 1)))
+    x, y = table[f"{kind}_x"], table[f"{kind}_y"]
+    if told_apart:
+        _by_class(axis, table, kind, classes, size)
+    else:
+        axis.scatter(x, y, s=size, color="#9aa5b1", alpha=0.6, linewidths=0, label=f"image ({len(classes)} classes)")
+    wrong = table["label"] != table["predicted"]
+    colour = INK if told_apart else VERMILLION
+    label = f"looks like another class ({int(wrong.sum())})"
+    axis.scatter(x[wrong], y[wrong], s=34, marker="x", color=colour, linewidths=1.2, label=label)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.margins(0.03)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(True)
+    figure.legend(
+        loc="outside lower center", ncols=3, fontsize=8, handletextpad=0.2, columnspacing=1.2, markerscale=1.2
+    )
+    return figure
+
+
+def _by_class(axis: Axes, table: pd.DataFrame, kind: str, classes: Sequence[str], size: float) -> None:
+    for k, (name, label) in enumerate(zip(classes, class_labels(classes, most=22), strict=True)):
+        one = table[table["label"] == name]
+        axis.scatter(
+            one[f"{kind}_x"], one[f"{kind}_y"], s=size, color=COLOURS[k % len(COLOURS)],
+            marker=MARKERS[(k + k // len(COLOURS)) % len(MARKERS)], alpha=0.75, linewidths=0, label=label,
+        )  # fmt: skip

@@ -1,0 +1,108 @@
+"""Figures of confidence: how far it can be believed, and what answering only above a threshold would give."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from stages.graft.report.figure_style import BLUE, INK, MUTED, ORANGE, VERMILLION, new_figure, percent, shares
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """How the model decides to answer, and what came of it on test."""
+
+    confidence: float
+    """Below it, the model is unsure; 0: it always answers."""
+    target_accuracy: float
+    """Wished of the answers, in (0, 1)."""
+    coverage: float
+    """Share of the test images that are answered."""
+    risk: float | None
+    """Share of wrong answers on test; None without an answer."""
+
+
+def draw_reliability(table: pd.DataFrame) -> Figure:
+    """Draw how often the model is right against how sure it is, before and after calibration.
+
+    Args:
+        table: confidence, accuracy, accuracy_low, accuracy_high, num_images, calibration (before, after).
+    """
+    before, after = (table[table["calibration"] == name] for name in ("before", "after"))
+    same = (
+        before.drop(columns="calibration")
+        .reset_index(drop=True)
+        .equals(after.drop(columns="calibration").reset_index(drop=True))
+    )
+    figure = new_figure(4.0, "Reliability on test", "On the diagonal, a confidence of 90% is right nine times in ten")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    low = float(np.floor(10 * table["confidence"].min()) / 10)
+    top.plot([low, 1], [low, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    if not same:
+        _points(top, before, ORANGE, "D", "before calibration")
+    _points(
+        top, after, BLUE, "o", "after calibration" if not same else "before and after calibration (no change needed)"
+    )
+    top.set_ylim(min(low, float(np.floor(10 * table["accuracy_low"].min()) / 10)), 1.0)
+    top.set_ylabel("share that is right")
+    bottom.bar(after["confidence"], after["num_images"], width=(1 - low) / 40, color=BLUE, alpha=0.75)
+    bottom.set_yscale("log")
+    bottom.set_ylim(0.7, 2 * max(1.0, float(after["num_images"].max())))
+    bottom.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    bottom.set_ylabel("images")
+    bottom.set_xlabel("confidence")
+    bottom.set_xlim(low, 1 + (1 - low) / 50)
+    shares(top, "x", "y")
+    figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def draw_risk_coverage(table: pd.DataFrame, choice: Choice | None) -> Figure:
+    """Draw the share of wrong answers against the share of images answered, with the threshold that validation chose.
+
+    Args:
+        table: coverage, risk.
+        choice: marked when it is known.
+    """
+    figure = new_figure(4.0, "Wrong answers against answers given", "On test, the surest images first")
+    axis = figure.add_subplot()
+    axis.step(table["coverage"], table["risk"], where="post", color=BLUE, clip_on=False)
+    highest = max(0.01, float(table["risk"].max()))
+    if choice is not None:
+        target = 1 - choice.target_accuracy
+        axis.axhline(target, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        axis.text(0.005, target, f"target: {percent(target)} wrong\n", fontsize=8.5, color=MUTED, va="center")
+        highest = max(highest, target)
+    if choice is not None and choice.risk is not None:
+        axis.plot(choice.coverage, choice.risk, "o", color=VERMILLION, markersize=8, clip_on=False, zorder=4)
+        _note(axis, choice, choice.risk)
+    axis.set_ylim(0, min(1.0, 1.35 * highest))  # room for the note
+    axis.set_xlim(0, 1)
+    shares(axis, "x", "y")
+    axis.set_ylabel("share of the answers that is wrong")
+    axis.set_xlabel("share of the images that is answered")
+    return figure
+
+
+def _points(axis: Axes, table: pd.DataFrame, colour: str, marker: str, label: str) -> None:
+    axis.vlines(
+        table["confidence"], table["accuracy_low"], table["accuracy_high"], color=colour, alpha=0.35, linewidth=2.2
+    )
+    axis.plot(
+        table["confidence"], table["accuracy"], marker=marker, color=colour, label=label, linewidth=1, clip_on=False
+    )
+
+
+def _note(axis: Axes, choice: Choice, risk: float) -> None:
+    """Say beside the mark what it stands for, on the side where there is room."""
+    where = f"confidence ≥ {choice.confidence:.3f}" if choice.confidence else "never unsure"
+    text = f"chosen on validation ({where}):\nanswers {percent(choice.coverage)}, {percent(risk)} of them wrong"
+    right = choice.coverage < 0.45
+    axis.annotate(
+        text, (choice.coverage, risk), xytext=(12 if right else -12, 16), textcoords="offset points",
+        ha="left" if right else "right", va="bottom", fontsize=8.5, color=INK,
+        arrowprops={"arrowstyle": "-", "color": VERMILLION, "linewidth": 1},
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
+    )  # fmt: skip

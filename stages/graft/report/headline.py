@@ -1,0 +1,84 @@
+"""What a run found, in words: how good, how sure, when it had better not be asked, and whether fine-tuning helped."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Record = Mapping[str, Any]
+
+SPLIT_NAMES = {"val": "validation", "test": "test"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuningComparison:
+    """Fine-tuned against head-only on one split."""
+
+    split: str
+    """In words."""
+    record: Record
+    """accuracy_before, accuracy_after, difference, …: the report's keys without the split."""
+
+    @property
+    def proven(self) -> bool:
+        """Whether the interval of the difference in accuracy leaves out nothing."""
+        return not self.record["difference_low"] <= 0 <= self.record["difference_high"]
+
+
+def format_headline(metrics: Record, confidence_level: float) -> str:
+    """Say in a sentence how good the classifier is, with its interval.
+
+    Args:
+        metrics: as evaluate wrote them.
+        confidence_level: of the interval.
+    """
+    right = round(metrics["accuracy"] * metrics["num_test"])
+    return (
+        f"{right:,} of {metrics['num_test']:,} test images are put in the right class: {metrics['accuracy']:.1%}. On "
+        f"images like these, expect between {metrics['accuracy_low']:.1%} and {metrics['accuracy_high']:.1%} "
+        f"({confidence_level:.0%} interval)."
+    )
+
+
+def format_details(metrics: Record) -> list[str]:
+    """Say in a few sentences what else there is to know before using the classifier."""
+    return [
+        _beside_baselines(metrics),
+        _answers(metrics),
+        f"Of the test images, {metrics['false_alarms']:.1%} are called unknown though they are not; of images that "
+        f"show none of the classes, {metrics['strangers_found']:.1%} are.",
+        f"A confidence is off by {metrics['ece']:.1%} on average (expected calibration error).",
+    ]
+
+
+def finetuning_comparisons(finetune: Record, verdict: Record) -> list[FinetuningComparison]:
+    """Find fine-tuned against head-only in the reports, on validation and on test; empty when nothing was trained."""
+    found = []
+    for split, record in (("val", finetune), ("test", verdict)):
+        own = {name.removeprefix(f"{split}_"): value for name, value in record.items() if name.startswith(f"{split}_")}
+        if {"accuracy_before", "accuracy_after", "difference_low", "difference_high"} <= own.keys():
+            found.append(FinetuningComparison(split=SPLIT_NAMES[split], record=own))
+    return found
+
+
+def _beside_baselines(metrics: Record) -> str:
+    names = {"majority": "always the commonest class", "pixels": "grey pixels without a network",
+             "neighbours": "the nearest training images"}  # fmt: skip
+    known = {name: metrics[f"{name}_accuracy"] for name in names if f"{name}_accuracy" in metrics}
+    if not known:
+        return f"Balanced accuracy is {metrics['balanced_accuracy']:.1%}, macro-F1 {metrics['macro_f1']:.1%}."
+    best = max(known, key=lambda name: known[name])
+    return (
+        f"The best of the baselines, {names[best]}, reaches {known[best]:.1%}. Balanced accuracy is "
+        f"{metrics['balanced_accuracy']:.1%}, macro-F1 {metrics['macro_f1']:.1%}."
+    )
+
+
+def _answers(metrics: Record) -> str:
+    if metrics["selective_accuracy"] is None:
+        return "It is unsure of every test image, and gives no answer."
+    if metrics["coverage"] == 1:
+        return "It is sure enough of every test image to answer."
+    return (
+        f"It answers {metrics['coverage']:.1%} of the test images, {metrics['selective_accuracy']:.1%} of them right; "
+        "the others are left to a person."
+    )

@@ -1,0 +1,80 @@
+"""The tables that figures are drawn from, as earlier stages wrote them; class names stay the text they are."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from stages.graft.core.errors import DataError
+
+CURVE = "_curve"
+"""How the names of learning curves end, after the stage's."""
+
+_TEXTS = frozenset(("actual", "predicted", "class", "label", "split", "calibration", "id", "file", "suggested", "name"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlotTables:
+    """What reports/plots holds."""
+
+    confusion: pd.DataFrame
+    """actual, predicted: a row for each test image."""
+    per_class: pd.DataFrame
+    """class, precision, recall and their intervals, f1, num_test."""
+    reliability: pd.DataFrame
+    """confidence, accuracy and its interval, num_images, calibration (before, after)."""
+    risk_coverage: pd.DataFrame
+    """coverage, risk, confidence."""
+    shots: pd.DataFrame
+    """train_per_class, accuracy, accuracy_low, accuracy_high, num_draws, …"""
+    map: pd.DataFrame
+    """label, predicted, tsne_x, tsne_y, pca_x, pca_y, …"""
+    curves: dict[str, pd.DataFrame]
+    """By stage, epoch, split, loss, accuracy; those with an epoch alone."""
+
+    @property
+    def classes(self) -> list[str]:
+        """Every class, in order."""
+        return self.per_class["class"].to_list()
+
+
+def read_plot_tables(folder: Path) -> PlotTables:
+    """Read what the earlier stages wrote for plots.
+
+    Args:
+        folder: with confusion.csv and so on.
+    Raises:
+        DataError: a table is missing or cannot be read.
+    """
+    curves = {path.stem.removesuffix(CURVE): read_table(path) for path in sorted(folder.glob(f"*{CURVE}.csv"))}
+    return PlotTables(
+        confusion=read_table(folder / "confusion.csv"),
+        per_class=read_table(folder / "per_class.csv"),
+        reliability=read_table(folder / "reliability.csv"),
+        risk_coverage=read_table(folder / "risk_coverage.csv"),
+        shots=read_table(folder / "shots.csv"),
+        map=read_table(folder / "map.csv"),
+        curves={stage: curve for stage, curve in curves.items() if "epoch" in curve and len(curve)},
+    )
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table: names are text, also 007 and NA; all else numbers, an empty cell NaN, and truth as True or False.
+
+    Raises:
+        DataError: it is missing or cannot be read.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False, lineterminator="\n")
+        for name in table.columns:
+            if name not in _TEXTS:
+                table[name] = _values(table[name])
+    except (FileNotFoundError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({' '.join(str(error).split())}); `dvc repro` makes it anew") from None
+    return table
+
+
+def _values(texts: "pd.Series[str]") -> "pd.Series[float] | pd.Series[bool]":
+    if len(texts) and texts.isin(("True", "False")).all():
+        return texts == "True"
+    return pd.to_numeric(texts.where(texts != ""))

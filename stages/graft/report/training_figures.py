@@ -1,0 +1,67 @@
+"""Figures of learning: loss and accuracy by epoch, and accuracy by the number of training images."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from stages.graft.report.figure_style import BLUE, MUTED, ORANGE, new_figure, percent, shares
+
+MAX_MARKED = 40
+"""Epochs up to which each has its mark."""
+
+
+def draw_curve(table: pd.DataFrame, title: str) -> Figure:
+    """Draw loss and accuracy over the epochs, training beside validation, with the epoch of the lowest loss.
+
+    Args:
+        table: epoch, split (train, val), loss, accuracy; cells may be empty.
+        title: of the figure.
+    """
+    val = table[table["split"] == "val"]
+    figure = new_figure(4.0, title, "Lower loss is better; the line marks the lowest on validation")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    for axis, column in ((top, "loss"), (bottom, "accuracy")):
+        for split, colour, label in (("train", ORANGE, "training"), ("val", BLUE, "validation")):
+            one = table[(table["split"] == split) & table[column].notna()]
+            marker = "o" if len(one) <= MAX_MARKED else ""
+            axis.plot(one["epoch"], one[column], color=colour, marker=marker, label=label if len(one) else None)
+        if val["loss"].notna().any():
+            best = val["epoch"].to_numpy()[val["loss"].argmin()]
+            axis.axvline(best, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+    top.set_ylabel("loss, nats")
+    bottom.set_ylabel("accuracy")
+    bottom.set_xlabel("epoch")
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+    shares(bottom, "y")
+    figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def draw_shots(table: pd.DataFrame) -> Figure:
+    """Draw accuracy on validation over the number of training images of a class, with the band of the draws.
+
+    Args:
+        table: train_per_class, accuracy, accuracy_low, accuracy_high, num_draws.
+    """
+    draws = int(table["num_draws"].max())
+    figure = new_figure(
+        4.0, "Would more images help?", f"Accuracy on validation; the band spans up to {draws} draws of the images"
+    )
+    axis = figure.add_subplot()
+    x = table["train_per_class"].to_numpy(dtype=float)
+    axis.fill_between(x, table["accuracy_low"], table["accuracy_high"], color=BLUE, alpha=0.16, linewidth=0)
+    axis.plot(x, table["accuracy"], color=BLUE, marker="o")
+    axis.set_xscale("log")
+    axis.set_xticks(x, [f"{value:g}" for value in x[:-1]] + [f"{x[-1]:g}\n(all)"])
+    axis.xaxis.set_minor_locator(NullLocator())
+    last = float(table["accuracy"].iloc[-1])
+    axis.annotate(
+        percent(round(last, 3)), (x[-1], last), xytext=(0, 7), textcoords="offset points", ha="right", color=BLUE
+    )
+    low = float(np.floor(10 * table["accuracy_low"].min()) / 10)
+    axis.set_ylim(low, 1 + 0.06 * (1 - low) if low < 1 else 1.05)
+    shares(axis, "y")
+    axis.set_xlabel("training images of a class")
+    axis.set_ylabel("accuracy on validation")
+    return figure

@@ -1,0 +1,137 @@
+"""Arrays as safetensors and memory maps; equal content gives equal bytes."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from stages.graft.core.errors import DataError
+from stages.graft.storage.files import atomic_path
+
+Array = npt.NDArray[Any]
+
+
+_SAFETENSORS_TYPES = {"float32": "F32", "uint8": "U8"}
+"""The format's names of the types `rows_file` is asked for."""
+
+
+METADATA_KEY = "graft"
+"""safetensors writes several metadata keys in no fixed order; one key holding sorted JSON keeps the bytes the same."""
+
+
+def write_arrays(arrays: Mapping[str, Array], path: Path, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write named arrays as safetensors, with a JSON record as metadata."""
+    header = {METADATA_KEY: json.dumps(metadata or {}, sort_keys=True)}
+    with atomic_path(path) as temporary, usual_mode(temporary):
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, metadata=header)
+
+
+@contextmanager
+def usual_mode(path: Path) -> Iterator[None]:
+    """Let those read a new file who can read others: safetensors leaves it to its owner, and stores are shared."""
+    path.touch()
+    mode = path.stat().st_mode & 0o777
+    yield
+    path.chmod(mode)
+
+
+@contextmanager
+def rows_file(
+    path: Path, shapes: Mapping[str, tuple[npt.DTypeLike, tuple[int, int]]], metadata: Mapping[str, Any]
+) -> Iterator[Callable[[str, int, Array], None]]:
+    """Write the bytes of `write_arrays` without ever holding them: give `write(name, first_row, rows)`.
+
+    Args:
+        path: the safetensors file; appears whole, when every row has been written.
+        shapes: type and shape of each two-dimensional array.
+        metadata: a JSON record.
+    """
+    header, offsets = rows_header(shapes, metadata)
+    widths = {name: num_columns * np.dtype(dtype).itemsize for name, (dtype, (_, num_columns)) in shapes.items()}
+    end = sum(num_rows * widths[name] for name, (_, (num_rows, _)) in shapes.items())
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(header)
+        start = file.tell()
+
+        def write(name: str, first_row: int, rows: Array) -> None:
+            file.seek(start + offsets[name] + first_row * widths[name])
+            file.write(np.ascontiguousarray(rows, dtype=shapes[name][0]).data)
+
+        yield write
+        file.truncate(start + end)
+
+
+def rows_header(
+    shapes: Mapping[str, tuple[npt.DTypeLike, tuple[int, int]]], metadata: Mapping[str, Any]
+) -> tuple[bytes, dict[str, int]]:
+    """Give what a safetensors file begins with, and how far behind it each array does.
+
+    Args:
+        shapes: type and shape of each two-dimensional array.
+        metadata: a JSON record.
+    """
+    # The format: length of the header, header as JSON padded to 8 bytes, then the arrays, those of wider types first.
+    names = sorted(shapes, key=lambda name: (-np.dtype(shapes[name][0]).itemsize, name))
+    entries: dict[str, Any] = {"__metadata__": {METADATA_KEY: json.dumps(metadata, sort_keys=True)}}
+    end, offsets = 0, dict[str, int]()
+    for name in names:
+        dtype, (num_rows, num_columns) = np.dtype(shapes[name][0]), shapes[name][1]
+        offsets[name] = end
+        end += num_rows * num_columns * dtype.itemsize
+        entries[name] = {
+            "dtype": _SAFETENSORS_TYPES[dtype.name],
+            "shape": [num_rows, num_columns],
+            "data_offsets": [offsets[name], end],
+        }
+    header = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header, offsets
+
+
+def array_file(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> "np.memmap[Any, np.dtype[Any]]":
+    """Make an array on disk, all of its room taken: a write through memory to a full disk would end the process.
+
+    Raises:
+        OSError: there is no room.
+    """
+    array = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
+    if array.nbytes and hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """Read every array of a safetensors file.
+
+    Raises:
+        DataError: the file is missing or is not whole.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (FileNotFoundError, SafetensorError) as error:
+        raise DataError(f"{path} cannot be read as safetensors ({error}); `dvc repro` makes it anew") from None
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read the JSON record a safetensors file was written with; empty when it has none.
+
+    Raises:
+        DataError: the file is missing or is not whole.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            record = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+    except (FileNotFoundError, SafetensorError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as safetensors ({error}); `dvc repro` makes it anew") from None
+    if not isinstance(record, dict):
+        raise DataError(f"{path}: expected a JSON object as metadata, found {type(record).__name__}")
+    return record

@@ -1,0 +1,242 @@
+"""Files fetched once: resumed where a connection broke off, checked against their SHA-256, renamed when whole."""
+
+import http.client
+import queue
+import re
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from stages.graft.core.errors import DataError, ParamsError
+from stages.graft.core.progress import Progress
+from stages.graft.storage.hashing import sha256_of
+from stages.graft.storage.locks import mark_used
+
+TIMEOUT_SECONDS = 30.0
+"""A server that has not begun to answer by then is taken for unreachable; a checkpoint's has less time."""
+
+STALL_SECONDS = 10.0
+"""A connection that brings less than the floor for so long is dead."""
+
+FLOOR_BYTES_PER_SECOND = 1000
+"""Slower than this is not alive: 100 MB would take more than a day."""
+
+ATTEMPTS = 5
+"""Connections that may end one after the other with less than the floor received."""
+
+_BLOCK = 2**16
+
+
+class _BrokenOff(Exception):
+    """The connection ended before the file did."""
+
+
+def is_address(source: str) -> bool:
+    """Say whether a source is an http(s) address."""
+    return source.startswith(("http://", "https://"))
+
+
+class DownloadError(DataError):
+    """A file cannot be had; the message is the reason, to which the caller adds what to do."""
+
+
+def fetch(address: str, sha256: str, folder: Path) -> Path:
+    """Give the file at an address, from the folder when it is there already, else downloaded.
+
+    Args:
+        address: http or https.
+        sha256: what the file must hash to, 64 hex digits.
+        folder: where downloads are kept, each under its SHA-256; an unfinished one ends in `.part`.
+    Raises:
+        DataError: the address does not answer, refuses, or gives another file.
+    """
+    sha256 = sha256.lower()
+    path = folder / sha256
+    wrong = f"the parameter says {sha256}; if you trust what is there now, correct the parameter"
+    try:
+        fetch_to(path, address, lambda found: None if found == sha256 else wrong)
+    except _RefusedError as error:
+        raise DataError(f"{error}; check ingest.source") from None
+    return path
+
+
+def fetch_to(
+    path: Path,
+    address: str,
+    misfit: Callable[[str], str | None],
+    answer_seconds: float = TIMEOUT_SECONDS,
+    attempts: int = ATTEMPTS,
+) -> str:
+    """Give the SHA-256 of the file at `path`, after downloading it unless a fitting one is there.
+
+    One process at a time downloads, others wait. What a broken connection brought is kept as `<path>.part` and gone on
+    from. A connection may be slow, but not slower than `FLOOR_BYTES_PER_SECOND` for `STALL_SECONDS`.
+
+    Args:
+        path: where the file is to be.
+        address: http or https.
+        misfit: says of a SHA-256 why it is not the one meant; None when it is.
+        answer_seconds: a server must begin to answer within so long, its name's resolution included.
+        attempts: connections that may end one after the other with next to nothing.
+    Raises:
+        DownloadError: the address does not answer, refuses, or gives another file, which is not kept; or the folder
+            cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_name(f"{path.name}.lock")):
+            if path.exists() and misfit(found := sha256_of(path)) is None:
+                mark_used(path)
+                return found
+            part = path.with_name(f"{path.name}.part")
+            found = _fetch_part(part, address, misfit, answer_seconds, attempts)
+            part.replace(path)
+    except OSError as error:
+        raise DownloadError(f"{path} cannot be written ({error})") from None
+    return found
+
+
+def within(seconds: float, call: Callable[[], Any]) -> Any:
+    """Give a call's result, waiting no longer than that; a thread, since looking up a name knows no time limit.
+
+    Raises:
+        TimeoutError: it takes longer; also whatever the call raises.
+    """
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put((call(), None))
+        except Exception as error:  # raised where the answer is waited for
+            answers.put((None, error))
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {seconds:.0f} seconds") from None
+    if error is not None:
+        raise error
+    return answer
+
+
+def check_sha256(path: Path, sha256: str) -> None:
+    """Compare a file with the SHA-256 that the user gave.
+
+    Raises:
+        ParamsError: they differ.
+    """
+    found = sha256_of(path)
+    if found != sha256.lower():
+        raise ParamsError(f"{path} has SHA-256 {found}, the parameter says {sha256}; correct the parameter or the file")
+
+
+class _RefusedError(DownloadError):
+    """The server answers, but not with the file."""
+
+
+def _fetch_part(
+    part: Path, address: str, misfit: Callable[[str], str | None], answer_seconds: float, attempts: int
+) -> str:
+    """Complete `part` and give its SHA-256, or remove it when it is another file."""
+    resumed = part.exists()
+    if resumed and misfit(found := sha256_of(part)) is None:  # killed between the last byte and the new name
+        return found
+    _download(address, part, answer_seconds, attempts)
+    found = sha256_of(part)
+    if resumed and misfit(found) is not None:  # the file may have changed between the two halves
+        part.unlink()
+        _download(address, part, answer_seconds, attempts)
+        found = sha256_of(part)
+    if (why := misfit(found)) is not None:
+        part.unlink()
+        raise DownloadError(f"{address} has SHA-256 {found}, {why}")
+    return found
+
+
+def _download(address: str, part: Path, answer_seconds: float, attempts: int) -> None:
+    """Download to `part`, going on from what it holds, as long as connections bring more than the floor."""
+    failures = 0
+    while True:
+        before, since = _size(part), time.monotonic()
+        try:
+            return _receive(address, part, before, answer_seconds)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and before:
+                part.unlink()  # longer than the file there: another file's beginning
+                continue
+            raise _RefusedError(f"{address} answers {error.code} {error.reason}") from None
+        except ValueError as error:
+            raise DownloadError(f"{address} is not a valid address ({error})") from None
+        except (OSError, http.client.HTTPException, _BrokenOff) as error:
+            alive = _size(part) - before > FLOOR_BYTES_PER_SECOND * (time.monotonic() - since)
+            failures = 0 if alive else failures + 1
+            if failures >= attempts:
+                reason = " ".join(str(getattr(error, "reason", None) or error).split())
+                kept = f"; {_size(part)} bytes are kept, run again to go on" if _size(part) else ""
+                raise DownloadError(f"{address} cannot be fetched ({reason}){kept}") from None
+
+
+def _receive(address: str, part: Path, start: int, answer_seconds: float) -> None:
+    headers = {"User-Agent": "graft", **({"Range": f"bytes={start}-"} if start else {})}
+    request = urllib.request.Request(address, headers=headers)
+    silent_seconds = max(answer_seconds, STALL_SECONDS)  # of the socket; it must not cut the wait for the answer short
+    with within(answer_seconds, lambda: urllib.request.urlopen(request, timeout=silent_seconds)) as answer:
+        if not _goes_on_from(answer, start):
+            start = 0  # the server sends the whole file again
+        length = answer.headers.get("Content-Length")
+        total = start + int(length) if length else None
+        with (
+            part.open("ab" if start else "wb") as file,
+            Progress(total, desc="download", unit="B", done=start) as shown,
+        ):
+            _copy(answer.read1, file, shown)
+            if total is not None and file.tell() < total:
+                raise _BrokenOff(f"broke off after {file.tell()} of {total} bytes")
+
+
+def _goes_on_from(answer: http.client.HTTPResponse, start: int) -> bool:
+    sent = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
+    return answer.status == http.client.PARTIAL_CONTENT and sent is not None and int(sent[1]) == start
+
+
+def _copy(read: Callable[[int], bytes], file: IO[bytes], shown: Progress) -> None:
+    """Copy what comes as it comes (`read` must not wait for a full block), as long as it comes fast enough."""
+    since, received = time.monotonic(), 0
+    while block := read(_BLOCK):
+        file.write(block)
+        shown.advance(len(block))
+        received += len(block)
+        seconds = time.monotonic() - since
+        if seconds >= STALL_SECONDS:
+            if received < FLOOR_BYTES_PER_SECOND * seconds:
+                raise _BrokenOff(f"stalled: {received} bytes in {seconds:.0f} seconds")
+            since, received = time.monotonic(), 0
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Let one process at a time download a file; the others wait. Without file locks (Windows), nobody waits."""
+    with path.open("wb") as file:
+        try:
+            import fcntl
+        except ImportError:
+            yield
+        else:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"download: another process is at {path.stem}; waiting for it", file=sys.stderr, flush=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield

@@ -1,0 +1,124 @@
+"""Files other stages read: written whole under a temporary name, then renamed; equal content gives equal bytes.
+
+The temporary name, `.<name>.<host>-<process>-<random>.tmp`, says who writes: what a killed process left is removed by
+the next one on the same computer that writes into the same folder.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stages.graft.core.errors import DataError
+from stages.graft.core.processes import is_gone, this_host, this_process
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` on success, remove it on failure.
+
+    What is written may be a file or a folder. A folder already at `path` is replaced.
+    """
+    with _temporary(path) as temporary:
+        yield temporary
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+
+
+@contextmanager
+def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Give an empty folder in `parent`, removed in the end, or by a later process when this one is killed."""
+    with _temporary(parent / name) as temporary:
+        temporary.mkdir()
+        yield temporary
+
+
+def abandoned_files(folder: Path) -> list[Path]:
+    """List what killed processes of this computer were writing in a folder."""
+    with os.scandir(folder) as entries:
+        names = [(entry.name, _TEMPORARY.search(entry.name)) for entry in entries]
+    return [folder / name for name, writer in names if writer and writer[1] == _host() and is_gone(writer[2])]
+
+
+_TEMPORARY = re.compile(r"^\..*\.([0-9a-f]{8})-(\d+@\d*)-[0-9a-f]{8}\.tmp$", re.DOTALL)
+"""A temporary name: its host and its process."""
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path.parent.absolute(), os.getpid())
+    temporary = path.with_name(f".{_shortened(path.name)}.{_writer()}-{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+    finally:
+        _remove(temporary)
+
+
+def _writer() -> str:
+    """This process, as temporary names tell it: two writers never share one."""
+    return f"{_host()}-{this_process()}"
+
+
+@functools.cache
+def _host() -> str:
+    return hashlib.sha256(this_host().encode()).hexdigest()[:8]
+
+
+def _shortened(name: str) -> str:
+    """A file's name may be as long as the file system allows; the temporary one is longer."""
+    return name.encode()[:120].decode(errors="ignore")
+
+
+@functools.cache
+def _sweep(folder: Path, process: int) -> None:
+    """Remove what killed processes were writing in a folder; each process looks once."""
+    for path in abandoned_files(folder):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or folder; another process may be doing the same."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a UTF-8 text file with Unix line ends."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(record: Mapping[str, Any], path: Path) -> None:
+    """Write a record as indented JSON, its keys in the order given."""
+    write_text(json_text(record), path)
+
+
+def json_text(record: Mapping[str, Any]) -> str:
+    """Give a record as `write_json` writes it."""
+    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON record.
+
+    Raises:
+        DataError: the file is missing or is not a JSON object.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON ({error}); `dvc repro` makes it anew") from None
+    if not isinstance(record, dict):
+        raise DataError(f"{path}: expected a JSON object, found {type(record).__name__}")
+    return record

@@ -1,0 +1,47 @@
+"""Where a model is: a bundle's folder, a repository that made one, or MLflow's registry."""
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stages.graft.core.errors import DataError
+from stages.graft.model.bundle import bundle_in
+from stages.graft.tracking.server import check_alive, configure_mlflow, find_address, hide_password
+
+REGISTRY = ("models:/", "runs:/")
+"""How MLflow's addresses of models begin."""
+
+
+@contextmanager
+def fetch_bundle(model: str, root: Path) -> Iterator[Path]:
+    """Give the bundle's folder; one from MLflow is fetched, and gone at the end.
+
+    Args:
+        model: a folder, or an address such as models:/graft@champion.
+        root: the repository whose MLflow store is asked, unless the environment names another.
+    Raises:
+        DataError: there is no model.
+    """
+    if model.startswith(REGISTRY):
+        with tempfile.TemporaryDirectory(prefix="graft-model-") as scratch:
+            yield bundle_in(_fetch(model, root, Path(scratch)), model)
+    else:
+        yield bundle_in(Path(model), model)
+
+
+def _fetch(model: str, root: Path, scratch: Path) -> Path:
+    address = find_address(root)
+    try:
+        check_alive(address)
+        configure_mlflow()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of MLflow and what it imports
+            import mlflow
+
+            mlflow.set_tracking_uri(address.uri)
+            return Path(mlflow.artifacts.download_artifacts(artifact_uri=model, dst_path=str(scratch)))
+    except Exception as error:  # MLflow and its transports raise many kinds
+        reason = " ".join(hide_password(str(error)).split())[:200]
+        raise DataError(f"--model {model} cannot be fetched from {hide_password(address.uri)}: {reason}") from None

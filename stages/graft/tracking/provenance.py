@@ -1,0 +1,110 @@
+"""Where a result comes from: commit, branch, DVC experiment, lock file, weights, library versions, user."""
+
+import getpass
+import hashlib
+import os
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from stages.graft.storage.files import read_json
+from stages.graft.tracking.run_state import flatten
+
+LOCK, MODEL = "dvc.lock", "data/model/model.json"
+OUTPUTS = ("reports", LOCK)
+"""What the pipeline itself writes into git: a change there does not make the worktree dirty."""
+
+DVC_VARIABLES = ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "openvino",
+    "scikit-learn",
+    "numpy",
+    "pandas",
+    "pillow",
+    "safetensors",
+    "dvc",
+    "mlflow",
+)
+
+Tags = dict[str, str]
+
+
+def read_provenance(root: Path) -> Tags:
+    """Read where the pipeline's present state comes from, as tags of an MLflow run; what is unknown is left out."""
+    return {
+        **_git(root),
+        **{name: os.environ[name] for name in DVC_VARIABLES if os.environ.get(name)},
+        **_lock(root / LOCK),
+        **_weights(root / MODEL),
+        **_versions(),
+        **_user(),
+    }
+
+
+def run_name(tags: Tags, key: str) -> str:
+    """Name a run after its DVC experiment, else after branch and commit, else (no git) after its state."""
+    if "DVC_EXP_NAME" in tags:
+        return tags["DVC_EXP_NAME"]
+    if "git.commit" not in tags:
+        return f"state-{key[:8]}"
+    parts = [tags.get("git.branch", ""), tags["git.commit"][:7], "dirty" if is_dirty(tags) else ""]
+    return "-".join(part for part in parts if part)
+
+
+def is_dirty(tags: Tags) -> bool:
+    """Tell whether the worktree held changes that its commit does not."""
+    return tags.get("git.dirty") == "true"
+
+
+def _git(root: Path) -> Tags:
+    # Without optional locks a `git commit` or `dvc` running beside us is never in our way, nor we in theirs.
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no", "--", "."]
+    try:
+        status = subprocess.run(
+            [*command, *(f":(exclude){path}" for path in OUTPUTS)],
+            cwd=root, capture_output=True, check=True, encoding="utf-8", errors="replace", timeout=20,
+        ).stdout.splitlines()  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    head = dict(line[2:].split(" ", 1) for line in status if line.startswith("# branch."))
+    if head["branch.oid"] == "(initial)":
+        return {}
+    changed = any(not line.startswith("#") for line in status)
+    tags = {"git.commit": head["branch.oid"], "git.dirty": str(changed).lower()}
+    if head["branch.head"] != "(detached)":
+        tags["git.branch"] = head["branch.head"]
+    return tags | {"mlflow.source.git.commit": head["branch.oid"]}  # the commit the MLflow UI shows
+
+
+def _lock(path: Path) -> Tags:
+    if not path.is_file():
+        return {}
+    return {"md5.dvc_lock": hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}
+
+
+def _weights(path: Path) -> Tags:
+    """The backbone's weights, as the model's record names them."""
+    record: dict[str, Any] = flatten(read_json(path)) if path.is_file() else {}
+    found = [value for name, value in record.items() if name.startswith("backbone.") and name.endswith("sha256")]
+    return {"sha256.weights": str(found[0])} if found and found[0] else {}
+
+
+def _versions() -> Tags:
+    """Versions from the packages' metadata: importing torch for it would take seconds."""
+    tags = {}
+    for package in PACKAGES:
+        try:
+            tags[f"version.{package}"] = version(package)
+        except PackageNotFoundError:
+            continue
+    return tags
+
+
+def _user() -> Tags:
+    try:
+        return {"mlflow.user": getpass.getuser()}
+    except (KeyError, OSError):  # a container's user without a name
+        return {}

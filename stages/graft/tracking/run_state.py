@@ -1,0 +1,189 @@
+"""The state a pipeline is in (its parameters and data) and what it computed there, read from its files."""
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import Field
+
+from stages.graft.core.params import Params, load_params, read_yaml
+from stages.graft.storage.files import read_json
+from stages.graft.storage.tables import count_rows
+
+PARAMS, MANIFEST = "params.yaml", "data/manifest.csv"
+METRICS, CURVES = "reports/*.json", "reports/plots/*_curve.csv"
+ARTIFACTS = {"reports": "reports", "model": "data/model"}
+"""What is published, relative to the pipeline's root: a run's artifact folder, and the folder it is a copy of."""
+
+PASSING = ("reports/report.html", "reports/times/")
+"""Published as well, but no part of what makes results the same: they tell of times and of the last commit."""
+
+MAX_KEY, MAX_VALUE = 250, 6000
+"""MLflow's limits for the name and the value of a parameter, in characters."""
+
+MAX_COUNTS = 100
+"""A report's mapping with more numbers than this (one per class, say) stays in the report alone."""
+
+
+class TrackingParams(Params):
+    """The section `tracking` of params.yaml."""
+
+    experiment: str
+    """Name of the MLflow experiment the runs go to."""
+    model_name: str | None = Field(default=None, pattern=r"^[\w.\- ]+$")
+    """Name of MLflow's registered model; null: nothing is registered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """What decides a run's results: one MLflow run belongs to each state."""
+
+    key: str
+    """SHA-256 of the parameters (whatever their order or comments) and of the manifest's bytes, hex."""
+    experiment: str
+    """Name of the MLflow experiment."""
+    model_name: str | None
+    """Name of MLflow's registered model; None: nothing is registered."""
+    params: dict[str, str]
+    """Every parameter as text, by `section.key`."""
+    source: str
+    """The images' source as params.yaml names it; empty when it names none."""
+    data_md5: str
+    """MD5 of the manifest, hex, as DVC computes it."""
+    num_images: int
+    """Rows of the manifest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """What a pipeline computed in one state."""
+
+    series: dict[str, dict[int, float]]
+    """By name, the values at each step: curves by epoch, single metrics at step 0."""
+    digest: str
+    """SHA-256 of every published file but PASSING, hex: results with the same digest are published already."""
+
+
+def read_state(root: Path) -> RunState:
+    """Read the state from params.yaml and the manifest.
+
+    Raises:
+        ParamsError, OSError: params.yaml or the manifest is missing or cannot be read.
+    """
+    tracking = load_params("tracking", TrackingParams, root / PARAMS)
+    params = flatten(read_yaml(root / PARAMS))
+    manifest = root / MANIFEST
+    canonical = json.dumps(params, sort_keys=True, default=str).encode()
+    return RunState(
+        key=_key(canonical, manifest),
+        experiment=tracking.experiment,
+        model_name=tracking.model_name,
+        params=dict(_as_param(name, value) for name, value in params.items()),
+        source=str(params.get("ingest.source") or ""),
+        data_md5=_md5(manifest),
+        num_images=count_rows(manifest),
+    )
+
+
+def read_results(root: Path) -> Results:
+    """Read all metrics and curves: `stage.metric`, bare names from metrics.json, and `stage/split_metric` by epoch."""
+    series: dict[str, dict[int, float]] = {}
+    for report in sorted(root.glob(METRICS)):
+        prefix = "" if report.stem == "metrics" else f"{report.stem}."
+        series |= {_safe(prefix + name): {0: value} for name, value in _numbers(read_json(report))}
+    for table in sorted(root.glob(CURVES)):
+        series |= _read_curves(table)
+    return Results(series=series, digest=_digest(root))
+
+
+def published_files(root: Path) -> Iterator[tuple[str, Path]]:
+    """List what is published, as pairs of a run's artifact folder and a file, without hidden files."""
+    for name, folder in ARTIFACTS.items():
+        for path in sorted((root / folder).rglob("*")):
+            if path.is_file() and not path.name.startswith("."):
+                yield (PurePosixPath(name) / path.relative_to(root / folder).parent).as_posix(), path
+
+
+def flatten(record: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Name every value of nested mappings by its path, joined with dots; an empty mapping is a value."""
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        inner = isinstance(value, Mapping) and value
+        flat |= flatten(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+    return flat
+
+
+def _key(params: bytes, manifest: Path) -> str:
+    digest = hashlib.sha256(params + b"\0")
+    for path in _files(manifest):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _md5(path: Path) -> str:
+    """As DVC computes it: of a folder, the MD5 of the list of its files with theirs."""
+    md5s = {file.name: hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest() for file in _files(path)}
+    if not path.is_dir():
+        return md5s[path.name]
+    listed = json.dumps([{"md5": md5, "relpath": name} for name, md5 in md5s.items()])
+    return f"{hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest()}.dir"
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(path.iterdir()) if path.is_dir() else [path]
+
+
+def _as_param(name: str, value: Any) -> tuple[str, str]:
+    """Text as it is, everything else as JSON; what MLflow would cut is cut here and keeps a hash of the whole."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if len(text) > MAX_VALUE:
+        mark = f"… sha256 {hashlib.sha256(text.encode()).hexdigest()}"
+        text = text[: MAX_VALUE - len(mark)] + mark
+    return _safe(name), text
+
+
+def _safe(name: str) -> str:
+    """A name MLflow takes: other characters than letters, digits and `_-./ ` become `_`, and a hash keeps it unique."""
+    safe = re.sub(r"[^\w\-. /]|(?<=/)/|\.(?=\.)", "_", name)
+    if safe == name and len(name) <= MAX_KEY:
+        return name
+    return f"{safe[: MAX_KEY - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _numbers(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for key, value in record.items():
+        if isinstance(value, Mapping) and len(value) <= MAX_COUNTS:
+            yield from _numbers(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{key}", float(value)
+
+
+def _read_curves(table: Path) -> dict[str, dict[int, float]]:
+    """Read `epoch,split,loss,accuracy,…` into one curve per split and column; `split` and cells may be missing."""
+    curves: dict[str, dict[int, float]] = {}
+    stage = table.stem.removesuffix("_curve")
+    with table.open(newline="", encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            if "epoch" not in row:
+                return {}  # another kind of curve, say precision over recall
+            epoch, split = int(row.pop("epoch")), row.pop("split", "")
+            for column, cell in row.items():
+                name = _safe(f"{stage}/{split}_{column}" if split else f"{stage}/{column}")
+                if cell:
+                    curves.setdefault(name, {})[epoch] = float(cell)
+    return curves
+
+
+def _digest(root: Path) -> str:
+    total = hashlib.sha256()
+    for folder, path in published_files(root):
+        if path.relative_to(root).as_posix().startswith(PASSING):
+            continue
+        with path.open("rb") as file:
+            total.update(f"{folder}/{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()

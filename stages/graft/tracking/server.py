@@ -1,0 +1,132 @@
+"""Where runs are kept, whether it answers, and what makes MLflow a quiet guest; without importing MLflow."""
+
+import logging
+import os
+import re
+import socket
+import sqlite3
+import ssl
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # what matters comes as an exception and becomes one line
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # MLflow's own 7 and 120 s let a dead server hold a build for minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds
+}
+"""Set before MLflow is imported, unless the user has set them."""
+
+PATIENCE = 5.0
+"""How long a server may take to show that it lives, in seconds."""
+
+LOCK_PATIENCE = 120.0
+"""How long another process may take to make the store and publish a run, in seconds."""
+
+DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where runs go."""
+
+    uri: str
+    """MLflow's tracking URI; a local database with its absolute path."""
+    database: Path | None
+    """The SQLite file; None when the store is something else."""
+    artifacts: Path | None
+    """Folder for the artifacts of a new experiment; None when a server decides."""
+
+
+def find_address(root: Path) -> Address:
+    """Find the store: MLFLOW_TRACKING_URI, else mlflow.db in the repository.
+
+    The repository is DVC_ROOT where DVC runs us: in `--temp` and `--queue` experiments, whose folder is deleted
+    afterwards, it is the real one. A relative SQLite path counts from there too.
+    """
+    home = Path(os.environ.get("DVC_ROOT") or root).resolve()
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE}"
+    scheme, _, rest = uri.partition(":///")
+    dialect = uri.partition(":")[0].partition("+")[0]
+    if dialect == "sqlite" and rest and rest != ":memory:":
+        path, mark, query = rest.partition("?")
+        database = home / path
+        uri = f"{scheme}:///{database.as_posix()}{mark}{query}"
+        return Address(uri=uri, database=database, artifacts=database.parent / ARTIFACTS)
+    return Address(uri=uri, database=None, artifacts=home / ARTIFACTS if dialect in DATABASE_PORTS else None)
+
+
+def check_alive(address: Address) -> None:
+    """Ask once, and for seconds only, whether the store is there: MLflow itself would ask for minutes.
+
+    Raises:
+        ConnectionError: a server does not answer, or a local file is not a database.
+    """
+    parts = urlsplit(address.uri)
+    port = parts.port or DATABASE_PORTS.get(parts.scheme.partition("+")[0])
+    try:
+        if parts.scheme in ("http", "https"):
+            _ask(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}/health")
+        elif parts.hostname and port:
+            socket.create_connection((parts.hostname, port), timeout=PATIENCE).close()
+        elif address.database and address.database.exists():
+            with closing(sqlite3.connect(address.database, timeout=LOCK_PATIENCE)) as database:
+                database.execute("PRAGMA schema_version")
+    except OSError as error:
+        raise ConnectionError(f"no answer from {address.uri} ({getattr(error, 'reason', error)})") from None
+    except sqlite3.Error as error:
+        raise ConnectionError(f"{address.database} cannot be read as a database ({error})") from None
+
+
+def _ask(url: str) -> None:
+    """Ask a web server for anything at all; an answer of any kind but `my backend is gone` shows that it lives."""
+    try:
+        urlopen(Request(url), timeout=PATIENCE).close()
+    except HTTPError as error:
+        error.close()
+        if error.code >= 500:
+            raise ConnectionError(f"HTTP {error.code}") from None
+    except URLError as error:
+        if not isinstance(error.reason, ssl.SSLError):  # MLflow has its own settings for certificates
+            raise
+
+
+def configure_mlflow() -> None:
+    """Set MLflow up before its import: no telemetry, no chatter on the terminal, no minutes of retries, no pickle."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    for name in ("alembic", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def hide_password(text: str) -> str:
+    """Leave out what stands between `//` and `@` in addresses."""
+    return re.sub(r"//[^/@\s]+@", "//", text)
+
+
+@contextmanager
+def one_at_a_time(folder: Path | None) -> Iterator[None]:
+    """Hold a lock in a folder, or none without a folder; the operating system frees it when its holder dies.
+
+    SQLite's own file lock: it is in the standard library and works on every system.
+    """
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(folder / ".lock", timeout=LOCK_PATIENCE, isolation_level=None)) as lock:
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            raise ConnectionError(f"{folder}/.lock cannot be taken ({error})") from None
+        yield

@@ -1,0 +1,1 @@
+"""Fine-tuning: the training loop, its checkpoints, cached activations, and what the network forgets."""

@@ -1,0 +1,105 @@
+"""How well two networks with the source's own output layer know labelled images of the source, on which one began.
+
+Letters: n images, c classes of the source.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from stages.graft.backbone.architectures import output_layer
+from stages.graft.backbone.network import Normalised, load_network, run_batch
+from stages.graft.backbone.weights import Weights
+from stages.graft.core.errors import DataError
+from stages.graft.core.progress import bar
+from stages.graft.data.decoded_arrays import packed_images
+from stages.graft.data.open_source import open_source
+from stages.graft.metrics.paired_comparison import PairedComparison, compare_paired
+from stages.graft.storage.arrays import read_metadata
+from stages.graft.storage.files import read_json
+
+BATCH_SIZE = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceImages:
+    """Labelled images of the source, and room to decode them."""
+
+    path: str
+    """`finetune.source_images`: a class folder, an archive of one, or a folder of such archives."""
+    cache: Path
+    """Folder for a temporary file of the decoded images."""
+
+
+def check_source(weights: Weights, source: SourceImages) -> None:
+    """Make sure that the network can score the source's images, without decoding one: before hours of training.
+
+    Args:
+        weights: of the network.
+        source: the images.
+    Raises:
+        DataError: the source is not there or holds no image, or the network does not know one of its classes.
+    """
+    source.cache.mkdir(parents=True, exist_ok=True)
+    with open_source(source.path, source.cache) as opened:
+        if not any(one.label and one.claims_to_be_image for one in opened.candidates):
+            raise DataError(f"`finetune.source_images`: {source.path} holds no labelled image")
+        _class_numbers(opened.classes, weights, load_network(weights))
+
+
+def compare_on_source(
+    before: Normalised, after: Normalised, weights: Weights, source: SourceImages, device: torch.device
+) -> PairedComparison:
+    """Score labelled images of the source with the network's own output layer, before and after.
+
+    Images are squares of the size that the weights' published accuracy was measured at, if their record says so.
+
+    Args:
+        before: uint8 images (n, h, w, 3) to logits (n, c).
+        after: the same, fine-tuned.
+        weights: of the network; their file says which classes it knows.
+        source: the images.
+        device: where both networks are.
+    Raises:
+        DataError: the network does not know a class of the source.
+    """
+    with packed_images(source.path, _source_px(weights), source.cache) as packed:
+        y = _class_numbers(packed.classes, weights, before.network)[packed.y]
+        starts = range(0, len(packed.x), BATCH_SIZE)
+        logits: list[list[npt.NDArray[np.float32]]] = [[], []]
+        for start in bar(starts, desc="forgetting: source images", unit="batches", total=len(starts)):
+            images = packed.x[start : start + BATCH_SIZE]
+            for found, network in zip(logits, (before, after), strict=True):
+                found.append(run_batch(network, images, BATCH_SIZE, device))
+    return compare_paired(y, np.concatenate(logits[0]), np.concatenate(logits[1]))
+
+
+def _source_px(weights: Weights) -> int:
+    record_path = None if weights.path is None else weights.path.with_suffix(".json")
+    known = read_json(record_path) if record_path is not None and record_path.exists() else {}
+    return int(known.get("validation_px", weights.preprocessing.crop_px))
+
+
+def _class_numbers(classes: Sequence[str], weights: Weights, network: nn.Module) -> npt.NDArray[np.int64]:
+    """Each class as the output layer numbers it: as the weights' file lists them, else in order of name."""
+    num_classes = len(network.state_dict()[f"{output_layer(network)}.weight"])
+    is_ours = weights.path is not None and weights.path.suffix == ".safetensors"
+    listed = read_metadata(weights.path).get("classes") if weights.path is not None and is_ours else None
+    if listed is None and len(classes) != num_classes:
+        raise DataError(
+            f"`finetune.source_images`: {len(classes)} classes, but the output layer of {weights.name} scores "
+            f"{num_classes}, and its weights do not name them; give all of them, named in that order"
+        )
+    names = list(classes if listed is None else listed)
+    unknown = sorted(set(classes) - set(names))
+    if unknown:
+        raise DataError(
+            f"`finetune.source_images`: {weights.name} was not pretrained on a class {unknown[0]!r} "
+            f"({len(unknown)} unknown); its classes are {', '.join(names[:3])}, ..."
+        )
+    return np.array([names.index(label) for label in classes], dtype=np.int64)

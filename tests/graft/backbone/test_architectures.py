@@ -1,0 +1,83 @@
+"""torchvision's networks by name: each family loses its output layer and gives features."""
+
+import pytest
+import torch
+
+from stages.graft.backbone.architectures import (
+    build_fitting,
+    build_network,
+    cut_output,
+    load_weights,
+    output_layer,
+    zero_residuals,
+)
+from stages.graft.core.errors import ParamsError, WeightsError
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "num_features", "size_px"),
+    [
+        ("regnet_x_400mf", "fc", 400, 32),
+        ("resnet18", "fc", 512, 32),
+        ("shufflenet_v2_x0_5", "fc", 1024, 32),
+        ("mobilenet_v3_small", "classifier.3", 1024, 32),
+        ("squeezenet1_1", "classifier.1", 512, 64),
+        ("mnasnet0_5", "classifier.1", 1280, 32),
+        ("efficientnet_b0", "classifier.1", 1280, 32),
+        ("densenet121", "classifier", 1024, 32),
+        ("googlenet", "fc", 1024, 64),
+    ],
+)
+def test_the_output_layer_is_cut_off(name: str, layer: str, num_features: int, size_px: int):
+    network = build_network(name, 10).eval()
+    assert output_layer(network) == layer
+    with torch.inference_mode():
+        features = cut_output(network)(torch.zeros(2, 3, size_px, size_px))
+    assert features.shape == (2, num_features)
+
+
+def test_vgg19_gives_the_4096_features_before_its_output_layer():
+    with torch.device("meta"):  # shapes alone: its weights would fill half a gigabyte
+        network = cut_output(build_network("vgg19", 1000)).eval()
+        assert network(torch.zeros(1, 3, 224, 224)).shape == (1, 4096)
+
+
+def test_an_unknown_name_lists_the_nearest():
+    with pytest.raises(ParamsError, match="resnet18"):
+        build_network("resnet_18", 10)
+
+
+def test_weights_of_another_network_are_refused_with_the_first_misfit():
+    weights = build_network("resnet18", 10).state_dict()
+    with pytest.raises(WeightsError, match=r"box\.pth does not fit ShuffleNetV2"):
+        load_weights(build_network("shufflenet_v2_x0_5", 10), weights, "box.pth")
+    with pytest.raises(WeightsError, match=r"1 of another shape \(first: fc.weight"):
+        load_weights(build_network("resnet18", 10), weights | {"fc.weight": torch.zeros(11, 512)}, "box.pth")
+
+
+def test_half_precision_weights_load_into_float32():
+    source = build_network("shufflenet_v2_x0_5", 10)
+    halves = {name: value.half() for name, value in source.state_dict().items() if value.is_floating_point()}
+    target = build_network("shufflenet_v2_x0_5", 10)
+    load_weights(target, halves, "halves")
+    torch.testing.assert_close(target.fc.weight, source.fc.weight, atol=1e-3, rtol=1e-3)
+    assert target.fc.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("num_classes", [7, 1000])
+def test_a_network_is_built_for_a_checkpoints_classes(num_classes: int):
+    weights = build_network("regnet_x_400mf", num_classes).state_dict()
+    assert build_fitting("regnet_x_400mf", weights).fc.out_features == num_classes
+
+
+def test_a_checkpoint_without_the_output_layer_is_refused():
+    with pytest.raises(WeightsError, match=r"no output layer `fc\.weight`"):
+        build_fitting("resnet18", {})
+
+
+@pytest.mark.parametrize("name", ["resnet18", "regnet_x_400mf", "mobilenet_v2"])
+def test_zeroed_residual_blocks_begin_as_the_identity(name: str):
+    network = build_network(name, 10)
+    zero_residuals(network)
+    scales = [value for key, value in network.named_parameters() if key.endswith("weight") and value.ndim == 1]
+    assert 0 < sum(bool((scale == 0).all()) for scale in scales) < len(scales)

@@ -1,0 +1,114 @@
+import os
+
+import pytest
+
+from stages.graft.core.errors import DataError
+from stages.graft.data import limits
+from stages.graft.data.class_folder import read_class_folder, read_file
+from tests.support.pictures import class_folder, png, write
+
+
+def listed(folder):
+    source = read_class_folder(folder, "plates")
+    return {candidate.file: candidate.label for candidate in source.candidates}
+
+
+def test_the_first_level_is_the_label_and_files_are_sorted(tmp_path):
+    class_folder(tmp_path, per_class=2)
+    write(tmp_path / "hole" / "2026" / "may" / "a.png", png(7))
+    source = read_class_folder(tmp_path, "plates")
+    assert [candidate.file for candidate in source.candidates] == [
+        "hole/0.png",
+        "hole/1.png",
+        "hole/2026/may/a.png",
+        "scratch/0.png",
+        "scratch/1.png",
+    ]
+    assert [candidate.label for candidate in source.candidates] == ["hole"] * 3 + ["scratch"] * 2
+    assert source.classes == ("hole", "scratch")
+    assert source.candidates[2].read() == png(7)
+
+
+@pytest.mark.parametrize("name", ["a b.png", "it's.png", 'say "x".png', "a,b.png", "größe.png", "刮痕.png"])
+def test_names_stay_as_they_are(tmp_path, name):
+    write(tmp_path / f"class {name}" / name, png(1))
+    assert listed(tmp_path) == {f"class {name}/{name}": f"class {name}"}
+
+
+def test_a_name_is_one_line(tmp_path):
+    write(tmp_path / "ho\nle" / "Icon\r.png", png(1))
+    source = read_class_folder(tmp_path, "plates")
+    assert [(candidate.file, candidate.label) for candidate in source.candidates] == [
+        ("ho\\nle/Icon\\r.png", "ho\\nle")
+    ]
+    assert source.candidates[0].read() == png(1)
+
+
+def test_a_name_that_is_no_utf_8_is_written_with_its_bytes(tmp_path):
+    try:
+        write(tmp_path / "hole" / os.fsdecode(b"a\xff.png"), png(1))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    source = read_class_folder(tmp_path, "plates")
+    assert source.candidates[0].file == "hole/a\\udcff.png"
+    assert source.candidates[0].read() == png(1)
+
+
+def test_hidden_files_are_counted_only(tmp_path):
+    class_folder(tmp_path, per_class=1)
+    for hidden in (".DS_Store", "hole/.a.png", ".git/config", "hole/.cache/a/b.png", "__MACOSX/hole/0.png"):
+        write(tmp_path / hidden, b"x")
+    source = read_class_folder(tmp_path, "plates")
+    assert (len(source.candidates), source.num_hidden, source.classes) == (2, 5, ("hole", "scratch"))
+
+
+def test_files_outside_the_class_folders_have_no_label(tmp_path):
+    class_folder(tmp_path, per_class=1)
+    write(tmp_path / "cover.png", png(1))
+    assert listed(tmp_path)["cover.png"] == ""
+
+
+def test_an_empty_class_folder_is_a_class(tmp_path):
+    class_folder(tmp_path, per_class=1)
+    (tmp_path / "pit" / "inner").mkdir(parents=True)
+    assert read_class_folder(tmp_path, "plates").classes == ("hole", "pit", "scratch")
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    elsewhere = class_folder(tmp_path / "elsewhere", per_class=1)
+    folder = tmp_path / "folder"
+    (folder / "pit").mkdir(parents=True)
+    (folder / "hole").symlink_to(elsewhere / "hole")
+    (folder / "pit" / "linked.png").symlink_to(elsewhere / "scratch" / "0.png")
+    (folder / "pit" / "round").symlink_to(folder)
+    (folder / "pit" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert listed(folder) == {"hole/0.png": "hole", "pit/linked.png": "pit", "pit/gone.png": "pit"}
+    gone = read_class_folder(folder, "plates").candidates[1]
+    with pytest.raises(DataError, match="cannot be read: No such file"):
+        gone.read()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_pipes_are_counted_not_read(tmp_path):
+    class_folder(tmp_path, per_class=1)
+    os.mkfifo(tmp_path / "hole" / "pipe.png")
+    source = read_class_folder(tmp_path, "plates")
+    assert (len(source.candidates), source.num_special) == (2, 1)
+
+
+def test_a_file_too_large_for_memory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_FILE_BYTES", 5)
+    assert read_file(write(tmp_path / "small", b"12345")) == b"12345"
+    with pytest.raises(DataError, match="over the limit"):
+        read_file(write(tmp_path / "large", b"123456"))
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    class_folder(tmp_path)
+
+    def deny(folder: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", deny)
+    with pytest.raises(DataError, match=f"{tmp_path} cannot be listed: Permission denied"):
+        read_class_folder(tmp_path, "plates")

@@ -1,0 +1,209 @@
+import hashlib
+import json
+
+import pytest
+
+from stages.graft.core.errors import DataError
+from stages.graft.data.class_folder import read_class_folder
+from stages.graft.data.csv_list import read_list
+from stages.graft.data.ingestion import ingest
+from tests.support.pictures import class_folder, encoded, pixels, png, write
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A class folder: hole/0.png to hole/2.png, scratch/0.png to scratch/2.png."""
+    return class_folder(tmp_path / "plates")
+
+
+@pytest.fixture
+def ingested(folder, tmp_path):
+    """Ingest that class folder as it is by then."""
+
+    def run(on_conflict="error", max_bad_fraction=0.5):
+        return ingest(read_class_folder(folder, "plates"), tmp_path / "images", on_conflict, max_bad_fraction)
+
+    return run
+
+
+@pytest.fixture
+def listed(folder, tmp_path):
+    """Ingest a list of its files."""
+
+    def run(*lines, on_conflict="error"):
+        path = write(folder / "list.csv", "\n".join(lines).encode())
+        return ingest(read_list(path, "list.csv"), tmp_path / "images", on_conflict, 0.5)
+
+    return run
+
+
+def quarantined(ingestion):
+    return {image.file: image.reason for image in ingestion.quarantined}
+
+
+def test_good_images_are_copied_byte_for_byte_under_their_sha256(ingested, folder, tmp_path):
+    images = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.png")}
+    ids = {file: hashlib.sha256(data).hexdigest() for file, data in images.items()}
+    ingestion = ingested()
+    assert {row.file: row.id for row in ingestion.rows} == ids
+    assert {path.name: path.read_bytes() for path in (tmp_path / "images").iterdir()} == {
+        f"{ids[file]}.png": images[file] for file in images
+    }
+    row = ingestion.rows[0]
+    assert (row.label, row.group, row.split) == ("hole", "", "")
+    assert (row.width, row.height, row.format, row.mode) == (12, 10, "PNG", "RGB")
+
+
+def test_a_wrong_suffix_is_fine(ingested, folder):
+    write(folder / "hole" / "photo.png", encoded(pixels(50), "JPEG"))
+    write(folder / "hole" / "no suffix", encoded(pixels(51), "BMP"))
+    formats = {row.file: row.format for row in ingested().rows}
+    assert (formats["hole/photo.png"], formats["hole/no suffix"]) == ("JPEG", "BMP")
+
+
+def test_bad_images_are_quarantined_with_their_reason(ingested, folder):
+    write(folder / "hole" / "empty.jpg", b"")
+    write(folder / "hole" / "half.jpg", encoded(pixels(50, 99, 99), "JPEG")[:-500])
+    write(folder / "hole" / "text.PNG", b"no image")
+    write(folder / "hole" / "photo.heic", b"\0\0\0\x18ftypheic")
+    write(folder / "hole" / "half without suffix", encoded(pixels(51, 99, 99), "JPEG")[:-500])
+    header = encoded(pixels(1), "BMP")
+    write(folder / "hole" / "bomb.bmp", header[:18] + (60_000).to_bytes(4, "little") * 2 + header[26:])
+    write(folder / "cover.png", png(52))
+    ingestion = ingested(max_bad_fraction=0.6)
+    reasons = quarantined(ingestion)
+    assert len(ingestion.rows) == 6
+    assert reasons.keys() == {
+        "cover.png",
+        *(
+            f"hole/{name}"
+            for name in ("empty.jpg", "half.jpg", "text.PNG", "photo.heic", "half without suffix", "bomb.bmp")
+        ),
+    }
+    assert reasons["hole/empty.jpg"] == "the file has zero bytes"
+    assert reasons["hole/half.jpg"].startswith("damaged or truncated: ")
+    assert reasons["hole/text.PNG"].startswith("not an image in a known format")
+    assert reasons["hole/bomb.bmp"] == "over the limit of 178956970 pixels"
+    assert "no label" in reasons["cover.png"]
+
+
+def test_hidden_files_and_files_that_are_no_images_are_counted(ingested, folder):
+    for name in (".DS_Store", "hole/.a.png", "notes.txt", "hole/Thumbs.db", "scratch/empty"):
+        write(folder / name, b"" if name == "scratch/empty" else b"x")
+    report = ingested().report()
+    assert (report["num_images"], report["num_hidden"], report["num_non_images"]) == (6, 2, 3)
+    assert report["num_quarantined"] == 0
+
+
+def test_identical_images_of_one_class_are_kept_once(ingested, folder):
+    write(folder / "hole" / "copy.png", png(0))
+    write(folder / "hole" / "deep" / "copy.png", png(0))
+    ingestion = ingested()
+    assert len(ingestion.rows) == 6
+    assert ingestion.duplicates == (("hole/copy.png", "hole/0.png"), ("hole/deep/copy.png", "hole/0.png"))
+
+
+def test_identical_images_of_two_classes_are_an_error_that_lists_them(ingested, folder, tmp_path):
+    write(folder / "scratch" / "copy.png", png(0))
+    with pytest.raises(DataError, match=r"1 images.*on_conflict: drop") as caught:
+        ingested()
+    assert "hole/0.png (hole) = scratch/copy.png (scratch)" in str(caught.value)
+
+
+def test_a_long_list_of_conflicts_is_cut(ingested, folder):
+    for number in range(14):
+        write(folder / "hole" / f"x{number}.png", png(500 + number))
+        write(folder / "scratch" / f"x{number}.png", png(500 + number))
+    with pytest.raises(DataError, match=r"14 images.*(\n.* = .*){10}\n  and 4 more$"):
+        ingested()
+
+
+def test_dropped_conflicts_leave_no_copy(ingested, folder, tmp_path):
+    write(folder / "scratch" / "copy.png", png(0))
+    write(folder / "scratch" / "copy 2.png", png(0))
+    ingestion = ingested(on_conflict="drop")
+    assert [row.file for row in ingestion.rows if row.label == "hole"] == ["hole/1.png", "hole/2.png"]
+    assert len(list((tmp_path / "images").iterdir())) == 5
+    report = ingestion.report()
+    assert report["num_conflicts"] == 3
+    assert [file["file"] for file in report["conflicts"][0]] == ["hole/0.png", "scratch/copy 2.png", "scratch/copy.png"]
+
+
+def test_bad_images_up_to_the_fraction_pass(ingested, folder, tmp_path):
+    write(folder / "hole" / "empty.jpg", b"")
+    write(folder / "hole" / "notes.txt", b"counts for neither")
+    with pytest.raises(
+        DataError, match=r"1 of 7 images are bad \(14\.3%\).*0\.14 allows; hole/empty.jpg: .*zero bytes"
+    ):
+        ingested(max_bad_fraction=0.14)
+    assert len(ingest(read_class_folder(folder, "plates"), tmp_path / "again", "error", 1 / 7).rows) == 6
+
+
+def test_classes_without_images_are_errors(ingested, folder, tmp_path):
+    (folder / "pit" / "inner").mkdir(parents=True)
+    with pytest.raises(DataError, match="plates: no image in class `pit`; add images or remove"):
+        ingested()
+    assert not (tmp_path / "images").exists()
+    write(folder / "pit" / "notes.txt", b"x")
+    with pytest.raises(DataError, match=r"no good image in class `pit`; its files are no images"):
+        ingested()
+
+
+def test_a_class_that_loses_all_its_images_is_an_error(ingested, folder):
+    write(folder / "pit" / "a.png", b"")
+    with pytest.raises(DataError, match=r"no good image in class `pit`; pit/a.png: the file has zero bytes"):
+        ingested()
+
+
+def test_a_class_lost_to_conflicts_is_an_error(ingested, folder):
+    write(folder / "pit" / "a.png", png(0))
+    with pytest.raises(DataError, match=r"no good image in class `pit`; .*conflict with other classes"):
+        ingested(on_conflict="drop")
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ((), "at least two classes, found none"),
+        (("hole",), "at least two classes, found only `hole`; .* sub-folders are the classes"),
+        (("train", "val"), r"\(train, val\) are splits, not classes"),
+    ],
+)
+def test_too_few_classes_are_errors(tmp_path, classes, message):
+    folder = class_folder(tmp_path / "few", classes=classes)
+    write(folder / "cover.png", png(1))
+    with pytest.raises(DataError, match=message):
+        ingest(read_class_folder(folder, "few"), tmp_path / "images", "error", 0.5)
+
+
+def test_lists_give_group_and_split(listed):
+    ingestion = listed("path,label,group,split", "hole/0.png,a,plate 1,train", "scratch/0.png,b,,")
+    assert [(row.group, row.split) for row in ingestion.rows] == [("plate 1", "train"), ("", "")]
+
+
+def test_rows_twice_in_a_list_are_duplicates_and_fill_each_others_gaps(listed):
+    ingestion = listed("path,label,group,split", "hole/0.png,a,,", "hole/0.png,a,g,val", "scratch/0.png,b,,")
+    assert [(row.group, row.split) for row in ingestion.rows] == [("g", "val"), ("", "")]
+    assert ingestion.duplicates == (("hole/0.png", "hole/0.png"),)
+
+
+def test_one_image_in_two_splits_is_a_conflict(listed):
+    lines = ("path,label,split", "hole/0.png,a,train", "hole/0.png,a,test", "hole/1.png,a,", "scratch/0.png,b,")
+    with pytest.raises(DataError, match=r"hole/0.png \(a, train\) = hole/0.png \(a, test\)"):
+        listed(*lines)
+
+
+def test_what_a_list_names_must_be_an_image(listed, folder):
+    write(folder / "notes.txt", b"x")
+    ingestion = listed("path,label", "hole/0.png,a", "notes.txt,a", "scratch/0.png,b")
+    assert quarantined(ingestion).keys() == {"notes.txt"}
+
+
+def test_the_report_is_json_with_counts_first(ingested, folder):
+    write(folder / "hole" / "empty.jpg", b"")
+    ingestion = ingested()
+    report = json.loads(json.dumps(ingestion.report()))
+    assert report["images_per_class"] == {"hole": 3, "scratch": 3}
+    assert report["images_per_format"] == {"PNG": 6}
+    assert report["quarantined"] == [{"file": "hole/empty.jpg", "label": "hole", "reason": "the file has zero bytes"}]
+    assert str(ingestion) == "6 images in 2 classes; left out: 1 quarantined"

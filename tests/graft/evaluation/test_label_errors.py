@@ -1,0 +1,50 @@
+import numpy as np
+import pandas as pd
+
+from stages.graft.evaluation.label_errors import label_errors_table
+from stages.graft.evaluation.linear_probe import cross_validate
+from tests.support.features import sparse_features
+
+
+def table_of(images, y, p):
+    frame = pd.DataFrame(
+        {"id": images.ids, "file": [f"{k}.png" for k in range(len(y))], "label": y.astype(str), "split": "train"}
+    )
+    return label_errors_table(frame, y, images.classes, p)
+
+
+def test_swapped_labels_are_the_most_suspected(rng):
+    images = sparse_features(rng, 60)
+    swapped = np.sort(rng.choice(len(images.y), 8, replace=False))  # of 240, 3%
+    y = images.y.copy()
+    y[swapped] = (y[swapped] + 1 + rng.integers(0, 3, 8)) % 4
+    table = table_of(
+        images,
+        y,
+        cross_validate(type(images)(ids=images.ids, x=images.x, y=y, classes=images.classes), [""] * len(y), 1.0, 5),
+    )
+    most = [int(file.removesuffix(".png")) for file in table["file"][:8]]
+    assert len(set(most) & set(swapped.tolist())) >= 7
+    truth = [f"class {images.y[k]}" for k in most]
+    assert np.mean(table["suggested"][:8].to_numpy() == truth) >= 0.8
+    assert table["score"].is_monotonic_increasing
+    assert table["suspected"][:8].mean() >= 0.6
+
+
+def test_by_hand():
+    y = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    certain = np.array([[0.9, 0.1]] * 3 + [[0.2, 0.8]] + [[0.1, 0.9]] * 3 + [[0.55, 0.45]])
+    images = pd.DataFrame({"id": list("hgfedcba"), "file": list("ABCDEFGH"), "label": y, "split": "val"})
+    table = label_errors_table(images, y, ("x", "y"), certain)
+    # The mean probability of class 0 among its own is 0.725, of class 1 0.7875: D counts as a wrong label, H does not.
+    assert table.columns.to_list() == ["id", "file", "label", "suggested", "score", "suspected", "split"]
+    assert table["file"].to_list() == ["D", "H"]
+    assert table["suggested"].to_list() == ["y", "x"]
+    assert table["score"].to_list() == [0.2, 0.45]
+    assert table["suspected"].to_list() == [True, False]
+
+
+def test_right_labels_are_not_suspected(rng):
+    y = np.repeat([0, 1, 2], 20)
+    images = pd.DataFrame({"id": [f"{k:02}" for k in range(60)], "file": "f", "label": y, "split": "test"})
+    assert label_errors_table(images, y, ("a", "b", "c"), np.eye(3)[y] * 0.7 + 0.1).empty

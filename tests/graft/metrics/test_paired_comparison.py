@@ -1,0 +1,173 @@
+"""The verdict: counts and intervals by hand, published values, and a decision that a tie does not sway."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from stages.graft.core.errors import DataError
+from stages.graft.metrics.paired_comparison import (
+    PairedComparison,
+    compare_paired,
+    comparison_record,
+    decide,
+    format_comparison,
+    mcnemar,
+    worth_keeping,
+)
+
+Y = np.array([0, 0, 0, 1, 1])
+BEFORE = np.log([[0.8, 0.2], [0.8, 0.2], [0.4, 0.6], [0.1, 0.9], [0.6, 0.4]]).astype(np.float32)
+AFTER = np.log([[0.9, 0.1], [0.3, 0.7], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8]]).astype(np.float32)
+
+
+def table(both: int, gained: int, lost: int, neither: int) -> PairedComparison:
+    """Two classifiers that agree and differ on so many images."""
+    right, wrong = [2.0, 0.0], [0.0, 2.0]
+    before = [right] * both + [wrong] * gained + [right] * lost + [wrong] * neither
+    after = [right] * both + [right] * gained + [wrong] * lost + [wrong] * neither
+    num_images = both + gained + lost + neither
+    return compare_paired(np.zeros(num_images, np.int64), np.array(before, np.float32), np.array(after, np.float32))
+
+
+def test_five_images_by_hand():
+    found = compare_paired(Y, BEFORE, AFTER)
+    assert (found.num_images, found.num_gained, found.num_lost) == (5, 2, 1)
+    assert (found.accuracy_before, found.accuracy_after) == pytest.approx((3 / 5, 4 / 5))
+    assert found.difference == pytest.approx(1 / 5)
+    before = -np.log([0.8, 0.8, 0.4, 0.9, 0.4])
+    after = -np.log([0.9, 0.3, 0.8, 0.9, 0.8])
+    assert found.log_loss_before == pytest.approx(before.mean(), abs=1e-6)
+    assert found.log_loss_after == pytest.approx(after.mean(), abs=1e-6)
+    assert found.log_loss_difference == pytest.approx((after - before).mean(), abs=1e-6)
+    # Of three images that changed sides, two to one: 2 * (1 + 3) / 8, which is no less than 1.
+    assert found.p_value == 1.0
+    # Half an image in each cell: (2.5 - 1.5) / 7, and the variance (4 - 1 / 7) / 49.
+    half = 1.959964 * np.sqrt(4 - 1 / 7) / 7
+    assert (found.difference_low, found.difference_high) == pytest.approx((1 / 7 - half, 1 / 7 + half), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "p"), [(0, 0, 1.0), (5, 0, 2 / 32), (0, 5, 2 / 32), (4, 4, 1.0), (7, 1, 18 / 256)]
+)
+def test_mcnemar_by_hand(gained: int, lost: int, p: float):
+    assert mcnemar(gained, lost) == p
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(12, 4), (86, 150), (1200, 1300)])
+def test_mcnemar_is_the_binomial_test(gained: int, lost: int):
+    assert mcnemar(gained, lost) == pytest.approx(binomtest(gained, gained + lost).pvalue, rel=1e-9)
+
+
+def test_the_other_way_round_everything_changes_sign():
+    there, back = compare_paired(Y, BEFORE, AFTER), compare_paired(Y, AFTER, BEFORE)
+    assert back.difference == -there.difference
+    assert (back.difference_low, back.difference_high) == pytest.approx((-there.difference_high, -there.difference_low))
+    assert back.log_loss_difference == pytest.approx(-there.log_loss_difference)
+    assert (back.log_loss_difference_low, back.log_loss_difference_high) == pytest.approx(
+        (-there.log_loss_difference_high, -there.log_loss_difference_low), rel=0.1
+    )
+    assert (back.p_value, back.num_gained, back.num_lost) == (there.p_value, there.num_lost, there.num_gained)
+
+
+def test_the_order_of_images_and_the_names_of_classes_change_nothing_but_the_bootstraps_draws(rng):
+    order = rng.permutation(5)
+    shuffled = vars(compare_paired(Y[order], BEFORE[order], AFTER[order]))
+    renamed = vars(compare_paired(1 - Y, BEFORE[:, ::-1], AFTER[:, ::-1]))
+    expected = vars(compare_paired(Y, BEFORE, AFTER))
+    assert renamed == pytest.approx(expected)
+    drawn = {"log_loss_difference_low", "log_loss_difference_high"}
+    assert {name: shuffled[name] for name in expected.keys() - drawn} == pytest.approx(
+        {name: expected[name] for name in expected.keys() - drawn}
+    )
+
+
+def test_the_interval_in_log_loss_is_that_of_a_mean(rng):
+    y, n = np.zeros(400, np.int64), 400
+    before, after = rng.normal(size=(n, 2)).astype(np.float32), rng.normal(size=(n, 2)).astype(np.float32)
+    found = compare_paired(y, before, after)
+    losses = [np.logaddexp(*logits.T.astype(np.float64)) - logits[:, 0] for logits in (before, after)]
+    half = 1.96 * np.std(losses[1] - losses[0]) / np.sqrt(n)
+    assert found.log_loss_difference_low == pytest.approx(found.log_loss_difference - half, abs=0.1 * half)
+    assert found.log_loss_difference_high == pytest.approx(found.log_loss_difference + half, abs=0.1 * half)
+
+
+def test_the_intervals_hold_the_truth_about_as_often_as_they_say(rng):
+    cells, truth, hits = (0.7, 0.15, 0.05, 0.1), 0.1, 0
+    for _ in range(200):
+        found = table(*rng.multinomial(60, cells))
+        hits += found.difference_low <= truth <= found.difference_high
+    assert 0.91 <= hits / 200 <= 1.0
+
+
+def test_a_classifier_against_itself_is_a_tie_and_the_head_stays():
+    found = compare_paired(Y, BEFORE, BEFORE)
+    assert (found.difference, found.log_loss_difference, found.p_value) == (0, 0, 1)
+    assert found.difference_low == -found.difference_high
+    assert (found.log_loss_difference_low, found.log_loss_difference_high) == (0, 0)
+    assert not worth_keeping(found, "better")
+    assert decide(found, "better").reason.endswith("is no gain")
+    assert worth_keeping(found, "always")
+
+
+@pytest.mark.parametrize(
+    ("factor", "flip", "kept"),
+    [(2.0, False, True), (0.5, False, False), (2.0, True, False)],
+    ids=["surer and as right", "less sure and as right", "surer, but one more wrong"],
+)
+def test_a_lower_loss_is_kept_unless_accuracy_falls(factor: float, flip: bool, kept: bool):
+    before = np.array([[1, 0]] * 40, np.float32)
+    after = factor * before
+    if flip:
+        after[0] = [0, 0.01]
+    found = compare_paired(np.zeros(40, np.int64), before, after)
+    decision = decide(found, "better")
+    assert decision.kept == worth_keeping(found, "better") == kept
+    assert decide(found, "always").kept
+    assert "`finetune.keep` is always" in decide(found, "always").reason
+
+
+def test_the_reason_says_what_decided():
+    before = np.array([[1, 0]] * 40, np.float32)
+    better = decide(compare_paired(np.zeros(40, np.int64), before, 2 * before), "better")
+    assert better.reason == "validation log loss 0.1269 against 0.3133, accuracy no lower"
+    after = 2 * before
+    after[0] = [0, 0.01]
+    worse = decide(compare_paired(np.zeros(40, np.int64), before, after), "better")
+    assert worse.reason.endswith(", accuracy lower")
+
+
+def test_the_line_says_what_changed_by_how_much_and_how_surely():
+    line = format_comparison(table(both=170, gained=8, lost=1, neither=1), "validation")
+    assert line.startswith(
+        "fine-tuned 98.9% against head-only 95.0% on 180 validation images: +3.9 points (95% interval +0."
+    )
+    assert "McNemar p = 0.039), log loss " in line
+
+
+def test_the_record_is_flat_short_and_json():
+    found = comparison_record(compare_paired(Y, BEFORE, AFTER), "val")
+    assert list(found) == [
+        "val_accuracy_before", "val_accuracy_after", "val_log_loss_before", "val_log_loss_after", "val_num_gained",
+        "val_num_lost", "val_difference", "val_difference_low", "val_difference_high", "val_p_value",
+        "val_log_loss_difference", "val_log_loss_difference_low", "val_log_loss_difference_high",
+    ]  # fmt: skip
+    assert found["val_num_gained"] == 2
+    assert found["val_log_loss_before"] == round(float(-np.log([0.8, 0.8, 0.4, 0.9, 0.4]).mean()), 6)
+
+
+def test_twice_gives_the_same():
+    assert compare_paired(Y, BEFORE, AFTER) == compare_paired(Y, BEFORE, AFTER)
+
+
+@pytest.mark.parametrize("num_after", [0, 4])
+def test_other_images_and_none_are_refused(num_after: int):
+    with pytest.raises(DataError, match="the same images, at least one: 5, 5, "):
+        compare_paired(Y, BEFORE, AFTER[:num_after])
+    with pytest.raises(DataError, match="at least one: 0, 0, 0"):
+        compare_paired(Y[:0], BEFORE[:0], AFTER[:0])
+
+
+def test_one_image_is_compared_too():
+    found = compare_paired(Y[:1], BEFORE[:1], AFTER[:1])
+    assert (found.difference, found.p_value) == (0, 1)
+    assert found.difference_low == -found.difference_high == pytest.approx(-1.959964 / 3, abs=1e-6)

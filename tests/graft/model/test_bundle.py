@@ -1,0 +1,83 @@
+import shutil
+
+import pytest
+
+from stages.graft.backbone.runtime_choice import AUTOMATIC
+from stages.graft.core.errors import DataError
+from stages.graft.model.bundle import load_bundle
+from stages.graft.model.predictor import ImageFile, Predictor, load_predictor
+from stages.graft.storage.files import read_json, write_json
+from tests.support.bundles import CLASSES, make_bundle
+
+
+@pytest.fixture
+def copy(bundle_folder, tmp_path):
+    return shutil.copytree(bundle_folder, tmp_path / "copy")
+
+
+def answers(bundle, pictures):
+    paths = sorted(pictures.rglob("*.png"))
+    return [
+        row["label"] for row in Predictor(bundle).predict(ImageFile(name="", read=path.read_bytes) for path in paths)
+    ]
+
+
+def test_a_bundle_works_where_its_store_and_data_are_not(copy, bundle_folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("GRAFT_STORE", str(tmp_path / "nothing"))
+    found = answers(load_bundle(copy), bundle_folder.parent / "pictures")
+    assert found == [label for label in sorted(CLASSES) for _ in range(24)]
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_torch_in_place_of_openvino_gives_the_same_answers(tmp_path, bundle_folder):
+    folder = make_bundle(tmp_path, runtime="torch")
+    assert str(read_json(folder / "bundle.json")["runtime"]["runtime"]).startswith("torch")
+    pictures = bundle_folder.parent / "pictures"
+    assert answers(load_bundle(folder), pictures) == answers(load_bundle(bundle_folder), pictures)
+
+
+def test_a_bundle_made_with_openvino_runs_on_torch(copy, bundle_folder, monkeypatch, tmp_path):
+    choice = AUTOMATIC.model_copy(update={"runtime": "torch", "batch_size": 4})
+    monkeypatch.setenv("GRAFT_STORE", str(tmp_path / "nothing"))
+    pictures = bundle_folder.parent / "pictures"
+    files = [ImageFile.at(path) for path in sorted(pictures.rglob("*.png"))]
+    rows, expected = (list(load_predictor(copy, one).predict(files)) for one in (choice, None))
+    assert [row["label"] for row in rows] == [row["label"] for row in expected]
+    assert [row["confidence"] for row in rows] == pytest.approx([row["confidence"] for row in expected], abs=0.02)
+
+
+def test_the_same_model_gives_the_same_bytes(bundle_folder, tmp_path):
+    again = make_bundle(tmp_path)
+    for path in bundle_folder.rglob("*"):
+        if path.is_file():
+            assert (again / path.relative_to(bundle_folder)).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name", ["head.safetensors", "backbone.safetensors", "network/network.bin", "decision.json", "model.json"]
+)
+def test_a_damaged_file_is_named(copy, name):
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(data)
+    with pytest.raises(DataError, match=f"{name} is missing or damaged; fetch the model again"):
+        load_bundle(copy)
+    (copy / name).unlink()
+    with pytest.raises(DataError, match=f"{name} is missing or damaged"):
+        load_bundle(copy)
+
+
+def test_what_is_no_bundle_is_refused(copy, tmp_path):
+    with pytest.raises(DataError, match=r"holds no model: no bundle\.json in it; `dvc repro`"):
+        load_bundle(tmp_path)
+    write_json(read_json(copy / "bundle.json") | {"format": 2}, copy / "bundle.json")
+    with pytest.raises(DataError, match="is of format 2, this version of Graft reads 1"):
+        load_bundle(copy)
+
+
+def test_a_list_without_a_file_does_not_hide_it(copy):
+    record = read_json(copy / "bundle.json")
+    del record["sha256"]["head.safetensors"]
+    write_json(record, copy / "bundle.json")
+    with pytest.raises(DataError, match=r"head\.safetensors is missing or damaged"):
+        load_bundle(copy)

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from stages.graft.core.errors import DataError
+from stages.graft.metrics.classification import softmax
+from stages.graft.model.decision import RULE, answer, fit_rule, load_rule, save_rule
+from stages.graft.model.scoring import ScoredSet
+from stages.graft.storage.files import read_json, write_json
+
+CLASSES = ("a", "ü", "NA")
+
+
+def scored(rng, num_images, shift=0.0):
+    y = rng.integers(0, 3, num_images)
+    x = (np.eye(3, 8)[y] * 2 + rng.normal(size=(num_images, 8)) + shift).astype(np.float32)
+    return ScoredSet(x=x, logits=4 * x[:, :3], y=y)
+
+
+@pytest.fixture
+def rule(rng):
+    """Fitted to clouds of three classes; the logits are four times too large for their own good."""
+    return fit_rule(CLASSES, scored(rng, 300), scored(rng, 200), 0.95, 0.05)
+
+
+def test_the_rule_says_when_it_is_unsure_and_when_it_does_not_know(rule, rng):
+    test, far = scored(rng, 500), scored(rng, 50, shift=10)
+    answers = answer(rule, test)
+    assert rule.temperature > 1
+    np.testing.assert_array_equal(answers.predicted, test.logits.argmax(axis=1))
+    np.testing.assert_allclose(answers.probabilities, softmax(test.logits / rule.temperature), rtol=1e-4)
+    assert (answers.unsure == (answers.confidence < rule.threshold.confidence)).all()
+    assert (answers.predicted == test.y)[~answers.unsure].mean() > max(0.92, (answers.predicted == test.y).mean())
+    assert answers.unknown.mean() < 0.12
+    assert answer(rule, far).unknown.all()
+
+
+def test_the_ranking_of_classes_is_the_models(rule, rng):
+    test = scored(rng, 200)
+    order = np.argsort(answer(rule, test).probabilities, axis=1, kind="stable")
+    np.testing.assert_array_equal(order, np.argsort(softmax(test.logits), axis=1, kind="stable"))
+
+
+def test_a_saved_rule_answers_the_same(rule, rng, tmp_path):
+    save_rule(rule, tmp_path / "decision")
+    again, test = load_rule(tmp_path / "decision"), scored(rng, 50)
+    assert (again.classes, again.threshold, again.temperature) == (CLASSES, rule.threshold, rule.temperature)
+    for name, value in vars(answer(rule, test)).items():
+        np.testing.assert_array_equal(getattr(answer(again, test), name), value)
+    save_rule(again, tmp_path / "copy")
+    for name in ("decision.json", "novelty.safetensors"):
+        assert (tmp_path / "copy" / name).read_bytes() == (tmp_path / "decision" / name).read_bytes()
+
+
+def test_a_damaged_rule_is_named(rule, tmp_path):
+    save_rule(rule, tmp_path)
+    record = read_json(tmp_path / RULE)
+    write_json({name: value for name, value in record.items() if name != "temperature"}, tmp_path / RULE)
+    with pytest.raises(DataError, match=r"is not a decision rule \(.*temperature.*`dvc repro`"):
+        load_rule(tmp_path)
+    (tmp_path / RULE).unlink()
+    with pytest.raises(DataError, match=r"decision.json cannot be read"):
+        load_rule(tmp_path)
+
+
+def test_without_validation_there_is_no_rule(rng):
+    with pytest.raises(DataError, match="no validation image"):
+        fit_rule(CLASSES, scored(rng, 30), scored(rng, 0), 0.95, 0.05)

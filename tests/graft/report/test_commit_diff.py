@@ -1,0 +1,174 @@
+import dataclasses
+import subprocess
+
+import pytest
+
+from stages.graft.report.commit_diff import (
+    ABSENT,
+    Change,
+    Changes,
+    change_rows,
+    escape_markdown,
+    format_gate_change,
+    format_image_changes,
+    format_markdown,
+    format_text,
+    read_changes,
+)
+from stages.graft.storage.files import read_json, write_json
+from tests.support.pictures import write
+from tests.support.reports import NASTY, commit_all, write_reports
+
+ACCURACY = Change(name="accuracy", before=0.9, after=0.95, before_interval=(0.83, 0.945), after_interval=(0.9, 0.98))
+PASSED = {
+    "passed": True, "reasons": [], "min_accuracy": 0.9, "accuracy_low": 0.95, "min_recall": 0.8, "lowest_recall": 0.875,
+}  # fmt: skip
+REFUSED = PASSED | {"passed": False, "reasons": ["Accuracy may be low.", "So may recall."]}
+
+
+@pytest.fixture
+def changes() -> Changes:
+    return Changes(
+        commit="1234567",
+        subject="A | first",
+        params=(Change(name="split.seed", before=0, after=1), Change(name="head.wide", before=ABSENT, after=True)),
+        metrics=(ACCURACY, Change(name="num_test", before=100.0, after=120)),
+        num_shared=100,
+        same_test=True,
+        num_gained=6,
+        num_lost=1,
+    )
+
+
+def test_a_row_for_each_change(changes):
+    assert change_rows(changes) == [
+        ("split.seed", "0", "1", ""),
+        ("head.wide", "(not there)", "True", ""),
+        ("accuracy", "0.9 [0.83, 0.945]", "0.95 [0.9, 0.98]", "better, intervals overlap"),
+        ("num_test", "100", "120", ""),
+    ]
+
+
+def test_intervals_apart_and_the_direction(changes):
+    worse = dataclasses.replace(ACCURACY, after=0.5, after_interval=(0.4, 0.82))
+    assert change_rows(dataclasses.replace(changes, metrics=(worse,)))[-1][3] == "worse, intervals apart"
+
+
+def test_on_other_test_images_nothing_is_better(changes):
+    other = dataclasses.replace(changes, same_test=False)
+    assert change_rows(other)[2][3] == "intervals overlap"
+    assert format_image_changes(other).startswith("100 test images were scored both times: 6 are right only now")
+
+
+def test_markdown_is_a_table_that_no_name_can_break(changes):
+    lines = format_markdown(changes).splitlines()
+    assert lines[0] == "### Results against 1234567, A &#124; first"
+    assert {line.count("|") for line in lines if line.startswith("|")} == {5}
+    assert "| accuracy | 0.9 &#91;0.83, 0.945&#93; | 0.95 &#91;0.9, 0.98&#93; | better, intervals overlap |" in lines
+    assert escape_markdown("@all `x` <img> [a](b) *c*\n") == (
+        "&#64;all &#96;x&#96; &#60;img&#62; &#91;a&#93;(b) &#42;c&#42;&#10;"
+    )
+
+
+def test_text_stands_in_columns(changes):
+    lines = format_text(changes).splitlines()
+    assert lines[0] == "against 1234567, A | first"
+    assert lines[2].index("now") == lines[5].index("0.95 [0.9, 0.98]")
+    # 7 changed sides, 1 of them for the worse: 2 (1 + 7) / 2^7
+    assert lines[-1].endswith("6 are right only now, 1 only then (McNemar p = 0.12: chance alone does that easily).")
+
+
+def test_nothing_changed_is_said(changes):
+    same = dataclasses.replace(changes, params=(), metrics=(), num_gained=0, num_lost=0)
+    assert "No parameter and no metric changed." in format_markdown(same)
+    assert "none went from wrong to right or back" in format_text(same)
+    assert format_image_changes(dataclasses.replace(same, num_shared=0)) == "No test image was scored both times."
+
+
+def test_the_gates_verdict_and_whether_it_turned():
+    assert format_gate_change(PASSED, PASSED) == (
+        "The gate holds: the lower end of the accuracy's interval is 95.0% (90.0% asked), "
+        "the lowest recall of a class is 87.5% (80.0% asked)."
+    )
+    assert format_gate_change(PASSED, REFUSED).endswith("Then it refused.")
+    assert format_gate_change(REFUSED, PASSED) == (
+        "The gate refuses this model. Accuracy may be low. So may recall. Then it held."
+    )
+    assert format_gate_change(PASSED | {"min_accuracy": None, "min_recall": None}, None) == "The gate asks for nothing."
+
+
+PARAMS = "split: {seed: 0}\nhead: {kind: mlp, l2: [1.0, 2.0]}\n"
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    folder = tmp_path / "größe 100%"
+    write_reports(folder)
+    write(folder / "params.yaml", PARAMS.encode())
+    return folder
+
+
+def test_without_git_or_a_commit_there_is_nothing_to_compare_with(root):
+    assert read_changes(root) is None
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    assert read_changes(root) is None
+
+
+def test_a_commit_without_results_is_nothing_to_compare_with(root):
+    (root / "reports/metrics.json").rename(root / "elsewhere.json")
+    commit_all(root)
+    (root / "elsewhere.json").rename(root / "reports/metrics.json")
+    assert read_changes(root) is None
+
+
+def test_nothing_changed(root):
+    commit_all(root)
+    changes = read_changes(root)
+    assert (changes.params, changes.metrics) == ((), ())
+    assert (changes.num_shared, changes.same_test, changes.num_gained, changes.num_lost) == (18, True, 0, 0)
+    assert changes.p_value == 1
+    assert changes.subject == NASTY
+    assert len(changes.commit) == 7
+
+
+def test_parameters_metrics_and_answers_that_changed(root):
+    commit_all(root)
+    write(root / "params.yaml", b"split: {seed: 1}\nhead: {l2: [1.0, 2.0], wide: true}\n")
+    metrics = read_json(root / "reports/metrics.json")
+    write_reports(root, wrong=1)
+    write_json(
+        metrics | {"log_loss": 0.2, "ece": 0.9, "num_test": 7, "accuracy_low": 0.5}, root / "reports/metrics.json"
+    )
+    changes = read_changes(root)
+    found = {one.name: (one.before, one.after) for one in changes.params}
+    assert found == {"split.seed": (0, 1), "head.wide": (ABSENT, True), "head.kind": ("mlp", ABSENT)}
+    assert [(one.name, one.better) for one in changes.metrics] == [
+        ("log_loss", True),
+        ("ece", False),
+        ("num_test", None),
+    ]
+    assert (changes.same_test, changes.num_gained, changes.num_lost) == (True, 2, 0)
+    assert changes.p_value == 0.5
+
+
+def test_other_test_images_are_not_compared(root):
+    commit_all(root)
+    write_reports(root, per_class=8)
+    changes = read_changes(root)
+    assert (changes.num_shared, changes.same_test) == (18, False)
+
+
+def test_a_commit_with_conflict_marks_is_no_error(root):
+    write(root / "params.yaml", b"<<<<<<< HEAD\nsplit: {seed: [}\n=======\n")
+    commit_all(root)
+    write(root / "params.yaml", PARAMS.encode())
+    assert read_changes(root) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "better"),
+    [("accuracy", 0.9, 0.95, True), ("ece", 0.1, 0.2, False), ("coverage", None, 1.0, None), ("num_test", 1, 2, None)],
+)
+def test_better_is_said_where_it_can_be(name, before, after, better):
+    assert Change(name=name, before=before, after=after).better is better

@@ -1,0 +1,128 @@
+import base64
+import hashlib
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import ExifTags, Image
+
+from stages.graft.images.location import ChangedError, ImageInPlace
+from stages.graft.report.gallery import (
+    MAX_BYTES,
+    SIDE_PX,
+    doubtful_labels,
+    least_sure,
+    thumbnail,
+    thumbnail_maker,
+    worst_errors,
+)
+from tests.support.pictures import encoded, pixels, png, write
+
+PREDICTIONS = pd.DataFrame(
+    [
+        ("a", "right.png", "x", "x", 0.9, False, False),
+        ("b", "worse.png", "x", "y", 0.8, False, True),
+        ("c", "bad.png", "y", "x", 0.4, True, False),
+        ("d", "worse too.png", "y", "x", 0.8, False, False),
+    ],
+    columns=["id", "file", "label", "predicted", "confidence", "unsure", "unknown"],
+)
+
+
+def address(id_):
+    return f"data:{id_}"
+
+
+def files(tiles):
+    return [tile.file for tile in tiles]
+
+
+def test_the_surest_errors_come_first():
+    tiles = worst_errors(PREDICTIONS, 9, address)
+    assert files(tiles) == ["worse.png", "worse too.png", "bad.png"]
+    assert tiles[0].notes == ("unknown",)
+    assert (tiles[0].label, tiles[0].other, tiles[0].share, tiles[0].address) == ("x", "y", 0.8, "data:b")
+    assert files(worst_errors(PREDICTIONS, 1, address)) == ["worse.png"]
+
+
+def test_the_least_sure_may_be_right():
+    assert files(least_sure(PREDICTIONS, 9, address)) == ["bad.png", "worse.png", "worse too.png", "right.png"]
+    assert [tile.differs for tile in least_sure(PREDICTIONS, 9, address)] == [True, True, True, False]
+    assert least_sure(PREDICTIONS, 0, address) == []
+
+
+def test_suspected_labels_come_before_the_merely_odd():
+    rows = [("a", "odd.png", "x", "y", 0.1, False, "train"), ("b", "wrong.png", "x", "y", 0.2, True, "test")]
+    table = pd.DataFrame(rows, columns=["id", "file", "label", "suggested", "score", "suspected", "split"])
+    tiles = doubtful_labels(table, 9, address)
+    assert files(tiles) == ["wrong.png", "odd.png"]
+    assert tiles[0].notes == ("test", "suspected")
+    assert doubtful_labels(table.head(0), 9, address) == []
+
+
+def opened(data):
+    return Image.open(io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    ("size", "small"), [((40, 30), (40, 30)), ((1920, 960), (SIDE_PX, 96)), ((10, 4000), (1, SIDE_PX))]
+)
+@pytest.mark.parametrize("format_", ["JPEG", "PNG"])
+def test_images_shrink_and_never_grow(size, small, format_):
+    image = opened(thumbnail(encoded(Image.new("RGB", size, "teal"), format_)))
+    assert (image.format, image.size) == ("JPEG", small)
+
+
+def test_noise_stays_within_the_bytes():
+    data = thumbnail(encoded(pixels(1, 1000, 1000), "PNG"))
+    assert len(data) <= MAX_BYTES
+    assert max(opened(data).size) == SIDE_PX
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "CMYK", "I;16"])
+def test_any_mode_is_shown(mode):
+    image = Image.fromarray(np.full((20, 20), 40000, np.uint16)) if mode == "I;16" else Image.new(mode, (20, 20))
+    assert opened(thumbnail(encoded(image, "TIFF"))).mode == "RGB"
+
+
+def test_a_turned_photograph_stands_upright():
+    image, exif = Image.new("RGB", (1000, 500), "white"), Image.Exif()
+    image.paste("black", (0, 0, 500, 500))
+    exif[ExifTags.Base.Orientation] = 6  # the left side is the top
+    small = opened(thumbnail(encoded(image, "JPEG", exif=exif)))
+    assert small.size == (96, SIDE_PX)
+    assert small.getpixel((48, 20))[0] < 50 < 200 < small.getpixel((48, 170))[0]
+
+
+def test_an_address_holds_the_image_and_a_missing_one_has_none(tmp_path):
+    address_of = thumbnail_maker(lambda id_: tmp_path / id_)
+    write(tmp_path / "abc.png", png(1))
+    address = address_of("abc.png")
+    kind, data = address.split(",")
+    assert kind == "data:image/jpeg;base64"
+    assert opened(base64.b64decode(data)).size == (12, 10)
+    assert address_of("abd.png") is None
+    write(tmp_path / "bad.jpeg", b"\xff\xd8\xff\xe0 no more")
+    assert address_of("bad.jpeg") is None
+
+
+def test_an_image_in_place_is_shown_while_it_is_the_one_ingested(tmp_path):
+    path = write(tmp_path / "a.png", png(1))
+    place = ImageInPlace(str(path), hashlib.sha256(png(1)).hexdigest())
+    assert thumbnail_maker(lambda _: place)("a").startswith("data:image/jpeg;base64,")
+    write(path, png(2))
+    with pytest.raises(ChangedError, match=r"a\.png has changed since it was ingested"):
+        thumbnail_maker(lambda _: place)("a")
+
+
+def test_where_a_place_cannot_be_reached_none_is_asked_again(tmp_path):
+    asked = []
+
+    def path_of(id_):
+        asked.append(id_)
+        return ImageInPlace(str(tmp_path / id_), "0" * 64)
+
+    address_of = thumbnail_maker(path_of)
+    assert [address_of(id_) for id_ in ("a", "b", "c")] == [None] * 3
+    assert asked == ["a"]

@@ -1,0 +1,146 @@
+"""The page as a browser's parser sees it: self-contained, harmless whatever things are called, complete, in order."""
+
+import html.parser
+import shutil
+
+import pytest
+
+from stages.graft.core.stage import run_stage
+from stages.graft.report.page import NUM_LISTED, read_page, write_page
+from stages.graft.storage.files import read_json, write_json
+from tests.support.pictures import encoded, pixels, png, write
+from tests.support.reports import NASTY, commit_all, write_reports
+
+VOID = {"meta", "link", "img", "br", "wbr", "hr", "input"}
+
+
+class Reader(html.parser.HTMLParser):
+    """Notes every tag, address and text, and that tags close in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open, self.tags, self.addresses, self.ids, self.texts = [], set(), [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        values = dict(attributes)
+        assert not [name for name in values if name.startswith("on")]
+        self.addresses += [values[name] for name in ("src", "href", "action", "data") if name in values]
+        self.ids += [values["id"]] if "id" in values else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.texts.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.texts).split())
+
+
+@pytest.fixture
+def root(project, monkeypatch):
+    folder = project(ingest={"source": NASTY})
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(folder.parent))
+    write_reports(folder)
+    return folder
+
+
+def page_of(root, num_tiles=24):
+    write(root / "figures/one_figure.png", png(0))
+    page = read_page(root, root / "figures", {"one_figure.png": f"What it shows, {NASTY}"}, num_tiles)
+    write_page(page, root / "reports/report.html")
+    return (root / "reports/report.html").read_text(encoding="utf-8")
+
+
+def read(root, num_tiles=24):
+    reader = Reader()
+    reader.feed(page_of(root, num_tiles))
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def test_nothing_comes_from_outside_and_nothing_can_run(root):
+    commit_all(root)
+    params = (root / "params.yaml").read_text(encoding="utf-8")
+    (root / "params.yaml").write_text(params.replace(NASTY, f"other {NASTY}"), encoding="utf-8")
+    write_json({"passed": False, "reasons": [NASTY]}, root / "reports/gate.json")
+    reader = read(root)
+    assert "script" not in reader.tags
+    assert all(address.startswith(("data:image/", "data:,", "#")) for address in reader.addresses)
+    assert {address[1:] for address in reader.addresses if address[0] == "#"} <= set(reader.ids)
+    assert len(reader.ids) == len(set(reader.ids))
+    assert reader.text.count(NASTY) > 10  # as text: files, classes, commit, source, reason, gate
+
+
+def test_the_sections_stand_in_the_order_of_deciding(root):
+    commit_all(root)
+    write_json({"passed": True, "reasons": []}, root / "reports/gate.json")
+    sections = ["changes", "gate", "baselines", "figures", "errors", "unsure", "labels", "data", "parameters", "times"]
+    reader = read(root)
+    assert reader.ids == [*sections, "versions"]
+    assert "15 of 18 test images are put in the right class: 83.3%" in reader.text
+    assert "No parameter and no metric has changed." in reader.text
+    assert "3 of 3 wrong answers on test" in reader.text
+    assert "damaged: " in reader.text
+    assert "passed" in reader.text
+
+
+def test_fine_tuning_shows_its_verdict_on_both_splits(root):
+    one = {"accuracy_before": 0.9, "accuracy_after": 0.95, "difference": 0.05, "difference_low": 0.01,
+           "difference_high": 0.09, "num_gained": 6, "num_lost": 1, "p_value": 0.0001, "log_loss_before": 0.3,
+           "log_loss_after": 0.2}  # fmt: skip
+    val, test = ({f"{split}_{name}": value for name, value in one.items()} for split in ("val", "test"))
+    write_json({"strategy": "full", "kept": "fine-tuned", "cka": 0.9} | val, root / "reports/finetune.json")
+    assert "test 90.0% 95.0%" not in read(root).text
+    write_json({"model": "finetuned"} | test, root / "reports/verdict.json")
+    text = read(root).text
+    assert "The fine-tuned network is the model (strategy full)." in text
+    for split in ("validation", "test"):
+        assert f"{split} 90.0% 95.0% +5.0 (+1.0 to +9.0) 6 / 1 p < 0.001 0.3 → 0.2 a difference" in text
+    write_json({"strategy": "full", "kept": "head-only"} | val, root / "reports/finetune.json")
+    assert (
+        "The fine-tuned weights were not kept: the model is the head on the frozen network (strategy" in read(root).text
+    )
+
+
+def test_without_git_errors_doubts_or_images_the_page_says_so(root):
+    write_reports(root, wrong=0)
+    shutil.rmtree(root / "data/images")
+    reader = read(root)
+    assert "changes" not in reader.ids
+    assert "No test image was taken for another class." in reader.text
+    assert "Every image looks like the class it is labelled as." in reader.text
+    assert "not here" in reader.text
+    assert "dvc pull" in reader.text
+
+
+def test_times_are_those_of_this_folder(root):
+    run_stage("split", lambda: None, root)
+    text = read(root).text
+    assert "split 0.0 20" in text
+    assert "ingest – no time yet" in text
+
+
+def test_the_page_stays_small_with_many_noisy_images_and_bad_files(root):
+    write_reports(root, tuple(f"k{k}" for k in range(100)), per_class=2, wrong=60)
+    noise = encoded(pixels(0, 400, 400), "PNG")
+    for row in (root / "reports/predictions.csv").read_text(encoding="utf-8").splitlines()[1:]:
+        write(root / f"data/images/{row.split(',')[0]}.png", noise)
+    record = read_json(root / "reports/ingest.json")
+    bad = [{"file": f"bad {number}.png", "label": "x", "reason": "damaged"} for number in range(NUM_LISTED + 1)]
+    write_json(record | {"quarantined": bad}, root / "reports/ingest.json")
+    page = page_of(root, num_tiles=60)
+    assert len(page) < 2_400_000  # the figures take at most 0.6 MB more
+    assert f"bad {NUM_LISTED - 1}.png" in page
+    assert f"bad {NUM_LISTED}.png" not in page
+
+
+def test_no_gallery_is_fine_too(root):
+    reader = read(root, num_tiles=0)
+    assert "No test image is shown." in reader.text

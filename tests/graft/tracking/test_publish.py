@@ -1,0 +1,437 @@
+"""MLflow runs on real SQLite stores: what is published, once; trainings watched live; whatever may break."""
+
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.graft.storage.files import write_json, write_text
+from stages.graft.tracking import publish as publishing
+from stages.graft.tracking import runs, server
+from stages.graft.tracking.publish import live_run, publish
+from tests.conftest import REPOSITORY
+
+PARAMS = {
+    "ingest": {"source": "data/plates.yaml", "sha256": None},
+    "split": {"seed": 1, "fractions": [0.15, 1.0e-3]},
+    "tracking": {"experiment": "plates"},
+}
+
+CURVE = "epoch,split,loss,accuracy\n1,train,1.5,0.25\n1,val,1.6,0.2\n2,train,0.5,0.75\n2,val,0.9,0.6\n"
+
+
+def write_project(root: Path, **sections: object) -> Path:
+    write_text(yaml.safe_dump(PARAMS | sections), root / "params.yaml")
+    write_text("id,file,label\na,a.png,x\nb,b.png,y\n", root / "data/manifest.csv")
+    write_json({"accuracy": 0.9, "num_test": 10}, root / "reports/metrics.json")
+    write_json({"val_accuracy": 0.6, "kind": "mlp"}, root / "reports/train_head.json")
+    write_text(CURVE, root / "reports/plots/train_head_curve.csv")
+    write_text("id,file,label,predicted,confidence\n", root / "reports/predictions.csv")
+    write_json({"backbone": {"sha256": "f00d"}}, root / "data/model/model.json")
+    return root
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch, empty_store) -> Path:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    folder = write_project(tmp_path / "größe 100% so")
+    shutil.copyfile(empty_store, folder / "mlflow.db")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def silent(capsys) -> Iterator[None]:
+    """Nothing went wrong unnoticed."""
+    yield
+    assert capsys.readouterr().err == ""
+
+
+def all_runs(root: Path, experiment: str = "plates") -> list:
+    """Every run of the experiment, the earliest first."""
+    from mlflow import MlflowClient
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        client = MlflowClient(f"sqlite:///{root}/mlflow.db")
+        found = client.get_experiment_by_name(experiment)
+        return client.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"]) if found else []
+
+
+def rows(root: Path, query: str) -> list[tuple]:
+    with closing(sqlite3.connect(root / "mlflow.db")) as database:
+        return database.execute(query).fetchall()
+
+
+def dump(root: Path) -> tuple[list[str], dict[Path, int]]:
+    """All that a store holds, with the times of its files."""
+    with closing(sqlite3.connect(root / "mlflow.db")) as database:
+        return list(database.iterdump()), {p: p.stat().st_mtime_ns for p in (root / "mlartifacts").rglob("*")}
+
+
+@pytest.mark.usefixtures("silent")
+def test_a_run_holds_everything(root):
+    publish()
+    [run] = all_runs(root)
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {
+        "ingest.source": "data/plates.yaml",
+        "ingest.sha256": "null",
+        "split.seed": "1",
+        "split.fractions": "[0.15, 0.001]",
+        "tracking.experiment": "plates",
+    }
+    assert run.data.metrics == {
+        "accuracy": 0.9,
+        "num_test": 10.0,
+        "train_head.val_accuracy": 0.6,
+        "train_head/train_loss": 0.5,
+        "train_head/train_accuracy": 0.75,
+        "train_head/val_loss": 0.9,
+        "train_head/val_accuracy": 0.6,
+    }
+    curve = rows(root, "select step, value from metrics where key = 'train_head/val_loss' order by step")
+    assert curve == [(1, 1.6), (2, 0.9)]
+    assert run.data.tags["sha256.weights"] == "f00d"
+    assert run.info.run_name == f"state-{run.data.tags[runs.STATE][:8]}"
+    [used] = run.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("plates.yaml", run.data.tags["md5.data"])
+    [folder] = (root / "mlartifacts").glob("*/artifacts")
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
+        "reports/metrics.json",
+        "reports/train_head.json",
+        "reports/predictions.csv",
+        "reports/plots/train_head_curve.csv",
+        "model/model.json",
+    }
+
+
+@pytest.mark.usefixtures("silent")
+def test_publishing_again_changes_nothing(root):
+    publish()
+    before = dump(root)
+    publish()
+    assert dump(root) == before
+    write_text("<p>the page, written anew</p>", root / "reports/report.html")
+    publish()
+    assert dump(root) == before
+
+
+@pytest.mark.usefixtures("silent")
+def test_each_state_has_one_run(root):
+    publish()
+    write_project(root, split={"seed": 2})
+    publish()
+    write_text("id,file,label\na,a.png,x\n", root / "data/manifest.csv")
+    publish()
+    write_project(root)
+    publish()
+    assert [run.data.params["split.seed"] for run in all_runs(root)] == ["1", "2", "2"]
+
+
+@pytest.mark.usefixtures("silent")
+def test_other_results_of_one_state_go_to_its_run(root):
+    publish()
+    write_json({"accuracy": 0.8, "num_test": 10}, root / "reports/metrics.json")
+    write_text(CURVE + "3,val,0.7,0.7\n", root / "reports/plots/train_head_curve.csv")
+    publish()
+    [run] = all_runs(root)
+    assert (run.data.metrics["accuracy"], run.data.metrics["train_head/val_loss"]) == (0.8, 0.7)
+    counts = dict(rows(root, "select key, count(*) from metrics group by key"))
+    assert (counts["accuracy"], counts["num_test"]) == (2, 1)
+    assert (counts["train_head/val_loss"], counts["train_head/train_loss"]) == (3, 2)
+
+
+def test_a_write_cut_short_is_completed(root, monkeypatch, capsys):
+    from mlflow import MlflowClient
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_artifact", lambda *_: 1 / 0)
+        publish()
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("tracking: warning: division by zero; the results are safe")
+    [run] = all_runs(root)
+    assert run.info.status == "RUNNING"
+    publish()
+    [run] = all_runs(root)
+    assert run.info.status == "FINISHED"
+    assert {count for _, count in rows(root, "select key, count(*) from metrics group by key, step")} == {1}
+    assert len(list((root / "mlartifacts").rglob("metrics.json"))) == 1
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("silent")
+def test_a_model_linked_to_dvcs_cache_is_copied(root):
+    """A link would break when the cache is cleaned, a read-only copy could not be written over."""
+    model = root / "data/model/model.json"
+    for content in ("{}", '{"a": 1}'):
+        write_text(content, root / "cache")
+        (root / "cache").chmod(0o444)
+        model.unlink(missing_ok=True)
+        model.symlink_to(root / "cache")
+        publish()
+        [copy] = (root / "mlartifacts").rglob("model.json")
+        assert not copy.is_symlink()
+        assert copy.read_text() == content
+
+
+@pytest.mark.usefixtures("silent")
+def test_more_parameters_and_metrics_than_fit_a_batch(root):
+    write_project(root, many={f"key_{k}": k for k in range(120)})
+    points = "".join(f"{epoch},val,{epoch}\n" for epoch in range(1000))
+    write_text(f"epoch,split,loss\n{points}", root / "reports/plots/train_head_curve.csv")
+    publish()
+    [run] = all_runs(root)
+    assert len(run.data.params) == 125
+    assert rows(root, "select count(*) from metrics where key = 'train_head/val_loss'") == [(1000,)]
+
+
+@pytest.mark.usefixtures("silent")
+def test_a_run_from_before_the_commit_gets_the_commit(root):
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True)
+
+    git("init", "-b", "main")
+    git("add", "params.yaml", "data", "reports")
+    git("commit", "-m", "one")
+    write_project(root, split={"seed": 2})
+    publish()
+    [before] = all_runs(root)
+    git("commit", "-am", "two")
+    publish()
+    [after] = all_runs(root)
+    assert before.info.run_name == f"main-{before.data.tags['git.commit'][:7]}-dirty"
+    assert after.info.run_name == f"main-{after.data.tags['git.commit'][:7]}" != before.info.run_name
+    assert after.data.tags["git.dirty"] == "false"
+    unchanged = dump(root)
+    publish()
+    assert dump(root) == unchanged
+
+
+@pytest.mark.usefixtures("silent")
+def test_experiments_land_in_the_real_repository(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(root))
+    monkeypatch.setenv("DVC_EXP_NAME", "puffy-cats")
+    elsewhere = write_project(tmp_path / "exps/tmp1")
+    monkeypatch.chdir(elsewhere)
+    publish()
+    [run] = all_runs(root)
+    assert run.info.run_name == "puffy-cats"
+    assert run.info.artifact_uri.startswith((root / "mlartifacts").as_uri())
+    assert not list(elsewhere.glob("ml*"))
+
+
+@pytest.mark.usefixtures("silent")
+def test_a_run_id_in_the_environment_does_not_take_our_runs(root, monkeypatch):
+    publish()
+    [first] = all_runs(root)
+    monkeypatch.setenv("MLFLOW_RUN_ID", first.info.run_id)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "other")
+    write_project(root, split={"seed": 2})
+    with live_run("train_head"):
+        pass
+    publish()
+    assert os.environ["MLFLOW_RUN_ID"] == first.info.run_id
+    state, child = all_runs(root)[1:]
+    assert child.data.tags["mlflow.parentRunId"] == state.info.run_id
+    assert len(all_runs(root)[0].data.metrics) == 7
+
+
+@pytest.mark.usefixtures("silent")
+def test_a_training_is_watched_as_a_child_of_its_states_run(root):
+    with live_run("train_head") as live:
+        live.log(1, {"val_loss": 1.5, "val_accuracy": 0.5})
+        parent, child = all_runs(root)
+        assert (parent.info.status, child.info.status) == ("RUNNING", "RUNNING")
+        assert child.data.metrics == {"train_head/val_loss": 1.5, "train_head/val_accuracy": 0.5}
+        live.log(2, {"val_loss": float("nan"), "val_accuracy": 0.75})
+    with live_run("finetune"):
+        pass
+    publish()
+    parent, head, fine = all_runs(root)
+    assert [run.info.status for run in (parent, head, fine)] == ["FINISHED"] * 3
+    assert head.data.tags["mlflow.parentRunId"] == fine.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert head.info.run_name == f"{parent.info.run_name}/train_head"
+    assert (parent.data.metrics["accuracy"], parent.data.params["split.seed"]) == (0.9, "1")
+    points = rows(root, f"select step, value from metrics where run_uuid = '{head.info.run_id}' and key like '%acc%'")
+    assert sorted(points) == [(1, 0.5), (2, 0.75)]
+
+
+@pytest.mark.usefixtures("silent")
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError("x"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(1), "KILLED")]
+)
+def test_an_interrupted_training_says_so(root, error, status):
+    with pytest.raises(type(error)), live_run("finetune"):
+        raise error
+    assert [run.info.status for run in all_runs(root)] == [status, status]
+    publish()
+    assert [run.info.status for run in all_runs(root)] == ["FINISHED", status]
+
+
+def start(root: Path, script: str, **environment: str) -> subprocess.Popen:
+    """Run a script in a project, in a process of its own."""
+    variables = os.environ | {"PYTHONPATH": str(REPOSITORY)} | environment
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-c", script], cwd=root, env=variables, stdout=pipe, stderr=pipe, text=True
+    )
+
+
+TRAIN = """
+import time
+from stages.graft.tracking.publish import live_run
+with live_run("train_head") as live:
+    live.log(1, {"val_loss": 1.0})
+    print("training", flush=True)
+    time.sleep(120)
+"""
+
+
+@pytest.mark.usefixtures("silent")
+def test_what_a_killed_training_left_running_is_swept(root):
+    with start(root, TRAIN) as training:
+        assert training.stdout
+        assert training.stdout.readline() == "training\n"
+        write_project(root, split={"seed": 2})
+        publish()  # of another state; the training lives
+        assert [run.info.status for run in all_runs(root)] == ["RUNNING", "RUNNING", "FINISHED"]
+        training.send_signal(signal.SIGKILL)
+        training.wait()
+    with live_run("finetune"):
+        pass
+    assert [run.info.status for run in all_runs(root)] == ["KILLED", "KILLED", "FINISHED", "FINISHED"]
+
+
+def test_several_processes_make_one_store(root, tmp_path):
+    """Three at once on a store that is not there: two of one state, one of another."""
+    (root / "mlflow.db").unlink()
+    folders = [write_project(tmp_path / f"exp{k}", split={"seed": k // 2}) for k in range(3)]
+    script = "import sys; from stages.graft.tracking.publish import publish; publish(); print('torch' in sys.modules)"
+    ended = [process.communicate() for process in [start(folder, script, DVC_ROOT=str(root)) for folder in folders]]
+    assert [errors for _, errors in ended] == ["", "", ""]
+    assert {output.splitlines()[1] for output, _ in ended} == {"False"}
+    assert sorted(run.data.params["split.seed"] for run in all_runs(root)) == ["0", "1"]
+    assert {run.info.status for run in all_runs(root)} == {"FINISHED"}
+    assert len(rows(root, "select * from metrics")) == 2 * 11
+    assert not list(root.glob(".mlflow.db*"))
+
+
+@contextmanager
+def mute_server() -> Iterator[str]:
+    """A server that accepts and never answers."""
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        yield f"http://127.0.0.1:{mute.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("mute", [False, True])
+def test_a_dead_server_costs_one_warning(root, monkeypatch, capsys, mute):
+    monkeypatch.setattr(server, "PATIENCE", 0.5)
+    with mute_server() as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri if mute else "http://127.0.0.1:9")
+        began = time.monotonic()
+        with live_run("train_head") as live:
+            live.log(1, {"val_loss": 1.0})
+        note = capsys.readouterr().err
+        publish()
+    warning = capsys.readouterr().err
+    assert time.monotonic() - began < 10
+    assert len(note.splitlines()) == len(warning.splitlines()) == 1
+    assert note.startswith("tracking: train_head runs unwatched: no answer from http://127.0.0.1")
+    assert warning.startswith("tracking: warning: no answer from http://127.0.0.1")
+    assert "`graft publish` publishes them later" in warning
+
+
+def test_a_server_that_dies_during_a_training_is_given_up(root, monkeypatch, capsys):
+    from mlflow import MlflowClient
+
+    calls = []
+
+    def fail(*_, **__):
+        calls.append(1)
+        raise ConnectionError("gone")
+
+    with live_run("train_head") as live:
+        monkeypatch.setattr(MlflowClient, "log_batch", fail)
+        for epoch in range(5):
+            live.log(epoch, {"val_loss": 1.0})
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == "tracking: train_head goes on unwatched: gone; its curve is published with the results"
+    assert len(calls) == 1
+
+
+@pytest.mark.usefixtures("silent")
+def test_ctrl_c_while_an_epoch_is_logged(root, monkeypatch):
+    from mlflow import MlflowClient
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    def train() -> None:
+        with live_run("train_head") as live:
+            monkeypatch.setattr(MlflowClient, "log_batch", interrupt)
+            live.log(1, {"val_loss": 1.0})
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    assert [run.info.status for run in all_runs(root)] == ["KILLED", "KILLED"]
+
+
+def break_store(root: Path) -> None:
+    write_text("no database " * 100, root / "mlflow.db")
+
+
+def break_params(root: Path) -> None:
+    write_text("ingest: {}\n", root / "params.yaml")
+
+
+def break_lock(root: Path) -> None:
+    write_text("a file where a folder should be", root / "mlartifacts")
+
+
+def break_report(root: Path) -> None:
+    write_text("{", root / "reports/metrics.json")
+
+
+def delete_experiment(root: Path) -> None:
+    from mlflow import MlflowClient
+
+    publish()
+    client = MlflowClient(f"sqlite:///{root}/mlflow.db")
+    client.delete_experiment(client.get_experiment_by_name("plates").experiment_id)
+
+
+@pytest.mark.parametrize("damage", [break_store, break_params, break_lock, break_report, delete_experiment])
+def test_nothing_that_is_wrong_with_tracking_breaks_a_build(root, capsys, damage):
+    damage(root)
+    publish()
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("tracking: warning: ")
+
+
+def test_a_new_store_is_whole_or_not_there(root, monkeypatch, capsys):
+    (root / "mlflow.db").unlink()
+    monkeypatch.setattr(publishing.shutil, "copyfile", lambda *_: 1 / 0)
+    publish()
+    assert "division by zero" in capsys.readouterr().err
+    assert not list(root.glob("*mlflow.db*"))
+
+
+def test_importing_it_imports_neither_mlflow_nor_torch():
+    script = "import sys, stages.graft.tracking.publish; print({'mlflow', 'torch'} & sys.modules.keys())"
+    with start(REPOSITORY, script) as process:
+        assert process.communicate()[0] == "set()\n"

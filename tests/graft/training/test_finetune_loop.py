@@ -1,0 +1,482 @@
+"""Fine-tuning: it starts where the head is, changes what it should, and leaves the best epoch."""
+
+import math
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from stages.graft.backbone.blocks import block_names, first_tuned, split_backbone
+from stages.graft.backbone.network import Normalised, load_backbone, run_batch
+from stages.graft.backbone.weights import Weights
+from stages.graft.core.errors import DataError
+from stages.graft.data.manifest import ManifestRow, write_manifest
+from stages.graft.data.splits import write_splits
+from stages.graft.heads.head import Head, load_head, save_head
+from stages.graft.images.loading import read_image
+from stages.graft.images.preprocessing import Preprocessing
+from stages.graft.metrics.classification import log_loss
+from stages.graft.model.classifier import (
+    Classifier,
+    head_from_module,
+    head_module,
+    predict,
+    predict_logits,
+    save_backbone,
+)
+from stages.graft.model.model_folder import write_model
+from stages.graft.training.activation_cache import Activations, LabelledImages, Pixels, cached
+from stages.graft.training.finetune_loop import FinetuneEpoch, FinetuneRecipe, finetune
+from stages.graft.training.finetune_task import PipelineFiles, TrainableScope, finetune_from_files
+from tests.support.pictures import encoded, write
+
+CPU = torch.device("cpu")
+CLASSES = ("blue", "red")
+PREPROCESSING = Preprocessing(
+    resize_px=32, crop_px=32, interpolation="bilinear", mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.5)
+)
+WEIGHTS = Weights(name="shufflenet_v2_x0_5", weights="random", sha256=None, preprocessing=PREPROCESSING, path=None)
+
+
+class Images:
+    """Images that are easy to tell apart, as files: more blue or more red."""
+
+    def __init__(self, folder: Path, per_class: int) -> None:
+        self.folder, self.labels, rng = folder, dict[str, str](), np.random.default_rng(0)
+        for number in range(2 * per_class):
+            colours = rng.integers(0, 100, (16, 16, 3))
+            colours[:, :, 0 if number % 2 else 2] += 100
+            data = encoded(Image.fromarray(colours.astype(np.uint8)), "PNG")
+            id_ = sha256(data).hexdigest()
+            write(self.path_of(id_), data)
+            self.labels[id_] = CLASSES[number % 2]
+
+    def path_of(self, id_: str) -> Path:
+        return self.folder / f"{id_}.png"
+
+    def labelled(self, start: int, stop: int) -> LabelledImages:
+        ids = list(self.labels)[start:stop]
+        return LabelledImages(ids=ids, y=np.array([CLASSES.index(self.labels[id_]) for id_ in ids]))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Images:
+    """Twenty images: twelve to train on, eight to choose with."""
+    return Images(tmp_path / "images", 10)
+
+
+@pytest.fixture
+def sets(images: Images) -> tuple[LabelledImages, LabelledImages]:
+    return images.labelled(0, 12), images.labelled(12, 20)
+
+
+def toy_classifier(head: Head) -> Classifier:
+    """A trunk of one convolution and one batch-norm, with statistics as if it were pretrained."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        norm = nn.BatchNorm2d(4)
+        norm.running_mean, norm.running_var = torch.rand(4), 0.5 + torch.rand(4)
+        network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4), norm, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return Classifier(Normalised(network, PREPROCESSING).eval().requires_grad_(False), head_module(head))
+
+
+def linear_head(rng: np.random.Generator, num_features: int = 4) -> Head:
+    layer = (rng.normal(size=(2, num_features)).astype(np.float32), rng.normal(size=2).astype(np.float32))
+    return Head(kind="logistic", classes=CLASSES, layers=(layer,))
+
+
+def mlp_head(rng: np.random.Generator) -> Head:
+    shapes = [((5, 4), (5,)), ((2, 5), (2,))]
+    layers = tuple(tuple(rng.normal(size=size).astype(np.float32) for size in layer) for layer in shapes)
+    return Head(kind="mlp", classes=CLASSES, layers=layers)  # type: ignore[arg-type]
+
+
+def recipe(**changes: object) -> FinetuneRecipe:
+    fields = {
+        "optimizer": "adamw", "learning_rate": 0.01, "layer_decay": 1.0, "weight_decay": 0.1, "warmup_epochs": 1,
+        "epochs": 3, "patience": 10, "batch_size": 5, "accumulate": 1, "clip_norm": 1.0, "label_smoothing": 0.0,
+        "ema_decay": 0.0, "l2_sp": 0.0, "class_weight": "none", "precision": "fp32", "seed": 0,
+    }  # fmt: skip
+    return FinetuneRecipe(**fields | changes)
+
+
+def train(
+    classifier: Classifier,
+    images: Images,
+    sets: tuple[LabelledImages, LabelledImages],
+    on_epoch: Callable[[FinetuneEpoch], None] = lambda _: None,
+    **changes: object,
+) -> list[FinetuneEpoch]:
+    how = recipe(**changes)
+    pixels = Pixels(
+        path_of=images.path_of, preprocessing=PREPROCESSING, preset="texture", seed=how.seed,
+        batch_size=how.batch_size, frozen=None, device=CPU, in_bf16=False,
+    )  # fmt: skip
+    seen: list[FinetuneEpoch] = []
+
+    def note(record: FinetuneEpoch) -> None:
+        seen.append(record)
+        on_epoch(record)
+
+    classifier.requires_grad_(True)
+    depths = {name: 0 if name.startswith("head") else 1 for name, _ in classifier.named_parameters()}
+    state_file = images.folder.parent / "state.safetensors"
+    outcome = finetune(classifier, pixels, *sets, how, depths, lambda epoch: epoch - 1, state_file, note)
+    state_file.unlink(missing_ok=True)
+    assert seen[-1] == outcome.records[-1]
+    return outcome.records
+
+
+def state(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def val_loss(classifier: Classifier, images: Images, val: LabelledImages) -> float:
+    return log_loss(predict(classifier, val.ids, images.path_of, PREPROCESSING), val.y)
+
+
+@pytest.mark.parametrize("make", [linear_head, mlp_head])
+def test_a_head_becomes_layers_and_comes_back(rng, tmp_path, make: Callable[[np.random.Generator], Head]):
+    head, x = make(rng), rng.normal(size=(6, 4)).astype(np.float32)
+    save_head(head, tmp_path, {})
+    for one in (head, load_head(tmp_path)):
+        module = head_module(one)
+        np.testing.assert_allclose(module(torch.from_numpy(x)).detach().numpy(), head.logits(x), rtol=1e-4, atol=1e-5)
+        again = head_from_module(module, one)
+        assert (again.kind, again.classes) == (head.kind, head.classes)
+        for layer, expected in zip(again.layers, head.layers, strict=True):
+            for array, expected_array in zip(layer, expected, strict=True):
+                np.testing.assert_array_equal(array, expected_array, strict=True)
+
+
+def test_training_the_layers_leaves_the_heads_arrays_alone(rng):
+    head = linear_head(rng)
+    before = head.layers[0][0].copy()
+    with torch.no_grad():
+        head_module(head)[0].weight.zero_()
+    np.testing.assert_array_equal(head.layers[0][0], before)
+
+
+@pytest.mark.parametrize("make", [linear_head, mlp_head])
+def test_epoch_0_is_the_head_on_the_frozen_features(images, sets, rng, make: Callable[[np.random.Generator], Head]):
+    head = make(rng)
+    classifier = toy_classifier(head)
+    pictures = np.stack([read_image(images.path_of(id_), PREPROCESSING) for id_ in sets[1].ids])
+    logits = head.logits(run_batch(classifier.trunk, pictures, 8, CPU))
+    first = train(classifier, images, sets, epochs=1)[0]
+    assert first.epoch == 0
+    assert math.isnan(first.train_loss)
+    assert first.val_loss == pytest.approx(log_loss(logits, sets[1].y), rel=1e-5)
+    assert first.val_accuracy == (logits.argmax(axis=1) == sets[1].y).mean()
+
+
+def test_batch_norm_keeps_the_statistics_it_was_pretrained_with(images, sets, rng):
+    classifier = toy_classifier(linear_head(rng))
+    before = state(classifier)
+    train(classifier, images, sets)
+    after = state(classifier)
+    kept = {name for name in before if torch.equal(before[name], after[name])}
+    norm = "trunk.network.1."
+    assert {name for name in before if name.startswith((norm + "running", norm + "num"))} <= kept
+    assert {norm + "weight", "trunk.network.0.weight", "head.0.weight", "head.0.bias"}.isdisjoint(kept)
+
+
+def test_training_separates_what_is_easy(images, sets, rng):
+    classifier = toy_classifier(linear_head(rng))
+    records = train(classifier, images, sets, epochs=5, learning_rate=0.03)
+    assert [record.epoch for record in records] == list(range(6))
+    assert min(record.val_loss for record in records) < 0.1 * records[0].val_loss
+    assert records[-1].train_loss < records[1].train_loss
+    assert records[-1].val_accuracy == 1.0
+
+
+def test_the_best_epoch_is_left_not_the_last(images, sets, rng):
+    classifier = toy_classifier(linear_head(rng))
+    mixed = LabelledImages(ids=sets[1].ids, y=np.where(np.arange(8) < 3, 1 - sets[1].y, sets[1].y))
+    records = train(classifier, images, (sets[0], mixed), epochs=5, learning_rate=0.03)
+    best = min(records, key=lambda record: record.val_loss)
+    assert 0 < best.epoch < records[-1].epoch
+    assert val_loss(classifier, images, mixed) == pytest.approx(best.val_loss, rel=1e-6)
+
+
+def test_when_nothing_helps_the_start_is_left_and_patience_ends_it(images, sets, rng):
+    classifier = toy_classifier(linear_head(rng))
+    before = state(classifier)
+    wrong = LabelledImages(ids=sets[1].ids, y=1 - sets[1].y)
+    records = train(classifier, images, (sets[0], wrong), epochs=10, learning_rate=0.03, patience=2)
+    assert [record.epoch for record in records] == [0, 1, 2]
+    assert all(torch.equal(value, before[name]) for name, value in state(classifier).items())
+
+
+def test_the_same_seed_gives_the_same_bits_and_leaves_the_global_one_alone(images, sets, rng):
+    head = linear_head(rng)
+    runs = []
+    for seed in (0, 0, 1):
+        classifier = toy_classifier(head)
+        before = torch.random.get_rng_state()
+        records = train(classifier, images, sets, seed=seed)
+        assert torch.equal(before, torch.random.get_rng_state())
+        runs.append((records[1:], [value.numpy().tobytes() for value in state(classifier).values()]))
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_the_rate_rises_over_one_epoch_and_falls_to_zero(images, sets, rng):
+    rates, decays = [], set()
+
+    def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        rates.append({group["lr"] for group in optimizer.param_groups})
+        decays.update((group["weight_decay"], p.ndim > 1) for group in optimizer.param_groups for p in group["params"])
+
+    handle = register_optimizer_step_pre_hook(note)
+    try:
+        train(toy_classifier(linear_head(rng)), images, sets, epochs=3, learning_rate=0.6)
+    finally:
+        handle.remove()
+    falling = [0.3 * (1 + math.cos(math.pi * step / 6)) for step in range(6)]
+    expected = [0.2, 0.4, 0.6, *falling]  # twelve images, five a step: three steps an epoch
+    np.testing.assert_allclose([rate for (rate,) in rates], expected)
+    assert decays == {(0.1, True), (0.0, False)}
+
+
+@pytest.mark.parametrize("changes", [{"epochs": 3}, {"epochs": 1, "batch_size": 12}], ids=["in training", "at its end"])
+def test_an_exploding_rate_ends_with_advice(images, sets, rng, changes: dict[str, int]):
+    with pytest.raises(DataError, match=r"lower `finetune\.learning_rate`"):
+        train(toy_classifier(linear_head(rng)), images, sets, learning_rate=1e30, **changes)
+
+
+def test_a_damaged_image_is_named(images, sets, rng):
+    path = images.path_of(sets[0].ids[3])
+    path.write_bytes(path.read_bytes()[:30])
+    with pytest.raises(DataError, match=path.name):
+        train(toy_classifier(linear_head(rng)), images, sets)
+
+
+def test_more_images_than_a_batch_are_scored_in_order(images, rng):
+    classifier = toy_classifier(linear_head(rng))
+    ids = list(images.labels) * 2  # two batches, the second one short
+    logits = predict(classifier, ids, images.path_of, PREPROCESSING)
+    assert logits.shape == (40, 2)
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits[:20], logits[20:], rtol=1e-5, atol=1e-6)
+    backwards = predict(classifier, ids[::-1], images.path_of, PREPROCESSING)
+    np.testing.assert_allclose(backwards[::-1], logits, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture
+def files(images: Images, tmp_path: Path) -> PipelineFiles:
+    return pipeline_files(images, tmp_path)
+
+
+def pipeline_files(images: Images, tmp_path: Path) -> PipelineFiles:
+    """What the stages before would have written."""
+    ids = list(images.labels)
+    rows = [
+        ManifestRow(id=id_, file=id_, label=label, group="", split="", width=16, height=16, format="PNG", mode="RGB")
+        for id_, label in images.labels.items()
+    ]
+    write_manifest(rows, tmp_path / "manifest.csv")
+    splits = ["train"] * 12 + ["val"] * 4 + ["test"] * 2 + ["unused"] * 2
+    table = pd.DataFrame({"id": ids, "label": list(images.labels.values()), "split": splits})
+    write_splits(table, tmp_path / "splits.csv")
+    return PipelineFiles(
+        images=images.folder,
+        manifest=tmp_path / "manifest.csv",
+        splits=tmp_path / "splits.csv",
+        store=tmp_path / "store",
+    )
+
+
+def test_a_saved_network_predicts_what_it_did_in_memory(images, rng, tmp_path):
+    head = linear_head(rng, 1024)
+    classifier = Classifier(load_backbone(WEIGHTS), head_module(head))
+    ids = list(images.labels)[:6]
+    expected = predict(classifier, ids, images.path_of, PREPROCESSING)
+    save_backbone(classifier.trunk, tmp_path / "model")
+    write_model(head_from_module(classifier.head, head), WEIGHTS.record(), tmp_path / "model")
+    found = predict_logits(tmp_path / "model", ids, images.path_of, CPU)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def extent(**changes: object) -> TrainableScope:
+    return TrainableScope(**{"unfreeze_from": None, "augmentation": "texture", "views": 2, "cache_gb": 1.0} | changes)
+
+
+@pytest.mark.parametrize("unfreeze_from", [None, 3])
+def test_what_the_files_model_scores_on_validation_is_what_training_measured(
+    images, files, rng, tmp_path, unfreeze_from
+):
+    head = linear_head(rng, 1024)
+    logged: dict[int, dict[str, float]] = {}
+    found = finetune_from_files(
+        head,
+        WEIGHTS,
+        files,
+        recipe(epochs=2, learning_rate=1e-3),
+        extent(unfreeze_from=unfreeze_from),
+        logged.__setitem__,
+    )
+    save_backbone(found.trunk, tmp_path / "model")
+    write_model(found.head, WEIGHTS.record(), tmp_path / "model")
+    val, records = images.labelled(12, 16), found.outcome.records
+    logits = predict_logits(tmp_path / "model", val.ids, images.path_of, CPU)
+    best = min(records, key=lambda record: record.val_loss)
+    assert best.epoch > 0
+    np.testing.assert_allclose(found.outcome.val_after, logits, rtol=1e-3, atol=1e-4)
+    assert log_loss(logits, val.y) == pytest.approx(best.val_loss, rel=1e-3)
+    assert list(logged) == [0, 1, 2]
+    assert sorted(logged[0]) == ["val_accuracy", "val_loss"]
+    assert logged[2] == {
+        "train_loss": records[2].train_loss,
+        "val_loss": records[2].val_loss,
+        "val_accuracy": records[2].val_accuracy,
+    }
+    assert not list((tmp_path / "store" / "finetuning").iterdir())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_frozen_is_frozen_and_the_cached_path_gives_the_bits_of_the_uncached_one(images, files, rng, precision):
+    head, before = linear_head(rng, 1024), load_backbone(WEIGHTS).state_dict()
+    results = []
+    for cache_gb in (1.0, 0.0, 1.0):  # computed once; in every epoch; from the cache that is there
+        how = extent(unfreeze_from="stage4.2", cache_gb=cache_gb)
+        found = finetune_from_files(head, WEIGHTS, files, recipe(precision=precision), how, lambda *_: None)
+        results.append({name: value.numpy().tobytes() for name, value in found.trunk.state_dict().items()})
+    assert results[0] == results[1] == results[2]
+    changed = {name for name, value in before.items() if value.numpy().tobytes() != results[0][name]}
+    assert changed
+    assert all(name.startswith(("network.stage4.2.", "network.stage4.3.", "network.conv5.")) for name in changed)
+    assert not any("running" in name or "num_batches" in name for name in changed)
+
+
+@pytest.mark.parametrize("in_bf16", [False, True])
+@pytest.mark.parametrize(("name", "start"), [("resnet18", "layer4"), ("densenet121", 20)])
+def test_kept_activations_are_those_of_the_frozen_part_bit_for_bit(images, tmp_path, name, start, in_bf16):
+    weights = Weights(name=name, weights="random", sha256=None, preprocessing=PREPROCESSING, path=None)
+    blocks = block_names(name)
+    frozen, tuned = split_backbone(load_backbone(weights), blocks, first_tuned(blocks, start))
+    pixels = Pixels(
+        path_of=images.path_of, preprocessing=PREPROCESSING, preset="grain", seed=0, batch_size=5, frozen=frozen,
+        device=CPU, in_bf16=in_bf16,
+    )  # fmt: skip
+    train, val = list(images.labels)[:12], list(images.labels)[12:]
+    kept = cached(pixels, train, val, 2, "", tmp_path / "kept", 1.0)
+    assert isinstance(kept, Activations)
+    for ids, number in [(train, 0), (train, 1), (val, None)]:
+        for one, other in zip(kept.batches(ids, number), pixels.batches(ids, number), strict=True):
+            assert all(torch.equal(a, b) and a.stride() == b.stride() for a, b in zip(one, other, strict=True))
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=in_bf16):
+                assert torch.equal(tuned(*one), tuned(*other))
+    images_alone = Pixels(**{**vars(pixels), "in_bf16": False})
+    in_fp32 = torch.cat([one[0] for one in images_alone.batches(val, None)])
+    assert torch.equal(torch.cat([one[0] for one in kept.batches(val, None)]), in_fp32)
+
+
+class KilledError(Exception):
+    """As sudden as a signal, between two epochs."""
+
+
+@pytest.mark.parametrize("killed_after", [1, 3, 5])
+def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(images, sets, rng, killed_after):
+    head, settings = linear_head(rng), {"epochs": 5, "ema_decay": 0.9, "l2_sp": 0.1, "accumulate": 2}
+    whole, resumed, epochs = toy_classifier(head), toy_classifier(head), []
+    train(whole, images, sets, **settings)
+
+    def kill(record: FinetuneEpoch) -> None:
+        if record.epoch == killed_after:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(toy_classifier(head), images, sets, on_epoch=kill, **settings)
+    train(resumed, images, sets, on_epoch=lambda record: epochs.append(record.epoch), **settings)
+    assert epochs == list(range(killed_after, 6))
+    expected = {name: value.numpy().tobytes() for name, value in state(whole).items()}
+    assert {name: value.numpy().tobytes() for name, value in state(resumed).items()} == expected
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_smoothing_weights_parts_and_averages_all_train(images, sets, rng, optimizer):
+    classifier = toy_classifier(linear_head(rng))
+    records = train(
+        classifier, images, sets, optimizer=optimizer, epochs=6, learning_rate=0.05, label_smoothing=0.1,
+        class_weight="balanced", accumulate=3, ema_decay=0.5,
+    )  # fmt: skip
+    assert min(record.val_loss for record in records) < 0.5 * records[0].val_loss
+
+
+def test_parts_of_a_step_give_its_gradients(images, sets, rng):
+    head, found = linear_head(rng), []
+    for accumulate in (1, 4):
+        classifier = toy_classifier(head)
+        train(classifier, images, sets, accumulate=accumulate, epochs=1)
+        found.append(state(classifier)["head.0.weight"])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
+
+
+def test_bf16_training_ends_near_that_in_fp32(images, sets, rng):
+    head = linear_head(rng)
+    losses = [train(toy_classifier(head), images, sets, precision=one)[-1].val_loss for one in ("fp32", "bf16")]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
+def test_a_class_without_training_images_is_refused(images, sets, rng):
+    one = LabelledImages(ids=sets[0].ids, y=np.zeros_like(sets[0].y))
+    with pytest.raises(DataError, match="no training image of 1 of 2 classes"):
+        train(toy_classifier(linear_head(rng)), images, (one, sets[1]))
+
+
+def test_a_class_or_a_split_without_images_is_named_before_a_network_is_cut(images, files, rng):
+    head = linear_head(rng, 1024)
+    table = pd.read_csv(files.splits)
+    for gone, message in [(table["label"] == "red", "class 'red'"), (table["split"] == "val", "no validation image")]:
+        write_splits(table.assign(split=table["split"].where(~gone, "unused")), files.splits)
+        with pytest.raises(DataError, match=rf"{message}.*; check the split"):
+            finetune_from_files(head, WEIGHTS, files, recipe(), extent(unfreeze_from="no such block"), lambda *_: None)
+
+
+def test_sampled_epochs_train_on_every_class_alike(images, sets, rng):
+    rows = np.flatnonzero((sets[0].y == 0) | (np.arange(12) < 2))  # six blue, one red
+    few = LabelledImages(ids=[sets[0].ids[row] for row in rows], y=sets[0].y[rows])
+    assert np.bincount(few.y).tolist() == [6, 1]
+    seen = []
+    optimizer_steps = register_optimizer_step_pre_hook(lambda *_: seen.append(1))
+    try:
+        records = train(
+            toy_classifier(linear_head(rng)), images, (few, sets[1]), class_weight="sampled", batch_size=4, epochs=2
+        )
+    finally:
+        optimizer_steps.remove()
+    assert len(records) == 3
+    assert len(seen) == 2 * 2  # four of either class, four images a step
+
+
+def test_out_of_memory_ends_with_advice(images, sets, rng, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+    classifier = toy_classifier(linear_head(rng))
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", refuse)
+    monkeypatch.setattr(
+        "stages.graft.training.finetune_loop._record",
+        lambda *_: FinetuneEpoch(epoch=0, train_loss=math.nan, val_loss=1.0, val_accuracy=0.0),
+    )
+    with pytest.raises(DataError, match=r"out of memory with 5 images at a time; raise `finetune.accumulate`"):
+        train(classifier, images, sets)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"x" * 1000])
+def test_a_folder_that_is_not_whole_is_refused(images, rng, tmp_path, content: bytes | None):
+    save_backbone(load_backbone(WEIGHTS), tmp_path)
+    write_model(linear_head(rng, 1024), WEIGHTS.record(), tmp_path)
+    path = tmp_path / "backbone.safetensors"
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(DataError, match=r"backbone\.safetensors is missing or damaged"):
+        predict_logits(tmp_path, list(images.labels)[:1], images.path_of, CPU)

@@ -1,0 +1,67 @@
+import pytest
+import yaml
+
+from stages import cli
+from stages.graft.storage.files import read_json, write_json
+from tests.support.reports import commit_all, write_reports
+
+
+@pytest.fixture
+def root(project, monkeypatch, tmp_path):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    folder = project()
+    write_reports(folder)
+    gate = {"passed": True, "reasons": [], "min_accuracy": 0.5, "accuracy_low": 0.6, "min_recall": None}
+    write_json(gate | {"lowest_recall": 1.0}, folder / "reports/gate.json")
+    commit_all(folder)
+    return folder
+
+
+def change_everything(root):
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params["split"]["seed"] = 7
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    write_reports(root, wrong=1)
+    gate = read_json(root / "reports/gate.json")
+    write_json(gate | {"passed": False, "reasons": ["`a|b` is missed."]}, root / "reports/gate.json")
+
+
+@pytest.mark.parametrize("against", [[], ["--against", "HEAD"]])
+def test_parameters_metrics_with_intervals_and_the_gate(root, capsys, against):
+    change_everything(root)
+    cli.main(["changes", *against])
+    shown = capsys.readouterr().out
+    assert "split.seed" in shown
+    assert "The test images are the same" in shown
+    assert "(95% interval)" in shown
+    assert "The gate refuses this model. `a|b` is missed. Then it held." in shown
+
+
+def test_markdown_for_a_comment(root, capsys):
+    change_everything(root)
+    cli.main(["changes", "--markdown"])
+    shown = capsys.readouterr().out
+    assert "| split.seed | 0 | 7 |  |" in shown
+    assert "&#96;a&#124;b&#96; is missed. Then it held." in shown
+
+
+def test_a_commit_that_git_does_not_know(root):
+    with pytest.raises(SystemExit, match="git knows no commit `origin/nowhere`; `git fetch`"):
+        cli.main(["changes", "--against", "origin/nowhere"])
+    with pytest.raises(SystemExit, match="git knows no commit `--output=x`"):
+        cli.main(["changes", "--against=--output=x"])
+    assert not (root / "x").exists()
+
+
+def test_a_commit_without_results_is_said(root, capsys):
+    (root / "reports/metrics.json").rename(root / "elsewhere")
+    commit_all(root)
+    (root / "elsewhere").rename(root / "reports/metrics.json")
+    cli.main(["changes"])
+    assert "HEAD holds no results to compare with." in capsys.readouterr().out
+
+
+def test_without_results_it_says_what_makes_them(root):
+    (root / "reports/metrics.json").unlink()
+    with pytest.raises(SystemExit, match=r"reports/metrics.json does not exist: `dvc repro` makes it"):
+        cli.main(["changes"])

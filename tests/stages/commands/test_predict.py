@@ -1,0 +1,101 @@
+import csv
+import io
+import json
+import os
+from functools import partial
+
+import pandas as pd
+import pytest
+
+from stages import cli
+from tests.support.bundles import CLASSES, write_pictures
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    return write_pictures(tmp_path / "pictures", 3)
+
+
+def predict(bundle_folder, *arguments):
+    cli.main(["predict", *map(str, arguments), "--model", str(bundle_folder)])
+
+
+def test_a_folder_to_each_kind_of_file(bundle_folder, pictures, tmp_path, capsys):
+    (tmp_path / "pictures/notes.txt").write_text("no image")
+    expected = dict(sorted(pictures.items()))
+    for suffix, read in ((".csv", pd.read_csv), (".parquet", pd.read_parquet), (".jsonl", pd.read_json)):
+        out = tmp_path / f"answers{suffix}"
+        predict(bundle_folder, tmp_path / "pictures", "--out", out)
+        table = read(out, lines=True) if suffix == ".jsonl" else read(out)
+        assert dict(zip(table["file"], table["label"], strict=True)) == expected
+        assert table["unsure"].dtype == bool
+        assert (table[[f"p_{label}" for label in CLASSES]].sum(axis=1).round(4) == 1).all()
+    said = capsys.readouterr().err
+    assert "passed over 1 files that are no images by their names, 0 hidden ones" in said
+    assert "predict: 9 images, 0 errors" in said
+
+
+def test_names_on_stdin_to_csv_on_stdout(bundle_folder, pictures, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("".join(f"{path}\n" for path in pictures).encode())))
+    predict(bundle_folder, "-")
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {row["file"]: row["label"] for row in rows} == pictures
+    assert list(rows[0]) == ["file", "label", "confidence", "unsure", "unknown", "distance",
+                             *(f"p_{label}" for label in CLASSES), "error"]  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_any_file_name_comes_back(bundle_folder, tmp_path, suffix):
+    (tmp_path / "odd").mkdir()
+    for name in (b"a,b.png", b"line\nend.png", b"no\xfftext.png", 'ü "q".png'.encode()):
+        (tmp_path / os.fsdecode(b"odd/" + name)).write_bytes(b"")
+    with pytest.raises(SystemExit, match="3"):
+        predict(bundle_folder, tmp_path / "odd", "--out", tmp_path / f"a{suffix}")
+    read = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".jsonl": partial(pd.read_json, lines=True)}[suffix]
+    names = [name.rpartition("/odd/")[2] for name in read(tmp_path / f"a{suffix}")["file"]]
+    assert names == ["a,b.png", "line\nend.png", "no\\xfftext.png", 'ü "q".png']
+
+
+def test_bad_images_have_rows_and_an_exit_code_of_their_own(bundle_folder, pictures, tmp_path):
+    (tmp_path / "pictures/dark/0.png").write_bytes(b"")
+    with pytest.raises(SystemExit, match="3"):
+        predict(bundle_folder, tmp_path / "pictures", "--out", tmp_path / "a.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 9
+    assert [row["error"] for row in rows if row["label"] is None] == ["the file has zero bytes"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.png"], "nowhere.png does not exist"),
+        (["{pictures}", "--out", "a.xlsx"], "must end in .csv, .jsonl, .parquet"),
+        (["{pictures}", "--out", "no/such/a.csv"], "there is no folder no/such"),
+        (["{pictures}", "--out", "{pictures}/folder.csv"], "folder.csv: is a folder"),
+        (["{pictures}", "--model", "nowhere"], "--model nowhere: no bundle.json there; `dvc repro` makes data/bundle"),
+        (["{pictures}", "--model", "models:/no-such@champion"], "--model models:/no-such@champion cannot be fetched"),
+    ],
+)
+def test_a_users_mistake_is_one_line(bundle_folder, pictures, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures/folder.csv").mkdir()
+    given = [one.format(pictures=tmp_path / "pictures") for one in arguments]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["predict", *given, *([] if "--model" in given else ["--model", str(bundle_folder)])])
+    assert str(ended.value).startswith("graft predict: error: ")
+    assert message in str(ended.value)
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_nothing_half_written_is_left_after_a_stop(bundle_folder, pictures, tmp_path, monkeypatch):
+    from stages.graft.model import predictor
+
+    def broken(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predictor.Predictor, "predict", broken)
+    (tmp_path / "a.csv").write_text("before")
+    with pytest.raises(SystemExit, match="130"):
+        predict(bundle_folder, tmp_path / "pictures", "--out", tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".tmp")] == []

@@ -1,0 +1,92 @@
+"""Pretraining: the schedule by hand-computed values, and what ends it."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages.graft.core.errors import DataError
+from stages.graft.data.decoded_arrays import PackedImages
+from stages.pretraining.batch_augmentation import Augmentation
+from stages.pretraining.pretraining import Recipe, TrainingImages, learning_rate, pretrain, score, source_images
+
+
+def recipe(**changes: object) -> Recipe:
+    fields = {
+        "architecture": "shufflenet_v2_x0_5",
+        "epochs": 1,
+        "sizes_px": (32,),
+        "validation_px": 32,
+        "batch_size": 4,
+        "learning_rate": 0.8,
+        "warmup": 0.2,
+        "momentum": 0.9,
+        "weight_decay": 0.0,
+        "label_smoothing": 0.0,
+        "mixed_precision": False,
+        "seed": 0,
+        "augmentation": Augmentation(),
+    }
+    return Recipe(**fields | changes)
+
+
+def images(rng: np.random.Generator, n: int = 8) -> TrainingImages:
+    x, y = rng.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8), np.arange(n) % 2
+    return TrainingImages(train=(x, y), val=(x, y), num_classes=2, digest="0" * 64)
+
+
+def test_the_rate_rises_to_its_peak_and_falls_to_zero():
+    rates = [learning_rate(recipe(), step, 10) for step in range(10)]
+    np.testing.assert_allclose(rates[:3], [0.4, 0.8, 0.8])
+    assert rates[6] == pytest.approx(0.4)  # half of the falling steps are done
+    assert rates[9] == pytest.approx(0.4 * (1 + math.cos(math.pi * 7 / 8)))
+    assert learning_rate(recipe(warmup=0.0), 0, 10) == pytest.approx(0.8)
+
+
+def test_a_recipe_has_another_key_when_anything_in_it_changes():
+    assert recipe().key == recipe().key
+    others = [recipe(seed=1), recipe(augmentation=Augmentation(grey=0.1)), recipe(sizes_px=(32, 64))]
+    assert len({recipe().key, *(other.key for other in others)}) == 4
+
+
+def test_score_counts_hits_and_averages_nats():
+    class Fixed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = torch.nn.Parameter(torch.tensor([math.log(3.0), 0.0]))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.bias.expand(len(x), 2)
+
+    x, y = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 0, 0, 1])
+    loss, accuracy = score(Fixed(), (x, y), 8, batch_size=3)
+    assert accuracy == 0.75
+    assert loss == pytest.approx((3 * math.log(4 / 3) + math.log(4)) / 4, rel=1e-4)
+
+
+def test_training_lowers_the_loss_on_what_it_sees(rng: np.random.Generator, tmp_path: Path):
+    y = np.arange(16) % 2
+    x = (rng.integers(0, 60, (16, 16, 16, 3)) + 190 * y[:, None, None, None]).astype(np.uint8)  # dark and light
+    source = TrainingImages(train=(x, y), val=(x, y), num_classes=2, digest="0" * 64)
+    records = pretrain(source, recipe(epochs=6, batch_size=8, learning_rate=0.02), tmp_path, lambda record: None)[1]
+    assert [record.epoch for record in records] == list(range(1, 7))
+    assert records[-1].train_loss < records[0].train_loss
+
+
+def test_an_exploding_rate_ends_with_advice(rng: np.random.Generator, tmp_path: Path):
+    with pytest.raises(DataError, match=r"lower `pretrain\.learning_rate`"):
+        pretrain(images(rng), recipe(learning_rate=1e30, warmup=0.0, epochs=3), tmp_path, lambda record: None)
+
+
+def test_fewer_images_than_a_batch_are_refused(rng: np.random.Generator, tmp_path: Path):
+    with pytest.raises(DataError, match="3 training images are fewer than one batch of 4"):
+        pretrain(images(rng, 3), recipe(), tmp_path, lambda record: None)
+
+
+def test_training_and_validation_must_have_the_same_classes(rng: np.random.Generator):
+    x, y = rng.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8), np.array([0, 1])
+    packs = [PackedImages(x=x, y=y, classes=classes, digest="0") for classes in (("a", "b"), ("a", "c"))]
+    with pytest.raises(DataError, match="differ in 2 classes"):
+        source_images(*packs)

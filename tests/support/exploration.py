@@ -1,0 +1,39 @@
+"""What extract and explore would have written, made up for tests of the stages that read it."""
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from stages.graft.data.manifest import image_path, read_manifest
+from stages.graft.data.splits import read_splits
+from stages.graft.heads.features import write_features
+from stages.graft.storage.tables import write_csv
+from tests.support.features import ids_of
+
+NUM_STRANGERS = 20
+
+
+def write_images(folder):
+    """Write a small grey picture for every image of the manifest, of another shade for each class."""
+    manifest = read_manifest(folder / "data/manifest.csv")
+    shades = {label: 60 * (k + 1) for k, label in enumerate(sorted(set(manifest["label"])))}
+    (folder / "data/images").mkdir(parents=True)
+    for number, (id_, label) in enumerate(zip(manifest["id"], manifest["label"], strict=True)):
+        noise = np.random.default_rng(number).integers(-20, 20, (10, 12)) + shades[label]
+        Image.fromarray(noise.astype(np.uint8)).save(image_path(folder / "data/images", id_, "PNG"))
+
+
+def write_strangers(folder, num_features=600):
+    """Write data/strangers/features.safetensors: noise, far from every image."""
+    x = np.random.default_rng(5).normal(size=(NUM_STRANGERS, num_features)).astype(np.float32) * 3
+    write_features(
+        list(ids_of(NUM_STRANGERS, start=1000)), x, {"name": "tiny"}, folder / "data/strangers/features.safetensors"
+    )
+
+
+def write_baselines(folder):
+    """Write data/baselines.csv: every test image is called 007."""
+    splits = read_splits(folder / "data/splits.csv")
+    ids = splits["id"][splits["split"] == "test"]
+    rows = pd.DataFrame({"id": ids, "baseline": "majority", "predicted": "007", "confidence": 0.333333})
+    write_csv(rows, folder / "data/baselines.csv")

@@ -1,0 +1,30 @@
+"""A pipeline's files made up for tests of single stages: what the stages before would have written."""
+
+import numpy as np
+
+from stages.graft.data.manifest import ManifestRow, write_manifest
+from stages.graft.heads.features import write_features
+from tests.support.features import sparse_features
+
+CLASSES = ("007", "NA", "plate, bent")
+
+
+def write_pipeline_start(folder, per_class=12):
+    """Write data/manifest.csv and data/features.safetensors: 3 classes, named so that careless readers stumble."""
+    images = sparse_features(np.random.default_rng(0), per_class, num_classes=3)
+    rows = [
+        ManifestRow(
+            id=id_,
+            file=f"{CLASSES[k]}/{number} ü.png",
+            label=CLASSES[k],
+            group="",
+            split="",
+            width=200,
+            height=100,
+            format="PNG",
+            mode="L",
+        )
+        for number, (id_, k) in enumerate(zip(images.ids, images.y.tolist(), strict=True))
+    ]
+    write_manifest(rows, folder / "data/manifest.csv")
+    write_features(list(images.ids), images.x, {"name": "tiny"}, folder / "data/features.safetensors")

@@ -1,0 +1,45 @@
+"""The real pipeline on a cluster: `compute` makes nothing run again, changes no byte, and experiments share it."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.clones import Clone
+from tests.support.clusters import cluster
+from tests.system.test_end_to_end import ran
+
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.ray]
+
+
+def test_the_pipeline_on_a_cluster(tmp_path: Path):
+    pytest.importorskip("ray")
+    clone = Clone(tmp_path)
+    clone.set_params("finetune", strategy="partial", epochs=2, accumulate=2, keep="always")
+    clone.repro()
+    before, lock = clone.digests(), (clone.folder / "dvc.lock").read_bytes()
+
+    clone.set_params("compute", engine="ray", workers=2)
+    assert ran(clone.repro()) == []  # where the work is done is no reason to do it again
+
+    said = clone.run("dvc", "repro", "--force", "--single-item", "extract", code=None)
+    assert "extract: error: `compute.address` is auto, but this machine has joined no Ray cluster" in said
+
+    with cluster() as nodes:
+        clone.environment["RAY_ADDRESS"] = nodes.address
+        for place in Path(clone.environment["GRAFT_STORE"]).iterdir():
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
+        output = clone.run("dvc", "repro", "--force", "--no-run-cache")
+        assert "48 extracted, 0 reused" in output
+        assert not re.search(r"logging\.cc|INFO|WARN", output)  # Ray does not talk among our lines
+        assert clone.digests() == before
+        assert (clone.folder / "dvc.lock").read_bytes() == lock
+
+        for seed in (1, 2):  # each extracts: another batch size, another set of features
+            change = f"extract.batch_size={4 * seed}"
+            clone.run("dvc", "exp", "run", "--queue", "-S", "compute.workers=1", "-S", change, "--name", f"batch{seed}")
+        clone.run("dvc", "exp", "run", "--run-all", "--jobs", "2")
+        shown = clone.run("dvc", "exp", "show", "--csv", "--no-pager")
+        assert shown.count("batch1") == shown.count("batch2") == 1
+        assert "Failed" not in shown, [clone.run("dvc", "queue", "logs", name) for name in ("batch1", "batch2")]
