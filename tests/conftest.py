@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import yaml
+from filelock import FileLock
 
 if TYPE_CHECKING:
     from tests.support.clones import Clone
@@ -71,24 +72,41 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
     return make
 
 
+def made_once(name: str, make: Callable[[Path], None], factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Make a folder once for all workers of pytest-xdist, which share it; the others wait for the first."""
+    base = factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / name
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / "made").exists():
+            make(folder)
+            (folder / "made").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
-def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A small bundle, made once: tests copy it before they change it; beside it, the pictures and the store."""
     from tests.support.bundles import make_bundle
 
-    folder = tmp_path_factory.mktemp("bundle")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRAFT_STORE", str(folder / "store"))
-        return make_bundle(folder)
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GRAFT_STORE", str(folder / "store"))
+            make_bundle(folder)
+
+    return made_once("bundle", make, tmp_path_factory, worker_id) / "bundle"
 
 
 @pytest.fixture(scope="session")
-def made_clone(tmp_path_factory: pytest.TempPathFactory) -> "Clone":
-    """A clone in which the pipeline has run, once for all tests, which copy it; what it printed is `first_output`."""
-    from tests.support.clones import Clone
+def made_clone(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> "Clone":
+    """A clone in which the pipeline has run, once for all tests, which copy it; its output is `first_output`."""
+    from tests.support.clones import Clone, environment_of
 
-    clone = Clone(tmp_path_factory.mktemp("made"))
-    clone.first_output = clone.repro()
+    def make(folder: Path) -> None:
+        (folder / "output.txt").write_text(Clone(folder).repro(), encoding="utf-8")
+
+    folder = made_once("made", make, tmp_path_factory, worker_id)
+    clone = Clone.at(folder / "clone", environment_of(folder / "clone", folder / "store"), folder / "store")
+    clone.first_output = (folder / "output.txt").read_text(encoding="utf-8")
     return clone
 
 

@@ -28,6 +28,18 @@ OUTS = (
 IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
 
 
+def environment_of(clone: Path, store: Path) -> dict[str, str]:
+    """What commands in a clone find in their environment: its own code as `graft`, and its own store."""
+    return os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "GRAFT_STORE": str(store),
+        "DVC_NO_ANALYTICS": "1",
+        "PYTHONPATH": str(clone),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
+    }
+
+
 class Clone:
     """A copy of the repository as git sees it, with a small set of plates and its own store."""
 
@@ -36,13 +48,7 @@ class Clone:
         self.folder = folder / "clone"
         self.first_output = ""
         self.folder.mkdir(parents=True)
-        self.environment = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "GRAFT_STORE": str(folder / "store"),
-            "DVC_NO_ANALYTICS": "1",
-            "PYTHONPATH": str(self.folder),  # `graft` runs the clone's code
-        }
-        self.environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
+        self.environment = environment_of(self.folder, folder / "store")
         if origin is not None:
             self.run("git", "clone", "--quiet", str(origin), ".")
             return

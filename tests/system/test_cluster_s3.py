@@ -96,7 +96,8 @@ def refused(clone: Clone, bucket: Bucket) -> None:
     assert stored(bucket) == before
 
     clone.environment["GRAFT_STORE"] = STORE
-    clone.set_params("extract", batch_size=8)  # other rows
+    assert "0 extracted" in clone.run("python", "-m", "stages.extract")
+    clone.set_params("extract", batch_size=5)  # another fingerprint: none of these rows are in the store
     bucket.put(f"plates/{CLASSES[3]}/1999.jpg", encoded(pixels(5000, 64, 64), "JPEG"))
     output = clone.run("python", "-m", "stages.extract", code=1)
     assert f"extract: error: {SOURCE}/{CLASSES[3]}/1999.jpg has changed since it was ingested" in output
