@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.graft.core.errors import DataError, GraftError
+from stages.graft.core.git import LAST_COMMIT, ask_git, committed_file
 from stages.graft.core.params import read_yaml
 from stages.graft.report.commit_diff import (
-    LAST,
     METRICS,
-    ask_git,
-    committed,
     escape_markdown,
     format_gate_change,
     format_markdown,
@@ -36,7 +34,7 @@ def standing() -> str:
 
 def gate(against: str) -> str:
     """Say what the gate says, now and at the commit."""
-    then = committed(ROOT, GATE, against)
+    then = committed_file(ROOT, GATE, against)
     return format_gate_change(read_json(ROOT / GATE), None if then is None else json.loads(then))
 
 
@@ -44,7 +42,7 @@ def main(arguments: Sequence[str]) -> None:
     """Print the table, how good the model is and the gate's verdict."""
     parser = argparse.ArgumentParser("graft changes", description="What changed in parameters and results.")
     parser.add_argument(
-        "--against", default=LAST, metavar="COMMIT", help="a branch, a tag or a hash (default: the last commit)"
+        "--against", default=LAST_COMMIT, metavar="COMMIT", help="a branch, a tag or a hash (default: the last commit)"
     )
     parser.add_argument("--markdown", action="store_true", help="as Markdown, for a comment")
     options = parser.parse_args(arguments)

@@ -18,9 +18,9 @@ from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError, GraftError
 from stages.graft.core.threads import num_cpus
 from stages.graft.images.decode import Batch
-from stages.graft.storage.feature_store import Features, fingerprint_of
+from stages.graft.storage.feature_store import Features
 from stages.graft.storage.files import atomic_path, read_json, write_json
-from stages.graft.storage.hashing import sha256_of
+from stages.graft.storage.hashing import fingerprint_of, sha256_of
 from stages.graft.storage.locks import exclusive_lock, mark_used, shared_lock
 
 RECORD, NETWORK, TENSORS = "network.json", "network.xml", "network.bin"

@@ -13,7 +13,7 @@ from stages.graft.core.params import Params
 from stages.graft.images.preprocessing import Preprocessing, preprocessing_from, resized
 from stages.graft.storage.arrays import read_metadata
 from stages.graft.storage.files import read_json
-from stages.graft.storage.hashing import sha256_of
+from stages.graft.storage.hashing import check_sha256, sha256_of
 
 BUNDLED, RANDOM, FINETUNED, PENULTIMATE = "bundled", "random", "finetuned", "penultimate"
 
@@ -147,22 +147,6 @@ def finetuned_weights(record: Mapping[str, Any], sha256: str, path: Path) -> Wei
     return weights_from_record({**record, "weights": FINETUNED, "sha256": sha256}, path)
 
 
-def check_sha256(path: Path, expected: str) -> None:
-    """Read the whole file and compare.
-
-    Raises:
-        WeightsError: the file is missing, a Git-LFS pointer, or has another hash.
-    """
-    if not path.exists():
-        raise WeightsError(f"{path} is missing; `git checkout -- {path}` brings back a file of the repository")
-    with path.open("rb") as file:
-        if file.read(64).startswith(b"version https://git-lfs"):
-            raise WeightsError(f"{path} is a Git-LFS pointer, not the weights; run `git lfs pull`")
-    found = sha256_of(path)
-    if found != expected:
-        raise WeightsError(f"{path} is damaged or another file: SHA-256 {found}, expected {expected}; fetch it again")
-
-
 def _is_local(weights: str) -> bool:
     return Path(weights).suffix in (".safetensors", ".pth", ".pt")
 
@@ -172,9 +156,7 @@ def _find_file(params: BackboneParams, bundled: Path) -> tuple[Path | None, str 
     if params.weights == RANDOM:
         return None, None
     if params.weights == BUNDLED or _is_local(params.weights):
-        path, sha256 = _find_bundled(params.name, bundled) if params.weights == BUNDLED else _find_local(params)
-        check_sha256(path, sha256)
-        return path, sha256
+        return _find_bundled(params.name, bundled) if params.weights == BUNDLED else _find_local(params)
     if params.name.startswith(TIMM):
         from stages.graft.backbone.timm_networks import find_timm_weights
 
@@ -190,7 +172,11 @@ def _find_bundled(name: str, bundled: Path) -> tuple[Path, str]:
             f"`backbone.weights`: no bundled weights for {name!r} (bundled: {names}); "
             "use DEFAULT to have torchvision download its own, or name a local file"
         )
-    return bundled / f"{name}.safetensors", str(read_json(record)["sha256"])
+    path, sha256 = bundled / f"{name}.safetensors", str(read_json(record)["sha256"])
+    if not path.exists():
+        raise WeightsError(f"{path} is missing; `git checkout -- {path}` brings back a file of the repository")
+    check_sha256(path, sha256, str(record), WeightsError)
+    return path, sha256
 
 
 def _find_local(params: BackboneParams) -> tuple[Path, str]:
@@ -201,6 +187,7 @@ def _find_local(params: BackboneParams) -> tuple[Path, str]:
         raise ParamsError(
             f"`backbone.sha256` must be given for a local file; {path} has {sha256_of(path)}, if you trust it"
         )
+    check_sha256(path, params.sha256, "`backbone.sha256`", WeightsError)
     return path, params.sha256
 
 

@@ -1,6 +1,7 @@
 """params.yaml, read one section at a time into a strict, frozen model."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,6 +87,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ParamsError(f"{path}: expected sections of `key: value`, found {type(content).__name__}")
     return content
+
+
+def flatten(record: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Name every value of nested mappings by its path, joined with dots; an empty mapping is a value."""
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        inner = isinstance(value, Mapping) and value
+        flat |= flatten(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+    return flat
 
 
 def _validated(content: Any, model: type[SectionT], section: str, path: Path) -> SectionT:

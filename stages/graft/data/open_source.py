@@ -13,7 +13,8 @@ from stages.graft.data.class_folder import read_class_folder, read_remote_folder
 from stages.graft.data.csv_list import read_list
 from stages.graft.data.generated import open_spec
 from stages.graft.data.limits import Limits
-from stages.graft.storage.downloads import check_sha256, fetch, is_address
+from stages.graft.storage.downloads import fetch, is_address
+from stages.graft.storage.hashing import check_sha256
 from stages.graft.storage.locks import shared_lock
 from stages.graft.storage.s3 import is_remote
 
@@ -117,7 +118,7 @@ def _opened_file(
         found = "is neither a file nor a folder" if path.exists() else "does not exist"
         raise DataError(f"source {name} {found} (looked in {Path.cwd()}); expected {KINDS}")
     if sha256 is not None:
-        check_sha256(path, sha256)
+        check_sha256(path, sha256, "`ingest.sha256`", ParamsError)
     match path.suffix.lower():
         case ".csv":
             return nullcontext(read_list(path, name))

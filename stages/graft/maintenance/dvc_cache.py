@@ -1,6 +1,7 @@
 """Files as DVC sees them, hashed anew: one, a folder, an object of its cache; DVC itself trusts what it once hashed."""
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -10,6 +11,8 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from stages.graft.core.git import LAST_COMMIT, ask_git, committed_file
 
 OBJECTS = Path("files/md5")
 """In DVC's cache: an object lies under the first two digits of its MD5."""
@@ -81,10 +84,9 @@ def abandoned_dvc_files(folder: Path) -> list[Path]:
 
 def index_lock(root: Path) -> Path | None:
     """Find the lock of git's index, which DVC leaves there when the disk is full; None when it is free."""
-    command = ["git", "--no-optional-locks", "rev-parse", "--git-path", "index.lock"]
-    shown = subprocess.run(command, cwd=root, capture_output=True, check=False, encoding="utf-8")
-    path = root / shown.stdout.strip()
-    return path if shown.returncode == 0 and path.is_file() else None
+    answer = ask_git(root, "rev-parse", "--git-path", "index.lock")
+    path = root / (answer or b"").decode().strip()
+    return path if path.is_file() else None
 
 
 def cache_folder(root: Path) -> Path:
@@ -107,24 +109,19 @@ def without_ignored(root: Path, paths: list[str]) -> list[str]:
 
 def committed_md5(root: Path, path: str) -> str | None:
     """MD5 of a file as the last commit holds it; None when it does not."""
-    command = ["git", "--no-optional-locks", "show", f"HEAD:./{path}"]
-    shown = subprocess.run(command, cwd=root, capture_output=True, check=False)
-    return _md5(shown.stdout).hexdigest() if shown.returncode == 0 else None
+    content = committed_file(root, path)
+    return None if content is None else _md5(content).hexdigest()
 
 
 def committed_tree(root: Path, folder: str) -> dict[str, str]:
     """MD5 of every file of a folder as the last commit holds it, by its path in it; empty when it does not."""
-    command = ["git", "--no-optional-locks", "archive", "HEAD", folder]
-    tree: dict[str, str] = {}
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as git:
-        try:
-            with tarfile.open(fileobj=git.stdout, mode="r|") as files:
-                for member in files:
-                    if (file := files.extractfile(member)) is not None:
-                        tree[member.name.removeprefix(f"{folder}/")] = _md5(file.read()).hexdigest()
-        except tarfile.TarError:  # git refuses: it does not know the folder
-            return {}
-    return tree
+    answer = ask_git(root, "archive", LAST_COMMIT, folder)
+    if answer is None:
+        return {}
+    with tarfile.open(fileobj=io.BytesIO(answer)) as files:
+        contents = {member.name: files.extractfile(member) for member in files}
+        names = {name: name.removeprefix(f"{folder}/") for name in contents}
+        return {names[name]: _md5(file.read()).hexdigest() for name, file in contents.items() if file is not None}
 
 
 def _md5(data: bytes = b"") -> "hashlib._Hash":

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from stages.graft.core.params import read_yaml
+from stages.graft.core.params import flatten, read_yaml
 from stages.graft.maintenance.dvc_lock import LOCK, LockEntry, read_lock_entries
 from stages.graft.maintenance.verification import OTHER, Repository, problem_here
-from stages.graft.tracking.run_state import ARTIFACTS, MANIFEST, PARAMS, PASSING, flatten
+from stages.graft.tracking.run_state import ARTIFACTS, MANIFEST, PARAMS, PASSING
 
 
 def outdated(root: Path) -> str | None:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.graft.core.errors import GraftError
+from stages.graft.core.git import LAST_COMMIT, ask_git
+from stages.graft.core.params import flatten
 from stages.graft.maintenance.dvc_lock import read_lock_entries
 from stages.graft.storage.files import read_json
-from stages.graft.tracking.run_state import flatten
 
 KEPT = ("downloads", "weights")
 """Folders of the store that hold what others made: they are proven by their hashes, and not fetched again."""
@@ -66,9 +67,8 @@ def _other_values(before: Path, after: Path) -> Iterator[str]:
 
 def _changed_files(root: Path) -> list[str]:
     """Tracked files that are not as the last commit holds them."""
-    command = ["git", "diff", "--name-only", "--relative", "-z", "HEAD"]
-    shown = subprocess.run(command, cwd=root, capture_output=True, check=True, encoding="utf-8").stdout
-    return [path for path in shown.split("\0") if path]
+    changed = ask_git(root, "diff", "--name-only", "--relative", "-z", LAST_COMMIT) or b""
+    return [path.decode() for path in changed.split(b"\0") if path]
 
 
 def _copy_or_remove(source: Path, path: Path) -> None:

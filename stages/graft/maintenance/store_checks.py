@@ -8,9 +8,9 @@ from pathlib import Path
 from stages.graft.core.errors import DataError
 from stages.graft.core.progress import bar
 from stages.graft.storage.feature_backends import DAMAGED, RECORD, SUFFIX, FolderBackend, S3Backend
-from stages.graft.storage.feature_store import fingerprint_of, fragment_problem
+from stages.graft.storage.feature_store import fragment_problem
 from stages.graft.storage.files import read_json
-from stages.graft.storage.hashing import sha256_of
+from stages.graft.storage.hashing import fingerprint_of, sha256_of
 from stages.graft.storage.s3 import objects_below, read_object
 
 CHECKPOINT = re.compile(r"-([0-9a-f]{8,64})\.pth$")

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 
 from stages.graft.backbone.weights import FINETUNED
 from stages.graft.core.errors import GraftError
+from stages.graft.core.git import ask_git
 from stages.graft.maintenance.store_inventory import Entry
 from stages.graft.storage.files import temporary_folder
 from stages.graft.storage.locks import try_exclusive
@@ -78,19 +78,17 @@ def _versions(root: Path, path: str) -> Iterator[bytes]:
     """A file's contents in the workspace and in every revision that has a name, each once."""
     if (root / path).is_file():
         yield (root / path).read_bytes()
-    revisions = _git(root, "for-each-ref", "--format=%(objectname)").decode().split()
-    prefix = _git(root, "rev-parse", "--show-prefix").decode().strip()
+    revisions = _lines(root, "for-each-ref", "--format=%(objectname)")
+    prefix = "".join(_lines(root, "rev-parse", "--show-prefix"))
     asked = "".join(f"{revision}:{prefix}{path}\n" for revision in dict.fromkeys(["HEAD", *revisions]))
-    objects = [line.split() for line in _git(root, "cat-file", "--batch-check", given=asked).decode().splitlines()]
-    found: Iterable[str] = dict.fromkeys(words[0] for words in objects if words[1:2] == ["blob"])
-    for name in found:
-        yield _git(root, "cat-file", "blob", name)
+    objects = [line.split() for line in _lines(root, "cat-file", "--batch-check", given=asked)]
+    for name in dict.fromkeys(words[0] for words in objects if words[1:2] == ["blob"]):
+        yield ask_git(root, "cat-file", "blob", name) or b""
 
 
-def _git(root: Path, *arguments: str, given: str = "") -> bytes:
-    """What git prints; nothing where there is no repository."""
-    command = ["git", "--no-optional-locks", *arguments]
-    return subprocess.run(command, cwd=root, input=given.encode(), capture_output=True, check=False).stdout
+def _lines(root: Path, *arguments: str, given: str = "") -> list[str]:
+    """The lines git prints; none where there is no repository."""
+    return (ask_git(root, *arguments, given=given) or b"").decode().splitlines()
 
 
 def _part(record: Mapping[str, Any], keys: Iterable[str] | None) -> dict[str, Any]:

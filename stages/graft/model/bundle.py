@@ -24,9 +24,8 @@ from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.model.decision import NOVELTY, RULE, DecisionRule, load_rule, save_rule
 from stages.graft.model.model_folder import BACKBONE, MODEL, read_model
 from stages.graft.storage.cache_folder import store_folder
-from stages.graft.storage.feature_store import fingerprint_of
 from stages.graft.storage.files import atomic_path, read_json, write_json, write_text
-from stages.graft.storage.hashing import sha256_of
+from stages.graft.storage.hashing import fingerprint_of, sha256_of
 
 BUNDLE, NETWORK = "bundle.json", "network"
 

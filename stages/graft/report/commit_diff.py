@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,13 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from stages.graft.core.params import read_yaml
+from stages.graft.core.git import LAST_COMMIT, ask_git, committed_file
+from stages.graft.core.params import flatten, read_yaml
 from stages.graft.metrics.paired_comparison import mcnemar
 from stages.graft.report.plot_tables import read_table
 from stages.graft.storage.files import read_json
-from stages.graft.tracking.run_state import flatten
 
 PARAMS, METRICS, PREDICTIONS = "params.yaml", "reports/metrics.json", "reports/predictions.csv"
-
-LAST = "HEAD"
-"""git's name for the last commit."""
 
 HIGHER = frozenset(
     ("accuracy", "balanced_accuracy", "macro_f1", "coverage", "selective_accuracy", "novelty_auroc", "strangers_found")
@@ -89,7 +85,7 @@ class Changes:
         return mcnemar(self.num_gained, self.num_lost)
 
 
-def read_changes(root: Path, against: str = LAST) -> Changes | None:
+def read_changes(root: Path, against: str = LAST_COMMIT) -> Changes | None:
     """Compare the files with those of a commit.
 
     Args:
@@ -99,15 +95,15 @@ def read_changes(root: Path, against: str = LAST) -> Changes | None:
         None without git, without that commit, or when it holds no metrics.
     """
     head = ask_git(root, "log", "-1", "--format=%h%x00%s", "--abbrev=7", "--end-of-options", against, "--")
-    params, metrics = committed(root, PARAMS, against), committed(root, METRICS, against)
+    params, metrics = committed_file(root, PARAMS, against), committed_file(root, METRICS, against)
     if head is None or params is None or metrics is None:
         return None
     try:
         before = flatten(yaml.safe_load(params)), json.loads(metrics)
     except (yaml.YAMLError, ValueError, AttributeError):
         return None  # a commit may hold anything, a merge's conflict marks, say
-    num_shared, same, gained, lost = _compare_predictions(root, committed(root, PREDICTIONS, against))
-    commit, subject = head.rstrip("\n").split("\0", 1)
+    num_shared, same, gained, lost = _compare_predictions(root, committed_file(root, PREDICTIONS, against))
+    commit, subject = head.decode(errors="replace").rstrip("\n").split("\0", 1)
     return Changes(
         commit=commit,
         subject=subject,
@@ -142,11 +138,13 @@ def _interval(values: Mapping[str, Any], name: str) -> tuple[float, float] | Non
     return None if low is None or high is None else (low, high)
 
 
-def _compare_predictions(root: Path, before: str | None) -> tuple[int, bool, int, int]:
+def _compare_predictions(root: Path, before: bytes | None) -> tuple[int, bool, int, int]:
     """Number of shared test images, whether these are all, and how many of them were gained and lost."""
     if before is None or not (root / PREDICTIONS).exists():
         return 0, False, 0, 0
-    then = pd.read_csv(io.StringIO(before), dtype=str, keep_default_na=False, lineterminator="\n")
+    then = pd.read_csv(
+        io.BytesIO(before), dtype=str, keep_default_na=False, lineterminator="\n", encoding_errors="replace"
+    )
     now = read_table(root / PREDICTIONS)
     if not {"id", "label", "predicted"} <= set(then.columns):
         return 0, False, 0, 0
@@ -154,20 +152,6 @@ def _compare_predictions(root: Path, before: str | None) -> tuple[int, bool, int
     right, was_right = both["label"] == both["predicted"], both["label_then"] == both["predicted_then"]
     same = len(both) == len(now) == len(then)
     return len(both), same, int((right & ~was_right).sum()), int((was_right & ~right).sum())
-
-
-def committed(root: Path, path: str, revision: str) -> str | None:
-    """Give a file as a commit has it; None where it is not there."""
-    return ask_git(root, "show", "--end-of-options", f"{revision}:./{path}")
-
-
-def ask_git(root: Path, *arguments: str) -> str | None:
-    """Give what git says; None when it says nothing, for whatever reason."""
-    try:
-        done = subprocess.run(["git", "--no-optional-locks", *arguments], cwd=root, capture_output=True, timeout=20)
-        return done.stdout.decode() if done.returncode == 0 else None
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
-        return None
 
 
 Record = Mapping[str, Any]

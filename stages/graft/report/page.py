@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
-from stages.graft.core.params import read_yaml
+from stages.graft.core.params import flatten, read_yaml
 from stages.graft.core.stage import Duration, read_duration
 from stages.graft.data.manifest import LOCATION_COLUMNS, image_locations, read_manifest
 from stages.graft.report.commit_diff import Changes, read_changes
@@ -26,7 +26,6 @@ from stages.graft.report.headline import FinetuningComparison, finetuning_compar
 from stages.graft.report.plot_tables import read_table
 from stages.graft.storage.files import read_json, write_text
 from stages.graft.tracking.provenance import read_provenance
-from stages.graft.tracking.run_state import flatten
 
 TEMPLATE = Path(__file__).with_name("page.html")
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from stages.graft.core.errors import DataError, ParamsError
+from stages.graft.core.errors import DataError
 from stages.graft.core.progress import Progress
 from stages.graft.storage.hashing import sha256_of
 from stages.graft.storage.locks import mark_used
@@ -124,17 +124,6 @@ def within(seconds: float, call: Callable[[], Any]) -> Any:
     if error is not None:
         raise error
     return answer
-
-
-def check_sha256(path: Path, sha256: str) -> None:
-    """Compare a file with the SHA-256 that the user gave.
-
-    Raises:
-        ParamsError: they differ.
-    """
-    found = sha256_of(path)
-    if found != sha256.lower():
-        raise ParamsError(f"{path} has SHA-256 {found}, the parameter says {sha256}; correct the parameter or the file")
 
 
 class _RefusedError(DownloadError):

@@ -26,6 +26,7 @@ from stages.graft.core.image_ids import Ids, Packed, pack_ids
 from stages.graft.core.threads import in_threads
 from stages.graft.storage.arrays import METADATA_KEY, Array, rows_file, rows_header
 from stages.graft.storage.feature_backends import SUFFIX, FeatureBackend, open_backend
+from stages.graft.storage.hashing import fingerprint_of
 from stages.graft.storage.row_index import NOWHERE, RowIndex
 
 FORMAT = 1
@@ -41,11 +42,6 @@ HEADER_BYTES = 1024
 """More than a fragment's header takes."""
 
 Features = npt.NDArray[np.float32]
-
-
-def fingerprint_of(record: Mapping[str, Any]) -> str:
-    """Hash a record of everything that can change a bit of a feature; 32 hex digits."""
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:32]
 
 
 class FeatureStore:

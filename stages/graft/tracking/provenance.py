@@ -3,13 +3,13 @@
 import getpass
 import hashlib
 import os
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from stages.graft.core.git import ask_git
+from stages.graft.core.params import flatten
 from stages.graft.storage.files import read_json
-from stages.graft.tracking.run_state import flatten
 
 LOCK, MODEL = "dvc.lock", "data/model/model.json"
 OUTPUTS = ("reports", LOCK)
@@ -60,15 +60,11 @@ def is_dirty(tags: Tags) -> bool:
 
 
 def _git(root: Path) -> Tags:
-    # Without optional locks a `git commit` or `dvc` running beside us is never in our way, nor we in theirs.
-    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no", "--", "."]
-    try:
-        status = subprocess.run(
-            [*command, *(f":(exclude){path}" for path in OUTPUTS)],
-            cwd=root, capture_output=True, check=True, encoding="utf-8", errors="replace", timeout=20,
-        ).stdout.splitlines()  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
+    excluded = [f":(exclude){path}" for path in OUTPUTS]
+    answer = ask_git(root, "status", "--porcelain=v2", "--branch", "--untracked-files=no", "--", ".", *excluded)
+    if answer is None:
         return {}
+    status = answer.decode(errors="replace").splitlines()
     head = dict(line[2:].split(" ", 1) for line in status if line.startswith("# branch."))
     if head["branch.oid"] == "(initial)":
         return {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
-from stages.graft.core.params import Params, load_params, read_yaml
+from stages.graft.core.params import Params, flatten, load_params, read_yaml
 from stages.graft.storage.files import read_json
 from stages.graft.storage.tables import count_rows
 
@@ -107,15 +107,6 @@ def published_files(root: Path) -> Iterator[tuple[str, Path]]:
         for path in sorted((root / folder).rglob("*")):
             if path.is_file() and not path.name.startswith("."):
                 yield (PurePosixPath(name) / path.relative_to(root / folder).parent).as_posix(), path
-
-
-def flatten(record: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """Name every value of nested mappings by its path, joined with dots; an empty mapping is a value."""
-    flat: dict[str, Any] = {}
-    for key, value in record.items():
-        inner = isinstance(value, Mapping) and value
-        flat |= flatten(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
-    return flat
 
 
 def _key(params: bytes, manifest: Path) -> str:

@@ -23,8 +23,8 @@ from stages.graft.images.decode import Batch
 from stages.graft.images.loading import LocateImage, read_image
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.storage.arrays import array_file
-from stages.graft.storage.feature_store import fingerprint_of
 from stages.graft.storage.files import atomic_path, write_json
+from stages.graft.storage.hashing import fingerprint_of
 from stages.graft.storage.locks import exclusive_lock, mark_used, shared_lock, try_exclusive
 
 GIGABYTE = 10**9

@@ -23,7 +23,7 @@ from stages.graft.images.augmentation import Preset
 from stages.graft.images.loading import LocateImage
 from stages.graft.model.classifier import Classifier, head_from_module, head_module
 from stages.graft.storage.cache_folder import STATES
-from stages.graft.storage.feature_store import fingerprint_of
+from stages.graft.storage.hashing import fingerprint_of
 from stages.graft.storage.locks import exclusive_lock, shared_lock
 from stages.graft.training.activation_cache import LabelledImages, Pixels, Source, cached
 from stages.graft.training.finetune_loop import FinetuneEpoch, FinetuneRecipe, Outcome, finetune, trains_in_bf16

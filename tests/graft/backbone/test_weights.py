@@ -94,7 +94,7 @@ def test_a_local_file_of_ours_keeps_what_it_says(blocks: Path, tmp_path: Path):
 
 def test_a_file_is_hashed_once(blocks: Path, monkeypatch: pytest.MonkeyPatch):
     hashed = []
-    monkeypatch.setattr("stages.graft.backbone.weights.sha256_of", lambda path: hashed.append(path) or sha256_of(path))
+    monkeypatch.setattr("stages.graft.storage.hashing.sha256_of", lambda path: hashed.append(path) or sha256_of(path))
     weights = find_weights(params(name="deep"), blocks)
     assert hashed == [weights.path]
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
 
 from stages.graft.core.errors import ParamsError
-from stages.graft.core.params import Params, load_params, load_spec, read_yaml
+from stages.graft.core.params import Params, flatten, load_params, load_spec, read_yaml
 
 
 class Inner(Params):
@@ -185,3 +185,7 @@ def test_a_spec_is_one_section_without_a_name(tmp_path: Path):
     path.write_text("epochs: x\n")
     with pytest.raises(ParamsError, match=r"spec\.yaml: `epochs` should be a valid integer, got 'x'"):
         load_spec(path, Inner)
+
+
+def test_flatten_keeps_values_that_are_not_mappings():
+    assert flatten({"a": {"b": {"c": 1}, "d": [{}]}, 5: None}) == {"a.b.c": 1, "a.d": [{}], "5": None}

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from stages.graft.core.errors import DataError, ParamsError
+from stages.graft.core.errors import DataError
 from stages.graft.storage import downloads
-from stages.graft.storage.downloads import DownloadError, check_sha256, fetch, fetch_to, is_address
+from stages.graft.storage.downloads import DownloadError, fetch, fetch_to, is_address
 from tests.conftest import REPOSITORY
 from tests.support.pictures import write
 from tests.support.servers import serving
@@ -185,13 +185,6 @@ def test_refusals_and_silence_name_the_address(site, tmp_path):
     for wrong in ("http://127.0.0.1:port/x", "http:///x", "http://127.0.0.1/a b"):
         with pytest.raises(DataError, match=wrong):
             fetch(wrong, SHA256, tmp_path)
-
-
-def test_check_sha256(tmp_path):
-    path = write(tmp_path / "a.zip", DATA)
-    check_sha256(path, SHA256.upper())
-    with pytest.raises(ParamsError, match=f"a.zip has SHA-256 {SHA256}, the parameter says {'0' * 64}"):
-        check_sha256(path, "0" * 64)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from stages.graft.core.errors import ParamsError
 from stages.graft.storage.files import write_json, write_text
-from stages.graft.tracking.run_state import MAX_KEY, MAX_VALUE, flatten, published_files, read_results, read_state
+from stages.graft.tracking.run_state import MAX_KEY, MAX_VALUE, published_files, read_results, read_state
 
 PARAMS = """\
 ingest: {source: data/plates.yaml, sha256: null}
@@ -144,7 +144,3 @@ def test_what_tells_of_times_is_published_and_does_not_make_results_new(root):
     assert published == {"reports/metrics.json", "reports/report.html", "reports/times/split.json"}
     write_text("a figure", root / "reports/figures/a.png")
     assert read_results(root).digest != before
-
-
-def test_flatten_keeps_values_that_are_not_mappings():
-    assert flatten({"a": {"b": {"c": 1}, "d": [{}]}, 5: None}) == {"a.b.c": 1, "a.d": [{}], "5": None}

@@ -17,8 +17,9 @@ from stages.commands import store as command
 from stages.graft.backbone.openvino_runtime import RECORD as NETWORK
 from stages.graft.core.errors import GraftError
 from stages.graft.storage.feature_backends import RECORD, FolderBackend
-from stages.graft.storage.feature_store import FeatureStore, fingerprint_of
+from stages.graft.storage.feature_store import FeatureStore
 from stages.graft.storage.files import _host, write_json
+from stages.graft.storage.hashing import fingerprint_of
 from tests.conftest import REPOSITORY
 from tests.support.clones import IDENTITY
 
