@@ -3,20 +3,18 @@
 import http.client
 import queue
 import re
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 from stages.graft.core.errors import DataError
 from stages.graft.core.progress import Progress
 from stages.graft.storage.hashing import sha256_of
-from stages.graft.storage.locks import mark_used
+from stages.graft.storage.locks import exclusive_lock, mark_used
 
 TIMEOUT_SECONDS = 30.0
 """A server that has not begun to answer by then is taken for unreachable; a checkpoint's has less time."""
@@ -90,7 +88,7 @@ def fetch_to(
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.with_name(f"{path.name}.lock")):
+        with exclusive_lock(path, f"download: another process is at {path.name}; waiting for it"):
             if path.exists() and misfit(found := sha256_of(path)) is None:
                 mark_used(path)
                 return found
@@ -212,20 +210,3 @@ def _copy(read: Callable[[int], bytes], file: IO[bytes], shown: Progress) -> Non
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let one process at a time download a file; the others wait. Without file locks (Windows), nobody waits."""
-    with path.open("wb") as file:
-        try:
-            import fcntl
-        except ImportError:
-            yield
-        else:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(f"download: another process is at {path.stem}; waiting for it", file=sys.stderr, flush=True)
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield

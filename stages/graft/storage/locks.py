@@ -1,7 +1,9 @@
-"""Who has a folder of the store open: its users share a lock, and who would remove it needs that lock alone.
+"""Locks between processes that share a folder of the store.
 
-The lock is a file beside the folder, `.<name>.lock`; who makes the folder has `.<name>.making.lock`. The operating
-system frees it when its holder dies. Where it has no such locks (Windows, some network disks) nothing is held.
+`.<name>.lock` beside a folder is shared by all who use the folder; a process that removes the folder must have the lock
+exclusively. `.<name>.making.lock` belongs to the one process that makes the folder or file. The operating system
+releases the locks of a process that ends. In read-only folders and on disks without locks, no lock is taken; Windows
+has no shared locks.
 """
 
 import errno
@@ -11,92 +13,106 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+_NO_LOCKS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+"""What a read-only folder, or a disk without locks, answers."""
+
+_NO_LIMIT = -1.0
 
 
 def shared_lock(folder: Path, holder: object) -> None:
     """Keep a folder or file, which need not exist yet, from being removed for as long as an object lives."""
-    file = _open_locked(_lock_of(folder, ".lock"), "shared")
-    if file is not None:
-        weakref.finalize(holder, os.close, file)
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    path = _lock_path(folder, "lock")
+    with _where_possible():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        release = weakref.finalize(holder, os.close, file)
+        fcntl.flock(file, fcntl.LOCK_SH)
+        if not os.fstat(file).st_nlink:  # another process has just removed the folder and its lock
+            release()
+            shared_lock(folder, holder)
 
 
 @contextmanager
 def try_exclusive(folder: Path) -> Iterator[bool]:
-    """Tell whether nobody has a folder open; if so, nobody opens it until the end."""
-    lock = _lock_of(folder, ".lock")
-    file = _open_locked(lock, "now or never")
+    """Lock a folder that is to be removed, if no process uses it; give whether the folder is locked."""
+    from filelock import Timeout
+
+    lock = _file_lock(_lock_path(folder, "lock"))
+    with suppress(Timeout):
+        _acquire(lock, seconds=0)
     try:
-        yield file is not None or sys.platform == "win32"
+        yield lock.is_locked
     finally:
-        if file is not None:
-            lock.unlink(missing_ok=True)
-            os.close(file)
+        _release(lock)
 
 
 @contextmanager
-def exclusive_lock(folder: Path, waiting: str = "") -> Iterator[None]:
-    """Let one process at a time make a folder; the others wait, and then look whether it is there.
+def exclusive_lock(folder: Path, waiting: str = "", seconds: float = _NO_LIMIT) -> Iterator[None]:
+    """Let one process at a time make a folder or file; the others wait, and then look whether it is there.
 
     Args:
-        folder: which.
-        waiting: said on stderr by those who wait.
+        folder: the folder or file.
+        waiting: message on stderr for a process that has to wait.
+        seconds: how long to wait; by default without limit.
+    Raises:
+        TimeoutError: another process holds the lock for longer.
     """
-    lock = _lock_of(folder, ".making.lock")
-    file = _open_locked(lock, "now or never")
-    if file is None and waiting and sys.platform != "win32":
-        print(waiting, file=sys.stderr, flush=True)
-    file = file if file is not None else _open_locked(lock, "exclusive")
+    from filelock import Timeout
+
+    lock = _file_lock(_lock_path(folder, "making.lock"))
+    try:
+        _acquire(lock, seconds=0)
+    except Timeout:
+        if waiting:
+            print(waiting, file=sys.stderr, flush=True)
+        _acquire(lock, seconds)
     try:
         yield
     finally:
-        if file is not None:
-            lock.unlink(missing_ok=True)
-            os.close(file)
+        _release(lock)
 
 
 def mark_used(path: Path) -> None:
-    """Note, as a file's time, that it is used now."""
-    with suppress(OSError):  # another user's
+    """Set a file's time to now: the file is in use."""
+    with suppress(OSError):  # another user's file
         os.utime(path)
 
 
-def _lock_of(folder: Path, ending: str) -> Path:
-    return folder.with_name(f".{folder.name}{ending}")
+def _lock_path(folder: Path, ending: str) -> Path:
+    return folder.with_name(f".{folder.name}.{ending}").absolute()
 
 
-def _open_locked(path: Path, how: str) -> int | None:
-    """Open a lock file and take its lock; None when it cannot be had.
+def _file_lock(path: Path) -> "FileLock":
+    from filelock import FileLock  # 40 ms, which most stages do not need
 
-    Args:
-        path: the lock file.
-        how: shared or alone, which wait; now or never, which is alone and does not.
-    """
-    if sys.platform == "win32":
-        return None
-    import fcntl
-
-    kinds = {"shared": fcntl.LOCK_SH, "exclusive": fcntl.LOCK_EX, "now or never": fcntl.LOCK_EX | fcntl.LOCK_NB}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                return None  # a store that is there to be read
-            raise
-        try:
-            fcntl.flock(file, kinds[how])
-        except OSError:  # in use; or a file system without locks
-            os.close(file)
-            return None
-        if _is_at(file, path):
-            return file
-        os.close(file)  # removed while we waited: another file is there now, or none
+    return FileLock(path, thread_local=False, fallback_to_soft=False)
 
 
-def _is_at(file: int, path: Path) -> bool:
-    """Tell whether a path still leads to an open file."""
+def _acquire(lock: "FileLock", seconds: float) -> None:
+    with _where_possible():
+        lock.acquire(timeout=seconds)
+
+
+def _release(lock: "FileLock") -> None:
+    if lock.is_locked:
+        with suppress(OSError):  # Windows removes no open file
+            os.unlink(lock.lock_file)
+        lock.release()
+
+
+@contextmanager
+def _where_possible() -> Iterator[None]:
     try:
-        return os.path.samestat(os.fstat(file), path.stat())
-    except FileNotFoundError:
-        return False
+        yield
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise

@@ -24,7 +24,7 @@ from stages.graft.tracking.server import (
     configure_mlflow,
     find_address,
     hide_password,
-    one_at_a_time,
+    publishing_lock,
 )
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _harmless(line: str) -> Iterator[None]:
 def _open(root: Path, experiment: str) -> Iterator[Runs]:
     """Open the store and the experiment, made if they are new; on a local store, one process at a time."""
     address = find_address(root)
-    with one_at_a_time(address.artifacts if address.database else None):
+    with publishing_lock(address):
         check_alive(address)
         configure_mlflow()
         from mlflow import MlflowClient, entities

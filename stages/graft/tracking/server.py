@@ -6,13 +6,14 @@ import re
 import socket
 import sqlite3
 import ssl
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
+
+from stages.graft.storage.locks import exclusive_lock
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 
@@ -114,19 +115,12 @@ def hide_password(text: str) -> str:
     return re.sub(r"//[^/@\s]+@", "//", text)
 
 
-@contextmanager
-def one_at_a_time(folder: Path | None) -> Iterator[None]:
-    """Hold a lock in a folder, or none without a folder; the operating system frees it when its holder dies.
+def publishing_lock(address: Address) -> AbstractContextManager[None]:
+    """Let one process at a time publish to a local database; a server needs no lock.
 
-    SQLite's own file lock: it is in the standard library and works on every system.
+    Raises:
+        TimeoutError: another process publishes for longer than `LOCK_PATIENCE`.
     """
-    if folder is None:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(folder / ".lock", timeout=LOCK_PATIENCE, isolation_level=None)) as lock:
-        try:
-            lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            raise ConnectionError(f"{folder}/.lock cannot be taken ({error})") from None
-        yield
+    if address.database is None or address.artifacts is None:
+        return nullcontext()
+    return exclusive_lock(address.artifacts / "publish", seconds=LOCK_PATIENCE)

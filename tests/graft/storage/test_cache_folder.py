@@ -1,6 +1,10 @@
 from pathlib import Path
 
+import platformdirs
 import pytest
+from platformdirs.macos import MacOS
+from platformdirs.unix import Unix
+from platformdirs.windows import Windows
 
 from stages.graft.core.errors import ParamsError
 from stages.graft.storage.cache_folder import feature_store_location, store_folder
@@ -20,7 +24,7 @@ def test_a_relative_place_counts_from_the_repository(monkeypatch, tmp_path):
 
 
 def test_features_may_be_in_s3_and_the_rest_is_in_the_users_cache(monkeypatch, tmp_path):
-    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr(platformdirs, "PlatformDirs", Unix)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("GRAFT_STORE", "s3://bucket/store")
     assert (feature_store_location(), store_folder()) == ("s3://bucket/store", tmp_path / "graft")
@@ -37,14 +41,14 @@ def test_other_addresses_are_refused(monkeypatch):
 
 def test_by_default_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.delenv("GRAFT_STORE")
-    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr(platformdirs, "PlatformDirs", Unix)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert store_folder() == tmp_path / "graft"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert store_folder() == tmp_path / ".cache" / "graft"
-    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr(platformdirs, "PlatformDirs", MacOS)
     assert store_folder() == tmp_path / "Library" / "Caches" / "graft"
-    monkeypatch.setattr("sys.platform", "win32")
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
-    assert store_folder() == tmp_path / "local" / "graft"
+    monkeypatch.setattr(platformdirs, "PlatformDirs", Windows)
+    monkeypatch.setattr("platformdirs.windows.get_win_folder", lambda name: str(tmp_path / name))
+    assert store_folder() == tmp_path / "CSIDL_LOCAL_APPDATA" / "graft"

@@ -1,8 +1,6 @@
 """Where the store is, whether it lives, the lock, and who left a run behind."""
 
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +11,7 @@ import pytest
 
 from stages.graft.storage.files import write_text
 from stages.graft.tracking import server
-from stages.graft.tracking.server import Address, check_alive, find_address, hide_password, one_at_a_time
+from stages.graft.tracking.server import Address, check_alive, find_address, hide_password, publishing_lock
 
 
 @pytest.fixture(autouse=True)
@@ -111,23 +109,13 @@ def test_a_store_to_be_made_is_fine(tmp_path):
 
 def test_the_lock_lets_one_past(tmp_path, monkeypatch):
     monkeypatch.setattr(server, "LOCK_PATIENCE", 0.1)
-    with one_at_a_time(tmp_path), pytest.raises(ConnectionError, match="locked"), one_at_a_time(tmp_path):
+    local = Address(uri="sqlite:///a", database=tmp_path / "a", artifacts=tmp_path / "artifacts")
+    remote = Address(uri="http://host", database=None, artifacts=None)
+    with publishing_lock(local), pytest.raises(TimeoutError, match="could not be acquired"), publishing_lock(local):
         pass
-    with one_at_a_time(tmp_path), one_at_a_time(None):
+    with publishing_lock(local), publishing_lock(remote), publishing_lock(remote):
         pass
-
-
-def test_a_killed_holder_frees_the_lock(tmp_path, monkeypatch):
-    monkeypatch.setattr(server, "LOCK_PATIENCE", 30.0)
-    script = "import sys, time; from pathlib import Path; from stages.graft.tracking.server import one_at_a_time as o\n"
-    script += "with o(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as holder:
-        assert holder.stdout
-        holder.stdout.readline()
-        holder.kill()
-        holder.wait()
-        with one_at_a_time(tmp_path):
-            pass
+    assert list((tmp_path / "artifacts").iterdir()) == []
 
 
 def test_passwords_stay_out_of_messages():
