@@ -4,15 +4,17 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
+from pydantic import Field
 
-from stages.graft.core.params import flatten, read_yaml
+from stages.graft.core.params import Params, flatten, read_yaml
 from stages.graft.core.stage import Duration, read_duration
 from stages.graft.data.manifest import LOCATION_COLUMNS, image_locations, read_manifest
 from stages.graft.report.commit_diff import Changes, read_changes
+from stages.graft.report.figures import draw_figures
 from stages.graft.report.gallery import (
     Address,
     Tile,
@@ -27,7 +29,12 @@ from stages.graft.report.plot_tables import read_table
 from stages.graft.storage.files import read_json, write_text
 from stages.graft.tracking.provenance import read_provenance
 
+PAGE = "reports/report.html"
+"""Relative to the pipeline's root."""
+
 TEMPLATE = Path(__file__).with_name("page.html")
+
+DECISION = "data/bundle/decision.json"
 
 NUM_DOUBTFUL = 20
 """Labels in doubt that are shown, at most."""
@@ -36,6 +43,13 @@ NUM_LISTED = 200
 """Files that are listed, at most."""
 
 STAGES = ("ingest", "split", "extract", "train_head", "finetune", "explore", "evaluate", "report")
+
+
+class ReportParams(Params):
+    """The section `report` of params.yaml."""
+
+    gallery_images: Annotated[int, Field(ge=0, le=60)]
+    """Images in each gallery, at most; 60 keep the page below 3 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +116,24 @@ class Page:
     """Commit, branch, weights, as tags."""
     confidence_level: float
     """Of the intervals."""
+
+
+def write_report_page(root: Path, figures: Path, params: ReportParams) -> int:
+    """Draw the figures and write the page with them.
+
+    Args:
+        root: the pipeline's folder.
+        figures: the folder for the PNG files.
+        params: the section `report`.
+    Returns:
+        The number of figures.
+    Raises:
+        DataError, ParamsError: a file is missing or cannot be read.
+    """
+    plots, metrics, decision = (root / path for path in ("reports/plots", "reports/metrics.json", DECISION))
+    captions = draw_figures(plots, metrics, decision, figures)
+    write_page(read_page(root, figures, captions, params.gallery_images), root / PAGE)
+    return len(captions)
 
 
 def read_page(root: Path, figures: Path, captions: Mapping[str, str], num_tiles: int) -> Page:
