@@ -1,41 +1,163 @@
-"""`graft`: what people do beside the pipeline. Each command is a script of its own here, and `graft` only finds it.
+"""The command `graft`: every command with its options. The work is in `stages/commands/`, imported when it is called.
 
 Run     graft COMMAND --help, in the repository's root
 """
 
 import sys
-from collections.abc import Sequence
-from importlib import import_module
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
 
 from stages.graft.core.stage import run
 
-COMMANDS = {
-    "repro": "dvc repro, after another one in this folder has ended",
-    "report": "write reports/report.html anew from the files, after a pull or a commit",
-    "changes": "what changed against a commit, with intervals and the gate's verdict",
-    "predict": "classify images, a row for each",
-    "export": "write the whole model as one graph of ONNX or OpenVINO",
-    "verify": "hash everything again that results rest on",
-    "store": "list what the store outside the repository holds, or make room in it",
-    "publish": "write the MLflow run of the present results, once",
-}
-"""A command's name, which is its script's, and what it does."""
+MODEL_HELP = "A bundle's folder, a repository, or models:/NAME@ALIAS."
+FILE = click.Path(path_type=Path)
 
 
-def usage() -> str:
-    """List the commands."""
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {meaning}" for name, meaning in COMMANDS.items()]
-    return "\n".join(["usage: graft COMMAND …, and graft COMMAND --help for its options", "", *lines])
+class Command(click.Command):
+    """A command that ends as a stage does: the user's mistakes in one line, exit code 1; Ctrl-C 130."""
+
+    def invoke(self, context: click.Context) -> None:
+        """Run the command."""
+        run(context.command_path, partial(super().invoke, context), again=context.command_path)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command that the first argument names with the others."""
-    name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    if name in ("-h", "--help"):
-        print(usage())
-        return
-    if name not in COMMANDS:
-        sys.exit(f"graft: error: no command `{name}`\n\n{usage()}")
-    command = import_module("stages.report" if name == "report" else f"stages.commands.{name}")
-    run(f"graft {name}", lambda: command.main(rest), again=f"graft {name}")
+class Group(Command, click.Group):
+    """A command with commands below it."""
+
+    command_class = Command
+    group_class = type
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="graft-images")
+def main() -> None:
+    """Commands beside the pipeline of Graft; run them in the repository's root.
+
+    Exit codes: 0 done, 1 an error that you can put right, 2 wrong usage, 130 interrupted.
+
+    Completion in bash: eval "$(_GRAFT_COMPLETE=bash_source graft)"; others: zsh_source, fish_source.
+    """
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def repro(arguments: tuple[str, ...]) -> None:
+    """Run `dvc repro`, after another one in this folder has ended.
+
+    It takes the options of `dvc repro`.
+    """
+    from stages.commands.repro import run_repro
+
+    sys.exit(run_repro(arguments))
+
+
+@main.command()
+def report() -> None:
+    """Write reports/report.html again from the files.
+
+    It is for after a pull, a commit, or a result restored by DVC.
+    """
+    from stages.commands.report import rewrite_page
+
+    rewrite_page()
+
+
+@main.command()
+@click.option("--against", default="HEAD", metavar="COMMIT", show_default=True, help="A branch, a tag or a hash.")
+@click.option("--markdown", is_flag=True, help="Print Markdown, for a comment.")
+def changes(**options: Any) -> None:
+    """Show what changed against a commit.
+
+    That is parameters, metrics with their intervals, test images, and the gate's verdict.
+    """
+    from stages.commands.changes import print_changes
+
+    print_changes(**options)
+
+
+@main.command(epilog="Columns: file, label, confidence, unsure, unknown, distance, p_<class> for each class, error.")
+@click.argument("images", nargs=-1, required=True, type=click.Path(allow_dash=True))
+@click.option("--out", type=FILE, help="A .csv, .jsonl or .parquet file, replaced at the end. Default: CSV on stdout.")
+@click.option("--model", default=".", show_default=True, help=MODEL_HELP)
+@click.option("--ray", is_flag=True, help="Use the Ray cluster of the section `compute` of params.yaml.")
+def predict(**options: Any) -> None:
+    """Classify images, one row for each.
+
+    IMAGES are files, folders (searched at any depth), s3://… of either, or - for names on stdin (one a line, or
+    find -print0). The exit code is 1 when some images cannot be read; their rows say why.
+    """
+    from stages.commands.predict import predict_images
+
+    predict_images(**options)
+
+
+@main.command(epilog="README.json in the folder describes the input; export.json holds the comparison and the speed.")
+@click.option(
+    "--format", "format_", required=True, type=click.Choice(("onnx", "openvino")), help="onnx needs optional packages."
+)
+@click.option("--out", required=True, type=FILE, help="A folder; an earlier export in it is replaced.")
+@click.option("--model", default=".", show_default=True, help=MODEL_HELP)
+@click.option(
+    "--images", multiple=True, type=click.Path(),
+    help="A file or folder of images to compare on; may be repeated. Default: this repository's test split.",
+)  # fmt: skip
+def export(**options: Any) -> None:
+    """Write the whole model as one graph of ONNX or OpenVINO.
+
+    It goes from uint8 pixels to calibrated probabilities. It is compared with the pipeline, and its speed is measured.
+    """
+    from stages.commands.export import export_model
+
+    export_model(**options)
+
+
+@main.command()
+@click.option("--rerun", is_flag=True, help="Also build everything again in a temporary folder and compare the bytes.")
+@click.option("--refill", metavar="OUT", help="Put good files of an output back into DVC's cache.")
+def verify(rerun: bool, refill: str | None) -> None:
+    """Hash again every file that the results rest on.
+
+    These are the files that dvc.lock names, DVC's cache, the store and the weights.
+    """
+    from stages.commands.verify import refill_cache, verify_everything
+
+    refill_cache(refill) if refill else verify_everything(rerun=rerun)
+
+
+@main.group(invoke_without_command=True)
+@click.pass_context
+def store(context: click.Context) -> None:
+    """List what the store outside the repository holds."""
+    if context.invoked_subcommand is None:
+        from stages.commands.store import list_store
+
+        list_store()
+
+
+@store.command()
+@click.option("--older-than", metavar="AGE", help="Not used for this time: 12h, 30d, 4w.")
+@click.option("--unused", is_flag=True, help="Not used by this repository's branches, tags, experiments or workspace.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def prune(**options: Any) -> None:
+    """Delete what fits every given condition, after asking."""
+    from stages.commands.store import prune_store
+
+    prune_store(**options)
+
+
+@main.command()
+def publish() -> None:
+    """Write the MLflow run of the present results.
+
+    A second time changes nothing.
+    """
+    from stages.commands.publish import publish_results
+
+    publish_results()
+
+
+if __name__ == "__main__":
+    main()

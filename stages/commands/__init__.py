@@ -1,1 +1,1 @@
-"""What `graft` runs beside the pipeline: one module a command."""
+"""What the commands of `graft` do: one module a command, one function that `stages/cli.py` calls."""

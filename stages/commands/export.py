@@ -1,11 +1,9 @@
-"""Beside the pipeline, export: the whole model as one graph, from uint8 pixels to calibrated probabilities.
+"""graft export: write the whole model as one graph, from uint8 pixels to calibrated probabilities.
 
 Reads   a bundle: this repository's data/bundle, another folder, or a model of MLflow's registry; images to compare on
 Writes  a folder: model.onnx, or model.xml and model.bin; README.json: how to call it; export.json: what it is worth
-Run     graft export --format onnx --out exported
 """
 
-import argparse
 import io
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +17,6 @@ from stages.graft.data.splits import read_splits
 from stages.graft.model.bundle import LIBRARIES, Bundle, load_bundle
 from stages.graft.model.export_check import NUM_SAMPLES, answered_by, compare, references, speed, torch_run
 from stages.graft.model.exported_graph import (
-    FILES,
     ONNX_PACKAGES,
     Format,
     check_packages,
@@ -37,73 +34,66 @@ from stages.graft.storage.hashing import sha256_of
 from stages.graft.tracking.fetch_model import fetch_bundle
 
 IMAGES, MANIFEST, SPLITS = Path("data/images"), Path("data/manifest.csv"), Path("data/splits.csv")
-RECIPE, REPORT, HERE = "README.json", "export.json", "."
+RECIPE, REPORT, THIS_REPOSITORY = "README.json", "export.json", "."
 
 
-def parser() -> argparse.ArgumentParser:
-    """Describe the options."""
-    described = argparse.ArgumentParser(
-        "graft export",
-        description="Write the whole model as one graph, from uint8 pixels to calibrated probabilities, compare it "
-        "with the pipeline and measure its speed.",
-        epilog="README.json, beside the graph, says what its input must be; export.json, what it is worth.",
-    )
-    described.add_argument("--format", required=True, choices=list(FILES), help="onnx needs optional packages")
-    described.add_argument("--out", required=True, type=Path, help="a folder; an earlier export in it is replaced")
-    described.add_argument("--model", default=HERE, help="a bundle, a repository (this one), or models:/NAME@ALIAS")
-    described.add_argument("--images", nargs="+", help="files or folders to compare on; this repository's test split")
-    return described
+def export_model(format_: Format, out: Path, model: str, images: Sequence[str]) -> None:
+    """Write the graph, compare it with the pipeline and measure its speed.
 
-
-def main(arguments: Sequence[str]) -> None:
-    """Write, compare, measure."""
-    options = parser().parse_args(arguments)
-    check_packages(options.format)
-    check_out(options.out)
-    with fetch_bundle(options.model, Path()) as folder:
+    Args:
+        format_: of the graph.
+        out: the folder; an earlier export in it is replaced.
+        model: a bundle's folder, a repository, or an MLflow address.
+        images: files or folders to compare on; empty for this repository's test split.
+    Raises:
+        ParamsError, DataError: a package, the model or the images are missing, or `out` holds something else.
+    """
+    check_packages(format_)
+    check_out(out)
+    with fetch_bundle(model, Path()) as folder:
         bundle = load_bundle(folder)
-        images = images_to_compare(options.images, options.model)
-        with atomic_path(options.out) as temporary:
+        files = images_to_compare(images, model)
+        with atomic_path(out) as temporary:
             temporary.mkdir()
-            record = export(bundle, options.format, images, temporary)
-    for precision, found in record["precisions"].items():
-        print(f"export: {options.out} in {precision}: {in_words(found)}")
-    different = [name for name, found in record["precisions"].items() if not same_labels(found)]
+            record = write_export(bundle, format_, files, temporary)
+    for precision, result in record["precisions"].items():
+        print(f"export: {out} in {precision}: {format_result(result)}")
+    different = [name for name, result in record["precisions"].items() if not same_labels(result)]
     if different:
         print(f"export: in {', '.join(different)} it is not the same classifier; see {REPORT}", file=sys.stderr)
 
 
 def check_out(out: Path) -> None:
-    """Refuse a folder that holds something else.
+    """Refuse a folder that holds something else than an export.
 
     Raises:
         ParamsError: it does.
     """
     if out.exists() and not (out / REPORT).is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise ParamsError(f"--out {out} is there and holds no earlier export; name a new folder")
+        raise ParamsError(f"--out {out} exists and holds no earlier export; name a new folder")
 
 
-def images_to_compare(places: Sequence[str] | None, model: str) -> list[ImageFile]:
-    """List the images named, or this repository's test split.
+def images_to_compare(names: Sequence[str], model: str) -> list[ImageFile]:
+    """List the named images, or this repository's test split.
 
     Raises:
-        ParamsError: none are named for a model from elsewhere.
-        DataError: there are none.
+        ParamsError: no image is named for the model of another repository.
+        DataError: there is no image.
     """
-    if places:
-        count_images(places)
-        return list(named_images(places, io.BytesIO()))
-    if model != HERE:
+    if names:
+        count_images(names)
+        return list(named_images(names, io.BytesIO()))
+    if model != THIS_REPOSITORY:
         raise ParamsError("--images must name images to compare on, since --model is not this repository's")
-    splits, path_of = read_splits(SPLITS), image_locations(read_manifest(MANIFEST), IMAGES)
+    splits, locate = read_splits(SPLITS), image_locations(read_manifest(MANIFEST), IMAGES)
     test = splits["id"][splits["split"] == "test"].to_list()
     if not test:
         raise DataError(f"{SPLITS} has no test image; name some with --images")
-    return [ImageFile.at(path_of(id_)) for id_ in test]
+    return [ImageFile.at(locate(id_)) for id_ in test]
 
 
-def export(bundle: Bundle, format_: Format, files: Sequence[ImageFile], folder: Path) -> dict[str, Any]:
-    """Write the graph and what belongs to it; give the record of its worth."""
+def write_export(bundle: Bundle, format_: Format, files: Sequence[ImageFile], folder: Path) -> dict[str, Any]:
+    """Write the graph, the description of its input and the record of its quality; returns the record."""
     model = WholeModel(bundle)
     write_graph(model, format_, bundle.preprocessing.crop_px, notes_of(bundle.head.classes), folder)
     write_json(recipe(bundle.preprocessing, bundle.rule), folder / RECIPE)
@@ -111,7 +101,7 @@ def export(bundle: Bundle, format_: Format, files: Sequence[ImageFile], folder: 
         "format": format_,
         "backbone": bundle.weights.record(),
         "pipeline": dict(bundle.runtime.record),
-        "precisions": worth(bundle, format_, files, model, folder),
+        "precisions": measure_precisions(bundle, format_, files, model, folder),
         "versions": {name: version(name) for name in (*LIBRARIES, *(ONNX_PACKAGES if format_ == "onnx" else ()))},
         "sha256": {path.name: sha256_of(path) for path in sorted(folder.iterdir())},
     }
@@ -119,41 +109,39 @@ def export(bundle: Bundle, format_: Format, files: Sequence[ImageFile], folder: 
     return record
 
 
-def worth(
+def measure_precisions(
     bundle: Bundle, format_: Format, files: Sequence[ImageFile], model: WholeModel, folder: Path
 ) -> dict[str, dict[str, Any]]:
-    """Compare the graph with the pipeline and with torch, and measure it, in each precision."""
+    """Compare the graph in each precision with the pipeline and with torch, and measure its speed."""
     predictor = Predictor(bundle)
-    runs = {name: open_graph(folder, format_, name) for name in precisions(format_)}
-    against_pipeline = compare(runs, references(predictor, files))
-    some = list(references(predictor, files[:NUM_SAMPLES]))
-    against_torch = compare(runs, answered_by(torch_run(model), some))
-    squares = some[0].squares
-    speeds = {
-        name: speed(open_graph(folder, format_, name, 1), open_graph(folder, format_, name, len(squares)), squares)
-        for name in runs
-    }
+    graphs = {name: open_graph(folder, format_, name) for name in precisions(format_)}
+    against_pipeline = compare(graphs, references(predictor, files))
+    samples = list(references(predictor, files[:NUM_SAMPLES]))
+    against_torch = compare(graphs, answered_by(torch_run(model), samples))
+    squares = samples[0].squares
     return {
         name: {
             "against_pipeline": against_pipeline[name],
             "against_torch_fp32": against_torch[name],
-            "speed": speeds[name],
+            "speed": speed(
+                open_graph(folder, format_, name, 1), open_graph(folder, format_, name, len(squares)), squares
+            ),
         }
-        for name in runs
+        for name in graphs
     }
 
 
-def same_labels(found: Mapping[str, Any]) -> bool:
-    """Say whether every image gets the class that the pipeline gives it."""
-    return bool(found["against_pipeline"]["same_label"] == found["against_pipeline"]["num_images"])
+def same_labels(result: Mapping[str, Any]) -> bool:
+    """Tell whether every image gets the class that the pipeline gives it."""
+    return bool(result["against_pipeline"]["same_label"] == result["against_pipeline"]["num_images"])
 
 
-def in_words(found: Mapping[str, Any]) -> str:
-    """Say how good an exported model is, in a line."""
-    parity, exact, rates = found["against_pipeline"], found["against_torch_fp32"], found["speed"]
+def format_result(result: Mapping[str, Any]) -> str:
+    """Describe the quality and the speed of an exported model in one line."""
+    pipeline, exact, speeds = result["against_pipeline"], result["against_torch_fp32"], result["speed"]
     return (
-        f"the pipeline's class for {parity['same_label']} of {parity['num_images']} images, probabilities within "
-        f"{parity['max_difference_probabilities']:.1g} of it and {exact['max_difference_probabilities']:.1g} of torch "
-        f"in fp32; {rates['latency_ms']:.1f} ms for one image, "
-        f"{rates['images_per_second']:.0f} images/s in batches of {rates['batch_size']}"
+        f"the pipeline's class for {pipeline['same_label']} of {pipeline['num_images']} images, probabilities within "
+        f"{pipeline['max_difference_probabilities']:.1g} of it and {exact['max_difference_probabilities']:.1g} of "
+        f"torch in fp32; {speeds['latency_ms']:.1f} ms for one image, "
+        f"{speeds['images_per_second']:.0f} images/s in batches of {speeds['batch_size']}"
     )

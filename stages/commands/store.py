@@ -1,11 +1,9 @@
-"""Beside the pipeline, store: what the store outside the repository holds, for which backbone, and how to make room.
+"""graft store: list what the store outside the repository holds, for which backbone, and make room in it.
 
 Reads   the store; of the repository, what its branches, tags and experiments were made with
-Writes  nothing; prune removes, after asking
-Run     graft store [prune --older-than 30d --unused --yes]
+Writes  nothing; `prune_store` deletes, after asking
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -20,59 +18,76 @@ from stages.graft.storage.s3 import objects_below
 
 ROOT = Path()
 
-NOT_HERE = "which are not listed or deleted here: give the bucket a lifecycle rule, by their age"
+S3_ADVICE = "which are not listed or deleted here: give the bucket a lifecycle rule, by their age"
 
 USE = {True: "yes", False: "no", None: "?"}
 
 
-def main(arguments: Sequence[str]) -> None:
-    """List the store, or make room in it."""
-    options = described().parse_args(arguments)
+def list_store() -> None:
+    """Print the entries of the store, its size, and the size of the features in S3."""
     store = store_folder()
-    entries, in_use = read_entries(store), read_use(ROOT)
-    if options.command == "prune":
-        before = None if options.older_than is None else time.time() - seconds_of(options.older_than)
-        make_room(to_prune(entries, before, in_use if options.unused else None), in_use, store, options.yes)
-        return
+    entries = read_entries(store)
     if entries:
-        print("\n".join(listing(entries, in_use)))
-    print(f"{store}: {in_words(sum(one.num_bytes for one in entries))}")
+        print(format_entries(entries, read_use(ROOT)))
+    print(f"{store}: {format_size(sum(entry.num_bytes for entry in entries))}")
     features = feature_store_location()
     if isinstance(features, str):
-        print(f"{features}: {in_words(sum(one.size for one in objects_below(features)))} of features, {NOT_HERE}")
+        size = format_size(sum(object_.size for object_ in objects_below(features)))
+        print(f"{features}: {size} of features, {S3_ADVICE}")
 
 
-def make_room(chosen: Sequence[Entry], in_use: InUse, store: Path, is_agreed: bool) -> None:
-    """Say what would go, ask, remove."""
-    if not chosen:
+def prune_store(older_than: str | None, unused: bool, yes: bool) -> None:
+    """Print the entries that fit every condition, ask, and delete them.
+
+    Args:
+        older_than: not used for this time, such as 30d; None for any age.
+        unused: only what this repository does not use.
+        yes: do not ask.
+    Raises:
+        GraftError: there is no condition, or no terminal to ask at.
+    """
+    store, in_use = store_folder(), read_use(ROOT)
+    before = None if older_than is None else time.time() - seconds_of(older_than)
+    entries = to_prune(read_entries(store), before, in_use if unused else None)
+    if not entries:
         print(f"graft store: nothing of that kind in {store}")
         return
-    print("\n".join(listing(chosen, in_use)))
-    size = in_words(sum(one.num_bytes for one in chosen))
-    if not is_agreed and not sys.stdin.isatty():
-        raise GraftError(f"nothing is deleted: there is no terminal to ask at; with --yes these go, {size}")
-    print("Whoever needs them again, in whichever repository shares the store, has to compute or fetch them anew.")
-    if not is_agreed and input(f"Delete {len(chosen)} entries, {size}? [y/N] ").strip().lower() not in ("y", "yes"):
+    print(format_entries(entries, in_use))
+    if not (yes or agrees(entries)):
         print("graft store: nothing is deleted")
         return
-    gone = 0
-    for entry, is_gone in prune(chosen, store):
-        gone += entry.num_bytes if is_gone else 0
-        if not is_gone:
+    num_bytes = 0
+    for entry, is_deleted in prune(entries, store):
+        num_bytes += entry.num_bytes if is_deleted else 0
+        if not is_deleted:
             print(f"graft store: {entry.path} stays: a running process has it open", file=sys.stderr)
-    print(f"graft store: {in_words(gone)} deleted")
+    print(f"graft store: {format_size(num_bytes)} deleted")
 
 
-def listing(entries: Sequence[Entry], in_use: InUse) -> list[str]:
-    """A table for people: a line for each entry."""
+def agrees(entries: Sequence[Entry]) -> bool:
+    """Ask at the terminal whether to delete entries.
+
+    Raises:
+        GraftError: there is no terminal.
+    """
+    size = format_size(sum(entry.num_bytes for entry in entries))
+    if not sys.stdin.isatty():
+        raise GraftError(f"nothing is deleted: there is no terminal to ask at; --yes deletes these, {size}")
+    print("Every repository that shares the store has to compute or download them again when it needs them.")
+    return input(f"Delete {len(entries)} entries, {size}? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def format_entries(entries: Sequence[Entry], in_use: InUse) -> str:
+    """Format entries as a table of text, a line for each."""
     head = ("what", "network", "weights", "px", "runtime", "rows", "size", "last used", "used here", "where")
-    rows = [head, *(row(one, USE[in_use.needs(one)]) for one in entries)]
+    rows = [head, *(entry_cells(entry, USE[in_use.needs(entry)]) for entry in entries)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(one, widths, strict=True)).rstrip() for one in rows]
+    cells = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+    return "\n".join("  ".join(row).rstrip() for row in cells)
 
 
-def row(entry: Entry, use: str) -> tuple[str, ...]:
-    """One entry's line."""
+def entry_cells(entry: Entry, use: str) -> tuple[str, ...]:
+    """Format the cells of an entry's line."""
     made_with = entry.made_with
     runtime = " ".join([*str(made_with.get("runtime", "")).split("-")[0].split(), str(made_with.get("precision", ""))])
     return (
@@ -82,29 +97,16 @@ def row(entry: Entry, use: str) -> tuple[str, ...]:
         str(made_with.get("preprocessing", {}).get("crop_px", "")),
         runtime.strip(),
         "" if entry.num_rows is None else str(entry.num_rows),
-        in_words(entry.num_bytes),
+        format_size(entry.num_bytes),
         datetime.fromtimestamp(entry.last_used).isoformat(" ", "minutes"),
         use,
         f"{entry.path.parent.name}/{entry.path.name[:12]}",
     )
 
 
-def in_words(num_bytes: int) -> str:
-    """A size with a unit that fits it."""
+def format_size(num_bytes: int) -> str:
+    """Format a size with a unit that fits it."""
     for unit, size in (("GB", 10**9), ("MB", 10**6)):
         if num_bytes >= size:
             return f"{num_bytes / size:.1f} {unit}"
     return f"{num_bytes / 1000:.1f} kB"
-
-
-def described() -> argparse.ArgumentParser:
-    """The options."""
-    parser = argparse.ArgumentParser("graft store", description="List what the store holds, or make room in it.")
-    commands = parser.add_subparsers(dest="command", metavar="prune")
-    pruning = commands.add_parser("prune", help="delete what fits every condition given, after asking")
-    pruning.add_argument("--older-than", metavar="AGE", help="not used for so long: 12h, 30d, 4w")
-    pruning.add_argument(
-        "--unused", action="store_true", help="by no branch, tag or experiment of this repository, nor its workspace"
-    )
-    pruning.add_argument("--yes", action="store_true", help="do not ask")
-    return parser

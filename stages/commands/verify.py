@@ -1,15 +1,12 @@
-"""Beside the pipeline, verify: hash everything again that results rest on; name what is damaged, and the way back.
+"""graft verify: hash everything again that results rest on; name what is damaged and the commands that repair it.
 
 Reads   dvc.lock and all it names, DVC's cache, the store, the weights
-Writes  nothing; --refill puts good files of the workspace back into DVC's cache, --rerun builds everything once more,
-        in a temporary folder and with an empty store
-Run     graft verify [--rerun | --refill OUT]
+Writes  nothing, except that `refill_cache` puts good files of the workspace back into DVC's cache
 """
 
-import argparse
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,41 +30,48 @@ from stages.graft.storage.cache_folder import feature_store_location, store_fold
 ROOT = Path()
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Check, list the damage, rebuild if asked; exit code 1 when something is not as it should be."""
-    options = described().parse_args(arguments)
-    if options.refill:
-        num = refill(Repository(ROOT), Path(options.refill).as_posix())
-        print(f"graft verify: {num} objects of DVC's cache put back from {options.refill}")
-        return
-    found = list(dict.fromkeys(damage()))
-    for one in found:
-        print(f"{one.what}\n" + "".join(f"    {command}\n" for command in one.repair))
-    if found:
-        sys.exit(f"graft verify: {len(found)} damaged; the commands under each bring it back, then verify again")
+def refill_cache(out: str) -> None:
+    """Put good files of an output back into DVC's cache."""
+    num_objects = refill(Repository(ROOT), Path(out).as_posix())
+    print(f"graft verify: {num_objects} objects of DVC's cache put back from {out}")
+
+
+def verify_everything(rerun: bool) -> None:
+    """Check every file and print the damage.
+
+    Args:
+        rerun: also build everything again, in a temporary folder with an empty store, and compare the bytes.
+    Raises:
+        SystemExit: something is damaged or different; exit code 1.
+    """
+    damages = list(dict.fromkeys(find_damage()))
+    for damage in damages:
+        print(f"{damage.what}\n" + "".join(f"    {command}\n" for command in damage.repair))
+    if damages:
+        sys.exit(f"graft verify: {len(damages)} damaged; the commands under each bring it back, then verify again")
     print("graft verify: every byte is as dvc.lock and the store say")
-    if options.rerun:
-        rerun()
+    if rerun:
+        compare_rebuild()
 
 
-def rerun() -> None:
-    """Build everything once more and compare."""
+def compare_rebuild() -> None:
+    """Build everything again and compare."""
     with TemporaryDirectory(prefix="graft-verify-", ignore_cleanup_errors=True) as scratch:
-        others = list(differences(ROOT, rebuild(ROOT, Path(scratch), store_folder())))
-    for line in others:
+        lines = list(differences(ROOT, rebuild(ROOT, Path(scratch), store_folder())))
+    for line in lines:
         print(line)
-    if others:
-        sys.exit(f"graft verify: {len(others)} outputs come out otherwise; another processor or library can be why")
+    if lines:
+        sys.exit(f"graft verify: {len(lines)} outputs come out otherwise; another processor or library can be why")
     print("graft verify: built from nothing, the same bytes")
 
 
-def damage() -> Iterator[Damage]:
-    """Look everywhere, the outputs first, in the order of the stages."""
+def find_damage() -> Iterator[Damage]:
+    """Check everything, the outputs first, in the order of the stages."""
     repository = Repository(ROOT)
-    found = list(check_dvc(ROOT))
-    yield from found
-    if found:
-        return  # without it, nobody knows what else there should be
+    damages = list(check_dvc(ROOT))
+    yield from damages
+    if damages:
+        return  # the other checks read dvc.lock
     yield from check_left_behind(repository)
     yield from check_lock_entries(repository)
     yield from check_objects(repository)
@@ -82,17 +86,3 @@ def damage() -> Iterator[Damage]:
     backbone = load_params("backbone", BackboneParams)
     if problem := weights_problem(backbone.weights, backbone.sha256):
         yield Damage(what=f"{problem}; fetch it again from where it came", repair=())
-
-
-def described() -> argparse.ArgumentParser:
-    """The options."""
-    parser = argparse.ArgumentParser(
-        "graft verify", description="Hash again what dvc.lock claims, DVC's cache, the store and the weights."
-    )
-    parser.add_argument(
-        "--rerun", action="store_true", help="also build everything from nothing, elsewhere, and compare the bytes"
-    )
-    parser.add_argument(
-        "--refill", metavar="OUT", help="put good files of an output back into DVC's cache, where it lacks them"
-    )
-    return parser

@@ -2,13 +2,17 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from stages import cli, report
+from stages import report
 from stages.graft.core.stage import run
 from tests.conftest import REPOSITORY
+from tests.support.commands import graft
 from tests.support.reports import write_reports
+
+PAGE = Path(report.PAGE)
 
 
 @pytest.fixture
@@ -22,7 +26,7 @@ def root(project):
 def published(monkeypatch):
     """Calls of tracking, which has tests of its own: each is whether figures and page were there."""
     calls = []
-    monkeypatch.setattr(report, "publish", lambda: calls.append((report.FIGURES.is_dir(), report.PAGE.exists())))
+    monkeypatch.setattr(report, "publish", lambda: calls.append((report.FIGURES.is_dir(), PAGE.exists())))
     return calls
 
 
@@ -49,7 +53,7 @@ def test_the_command_writes_the_page_alone_and_needs_nothing_of_dvcs(root, publi
     for path in (root / "data/images").iterdir():
         path.unlink()
     (root / "data/bundle/decision.json").unlink()
-    cli.main(["report"])
+    graft("report")
     assert published == []
     assert not report.FIGURES.exists()
     assert (root / "reports/report.html").read_text(encoding="utf-8").count('<img src="data:image/png') == 8
@@ -58,9 +62,9 @@ def test_the_command_writes_the_page_alone_and_needs_nothing_of_dvcs(root, publi
 
 def test_the_command_writes_the_stages_own_page(root, published):
     run("report", report.main)
-    page = report.PAGE.read_bytes()
-    cli.main(["report"])
-    assert report.PAGE.read_bytes() == page
+    page = PAGE.read_bytes()
+    graft("report")
+    assert PAGE.read_bytes() == page
 
 
 @pytest.mark.parametrize("path", ["reports/metrics.json", "reports/plots/shots.csv", "reports/predictions.csv"])

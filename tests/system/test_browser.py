@@ -2,8 +2,8 @@
 
 import pytest
 
-from stages import cli
 from tests.support.browser import CHROMIUM, chromium
+from tests.support.commands import graft
 from tests.support.reports import NASTY, commit_all, write_reports
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
@@ -30,7 +30,7 @@ def page(request, project):
     write_reports(folder, request.param, curves=("train_head", "finetune"))
     commit_all(folder)
     (folder / "reports/metrics.json").write_text((folder / "reports/metrics.json").read_text().replace("0.05", "0.06"))
-    cli.main(["report"])
+    graft("report")
     return folder / "reports/report.html"
 
 

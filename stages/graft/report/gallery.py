@@ -1,112 +1,55 @@
-"""Small copies of images as text that a page can hold: JPEG in a data address, bounded in pixels and in bytes."""
+"""Galleries of the page: which images are shown, with thumbnails as text in the page."""
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from PIL import Image
 
 from stages.graft.core.errors import DataError
+from stages.graft.data.manifest import LOCATION_COLUMNS, image_locations, read_manifest
 from stages.graft.images.decode import open_header, to_rgb, turn_upright
 from stages.graft.images.location import ImageLocation, read_image_bytes
+from stages.graft.report.plot_tables import read_table
 from stages.graft.storage.s3 import UnreachableError
 
 SIDE_PX = 192
-"""Of the longer side, at most."""
+"""Longer side of a thumbnail, at most."""
 
 MAX_BYTES = 12_000
-"""Of a file; a noisier image is packed harder."""
+"""Size of a thumbnail's file; a noisier image gets a lower quality."""
 
 QUALITIES = (82, 60, 35, 15)
-"""JPEG's, tried in turn."""
+"""JPEG qualities, tried in turn."""
 
+MAX_DOUBTFUL = 20
+"""Images with doubtful labels that are shown, at most."""
 
-def thumbnail_maker(path_of: Callable[[str], ImageLocation]) -> Callable[[str], str | None]:
-    """Give the function from an id to a small copy of the image as a data address, made once.
-
-    It gives None when the image is not here or cannot be read; where a place cannot be reached, none is asked again.
-
-    Args:
-        path_of: where an image is.
-    Raises:
-        ChangedError: from that function, when an image in place has changed since it was ingested.
-    """
-    unreachable = False
-
-    @cache  # an error is often among the least sure
-    def thumbnail_address(id_: str) -> str | None:
-        nonlocal unreachable
-        try:
-            if not unreachable:
-                return data_address(thumbnail(read_image_bytes(path_of(id_))), "image/jpeg")
-        except UnreachableError:
-            unreachable = True
-        except (DataError, OSError):
-            pass
-        return None
-
-    return thumbnail_address
-
-
-def thumbnail(data: bytes) -> bytes:
-    """Shrink an image file to a JPEG of at most SIDE_PX a side and, where that can be had, MAX_BYTES.
-
-    Raises:
-        DataError, OSError: the image is damaged.
-    """
-    image = _reduced(data)
-    image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
-    packed = b""
-    for quality in QUALITIES:
-        packed = _jpeg(image, quality)
-        if len(packed) <= MAX_BYTES:
-            break
-    return packed
-
-
-def data_address(data: bytes, kind: str) -> str:
-    """Write bytes as an address that holds them.
-
-    Args:
-        data: a file's bytes.
-        kind: its media type, such as image/png.
-    """
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _reduced(data: bytes) -> Image.Image:
-    """Decode upright; a large JPEG no larger than is needed."""
-    image = open_header(data)
-    if image.format == "JPEG":
-        image.draft(image.mode, (2 * SIDE_PX, 2 * SIDE_PX))
-    return to_rgb(turn_upright(image))
-
-
-def _jpeg(image: Image.Image, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality, optimize=True)
-    return buffer.getvalue()
+FindThumbnail = Callable[[str], str | None]
+"""From an image's id to its thumbnail as a data address; None if there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tile:
-    """An image with what is said about it."""
+class GalleryImage:
+    """An image with its text."""
 
     address: str | None
-    """A small copy as a data address; None when the image is not at hand."""
+    """The thumbnail as a data address; None if the image is not available."""
     file: str
     """Path inside the source as the user knows it."""
     label: str
-    """As given."""
+    """The given class."""
     other: str
-    """Class predicted, or suggested in its place."""
+    """The class that is predicted, or suggested instead."""
     share: float
-    """The prediction's confidence, or how probable the label is, [0, 1]."""
-    notes: tuple[str, ...] = ()
-    """What else is to be said: unsure, unknown, the split."""
+    """The prediction's confidence, or the label's probability, [0, 1]."""
+    notes: tuple[str, ...]
+    """Further words: unsure, unknown, suspected, the split."""
 
     @property
     def differs(self) -> bool:
@@ -114,61 +57,155 @@ class Tile:
         return self.label != self.other
 
 
-Address = Callable[[str], str | None]
-"""From an id to a data address."""
+@dataclass(frozen=True, kw_only=True)
+class Galleries:
+    """The three galleries of the page."""
+
+    errors: Sequence[GalleryImage]
+    """Wrong answers on test, the most confident first."""
+    num_errors: int
+    """Wrong answers on test, shown or not."""
+    unsure: Sequence[GalleryImage]
+    """Answers on test, the least confident first."""
+    doubtful: Sequence[GalleryImage]
+    """Images with doubtful labels."""
+    num_doubtful: int
+    """Images that look like another class, shown or not."""
+    num_suspected: int
+    """Of these, those whose label confident learning takes for wrong."""
 
 
-def worst_errors(predictions: pd.DataFrame, most: int, address: Address) -> list[Tile]:
-    """Show wrong answers, the surest first.
+def read_galleries(root: Path, max_images: int) -> Galleries:
+    """Read the galleries from the reports and the images.
+
+    Args:
+        root: the pipeline's folder.
+        max_images: of errors, and of unsure answers.
+    Raises:
+        DataError: a table is missing or cannot be read.
+    """
+    predictions, doubtful = (read_table(root / f"reports/{name}.csv") for name in ("predictions", "label_errors"))
+    thumbnail = _thumbnails(root / "data/manifest.csv", root / "data/images")
+    return Galleries(
+        errors=confident_errors(predictions, max_images, thumbnail),
+        num_errors=int((predictions["label"] != predictions["predicted"]).sum()),
+        unsure=unsure_answers(predictions, max_images, thumbnail),
+        doubtful=doubtful_labels(doubtful, MAX_DOUBTFUL, thumbnail),
+        num_doubtful=len(doubtful),
+        num_suspected=int(doubtful["suspected"].astype(bool).sum()),
+    )
+
+
+def confident_errors(predictions: pd.DataFrame, max_images: int, thumbnail: FindThumbnail) -> list[GalleryImage]:
+    """Choose wrong answers, the most confident first.
 
     Args:
         predictions: id, file, label, predicted, confidence, unsure, unknown.
-        most: tiles at most.
-        address: gives the pictures.
+        max_images: how many, at most.
+        thumbnail: gives the pictures.
     """
     wrong = predictions[predictions["label"] != predictions["predicted"]]
-    return _answers(wrong.sort_values(["confidence", "id"], ascending=[False, True]).head(most), address)
+    return _answers(wrong.sort_values(["confidence", "id"], ascending=[False, True]).head(max_images), thumbnail)
 
 
-def least_sure(predictions: pd.DataFrame, most: int, address: Address) -> list[Tile]:
-    """Show answers, right or wrong, of the lowest confidence; arguments as in `worst_errors`."""
-    return _answers(predictions.sort_values(["confidence", "id"]).head(most), address)
+def unsure_answers(predictions: pd.DataFrame, max_images: int, thumbnail: FindThumbnail) -> list[GalleryImage]:
+    """Choose answers, right or wrong, the least confident first; arguments as in `confident_errors`."""
+    return _answers(predictions.sort_values(["confidence", "id"]).head(max_images), thumbnail)
 
 
-def doubtful_labels(table: pd.DataFrame, most: int, address: Address) -> list[Tile]:
-    """Show images whose label is in doubt: those suspected first, then the least probable.
+def doubtful_labels(table: pd.DataFrame, max_images: int, thumbnail: FindThumbnail) -> list[GalleryImage]:
+    """Choose images with doubtful labels: the suspected first, then the least probable.
 
     Args:
         table: id, file, label, suggested, score, suspected, split.
-        most: tiles at most.
-        address: gives the pictures.
+        max_images: how many, at most.
+        thumbnail: gives the pictures.
     """
-    # An empty table has no truth values to tell the column by.
-    ordered = table.assign(doubt=table["suspected"].astype(bool)).sort_values(
-        ["doubt", "score", "id"], ascending=[False, True, True]
-    )
+    table = table.assign(suspected=table["suspected"].astype(bool))  # an empty table has no truth values
+    ordered = table.sort_values(["suspected", "score", "id"], ascending=[False, True, True])
     return [
-        Tile(
-            address=address(row["id"]),
-            file=row["file"],
-            label=row["label"],
-            other=row["suggested"],
-            share=float(row["score"]),
-            notes=(row["split"], *(["suspected"] if row["doubt"] else [])),
-        )
-        for row in ordered.head(most).to_dict("records")
+        _image(row, thumbnail, row["suggested"], row["score"], (row["split"], *_true(row, "suspected")))
+        for row in ordered.head(max_images).to_dict("records")
     ]
 
 
-def _answers(rows: pd.DataFrame, address: Address) -> list[Tile]:
+def thumbnail_maker(locate: Callable[[str], ImageLocation]) -> FindThumbnail:
+    """Give a function that makes thumbnails, each once.
+
+    It returns None when the image is missing or cannot be read; after a storage cannot be reached, it asks no more.
+
+    Args:
+        locate: gives an image's location.
+    Raises:
+        ChangedError: from that function, when an image in place has changed since it was ingested.
+    """
+    unreachable = False
+
+    @cache  # an error is often among the unsure answers
+    def find_thumbnail(id_: str) -> str | None:
+        nonlocal unreachable
+        try:
+            if not unreachable:
+                return data_address(make_thumbnail(read_image_bytes(locate(id_))), "image/jpeg")
+        except UnreachableError:
+            unreachable = True
+        except (DataError, OSError):
+            pass
+        return None
+
+    return find_thumbnail
+
+
+def make_thumbnail(data: bytes) -> bytes:
+    """Shrink an image file to a JPEG of at most SIDE_PX a side and, if the lowest quality allows, MAX_BYTES.
+
+    Raises:
+        DataError, OSError: the image is damaged.
+    """
+    image = open_header(data)
+    if image.format == "JPEG":
+        image.draft(image.mode, (2 * SIDE_PX, 2 * SIDE_PX))  # decodes no more pixels than are needed
+    image = to_rgb(turn_upright(image))
+    image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
+    for quality in QUALITIES:
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=quality, optimize=True)
+        if buffer.tell() <= MAX_BYTES:
+            break
+    return buffer.getvalue()
+
+
+def data_address(data: bytes, media_type: str) -> str:
+    """Write a file's bytes as a data address.
+
+    Args:
+        data: the bytes.
+        media_type: such as image/png.
+    """
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+
+def _thumbnails(manifest: Path, images: Path) -> FindThumbnail:
+    if not manifest.exists():  # `dvc pull` brings it
+        return lambda _: None
+    return thumbnail_maker(image_locations(read_manifest(manifest, LOCATION_COLUMNS), images))
+
+
+def _answers(rows: pd.DataFrame, thumbnail: FindThumbnail) -> list[GalleryImage]:
     return [
-        Tile(
-            address=address(row["id"]),
-            file=row["file"],
-            label=row["label"],
-            other=row["predicted"],
-            share=float(row["confidence"]),
-            notes=tuple(name for name in ("unsure", "unknown") if row[name]),
-        )
+        _image(row, thumbnail, row["predicted"], row["confidence"], _true(row, "unsure", "unknown"))
         for row in rows.to_dict("records")
     ]
+
+
+def _image(
+    row: dict[Any, Any], thumbnail: FindThumbnail, other: str, share: float, notes: tuple[str, ...]
+) -> GalleryImage:
+    return GalleryImage(
+        address=thumbnail(row["id"]), file=row["file"], label=row["label"], other=other, share=float(share), notes=notes
+    )
+
+
+def _true(row: dict[Any, Any], *columns: str) -> tuple[str, ...]:
+    """The columns that are true in a row."""
+    return tuple(name for name in columns if row[name])

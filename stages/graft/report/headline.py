@@ -1,4 +1,4 @@
-"""What a run found, in words: how good, how sure, when it had better not be asked, and whether fine-tuning helped."""
+"""The result in sentences: how good the model is, how sure, its limits, and whether fine-tuning helped."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ SPLIT_NAMES = {"val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuningComparison:
-    """Fine-tuned against head-only on one split."""
+class SplitComparison:
+    """The paired comparison of fine-tuned and head-only on one split, as a report holds it."""
 
     split: str
-    """In words."""
-    record: Record
+    """validation or test."""
+    values: Record
     """accuracy_before, accuracy_after, difference, …: the report's keys without the split."""
 
     @property
-    def proven(self) -> bool:
-        """Whether the interval of the difference in accuracy leaves out nothing."""
-        return not self.record["difference_low"] <= 0 <= self.record["difference_high"]
+    def is_significant(self) -> bool:
+        """Whether the interval of the difference in accuracy excludes zero."""
+        return not self.values["difference_low"] <= 0 <= self.values["difference_high"]
 
 
 def format_headline(metrics: Record, confidence_level: float) -> str:
-    """Say in a sentence how good the classifier is, with its interval.
+    """Describe in a sentence how good the classifier is, with the interval.
 
     Args:
         metrics: as evaluate wrote them.
@@ -40,27 +40,28 @@ def format_headline(metrics: Record, confidence_level: float) -> str:
 
 
 def format_details(metrics: Record) -> list[str]:
-    """Say in a few sentences what else there is to know before using the classifier."""
+    """Describe in a few sentences what else to know before using the classifier."""
     return [
-        _beside_baselines(metrics),
-        _answers(metrics),
+        _format_baselines(metrics),
+        _format_coverage(metrics),
         f"Of the test images, {metrics['false_alarms']:.1%} are called unknown though they are not; of images that "
         f"show none of the classes, {metrics['strangers_found']:.1%} are.",
         f"A confidence is off by {metrics['ece']:.1%} on average (expected calibration error).",
     ]
 
 
-def finetuning_comparisons(finetune: Record, verdict: Record) -> list[FinetuningComparison]:
-    """Find fine-tuned against head-only in the reports, on validation and on test; empty when nothing was trained."""
-    found = []
+def read_comparisons(finetune: Record, verdict: Record) -> list[SplitComparison]:
+    """Read the comparisons on validation and on test from their reports; empty when nothing was fine-tuned."""
+    comparisons = []
     for split, record in (("val", finetune), ("test", verdict)):
-        own = {name.removeprefix(f"{split}_"): value for name, value in record.items() if name.startswith(f"{split}_")}
-        if {"accuracy_before", "accuracy_after", "difference_low", "difference_high"} <= own.keys():
-            found.append(FinetuningComparison(split=SPLIT_NAMES[split], record=own))
-    return found
+        prefix = f"{split}_"
+        values = {name.removeprefix(prefix): value for name, value in record.items() if name.startswith(prefix)}
+        if {"accuracy_before", "accuracy_after", "difference_low", "difference_high"} <= values.keys():
+            comparisons.append(SplitComparison(split=SPLIT_NAMES[split], values=values))
+    return comparisons
 
 
-def _beside_baselines(metrics: Record) -> str:
+def _format_baselines(metrics: Record) -> str:
     names = {"majority": "always the commonest class", "pixels": "grey pixels without a network",
              "neighbours": "the nearest training images"}  # fmt: skip
     known = {name: metrics[f"{name}_accuracy"] for name in names if f"{name}_accuracy" in metrics}
@@ -73,7 +74,7 @@ def _beside_baselines(metrics: Record) -> str:
     )
 
 
-def _answers(metrics: Record) -> str:
+def _format_coverage(metrics: Record) -> str:
     if metrics["selective_accuracy"] is None:
         return "It is unsure of every test image, and gives no answer."
     if metrics["coverage"] == 1:

@@ -11,11 +11,11 @@ from stages.graft.images.location import ChangedError, ImageInPlace
 from stages.graft.report.gallery import (
     MAX_BYTES,
     SIDE_PX,
+    confident_errors,
     doubtful_labels,
-    least_sure,
-    thumbnail,
+    make_thumbnail,
     thumbnail_maker,
-    worst_errors,
+    unsure_answers,
 )
 from tests.support.pictures import encoded, pixels, png, write
 
@@ -34,30 +34,30 @@ def address(id_):
     return f"data:{id_}"
 
 
-def files(tiles):
-    return [tile.file for tile in tiles]
+def files(images):
+    return [image.file for image in images]
 
 
 def test_the_surest_errors_come_first():
-    tiles = worst_errors(PREDICTIONS, 9, address)
-    assert files(tiles) == ["worse.png", "worse too.png", "bad.png"]
-    assert tiles[0].notes == ("unknown",)
-    assert (tiles[0].label, tiles[0].other, tiles[0].share, tiles[0].address) == ("x", "y", 0.8, "data:b")
-    assert files(worst_errors(PREDICTIONS, 1, address)) == ["worse.png"]
+    images = confident_errors(PREDICTIONS, 9, address)
+    assert files(images) == ["worse.png", "worse too.png", "bad.png"]
+    assert images[0].notes == ("unknown",)
+    assert (images[0].label, images[0].other, images[0].share, images[0].address) == ("x", "y", 0.8, "data:b")
+    assert files(confident_errors(PREDICTIONS, 1, address)) == ["worse.png"]
 
 
-def test_the_least_sure_may_be_right():
-    assert files(least_sure(PREDICTIONS, 9, address)) == ["bad.png", "worse.png", "worse too.png", "right.png"]
-    assert [tile.differs for tile in least_sure(PREDICTIONS, 9, address)] == [True, True, True, False]
-    assert least_sure(PREDICTIONS, 0, address) == []
+def test_the_unsure_answers_may_be_right():
+    assert files(unsure_answers(PREDICTIONS, 9, address)) == ["bad.png", "worse.png", "worse too.png", "right.png"]
+    assert [image.differs for image in unsure_answers(PREDICTIONS, 9, address)] == [True, True, True, False]
+    assert unsure_answers(PREDICTIONS, 0, address) == []
 
 
 def test_suspected_labels_come_before_the_merely_odd():
     rows = [("a", "odd.png", "x", "y", 0.1, False, "train"), ("b", "wrong.png", "x", "y", 0.2, True, "test")]
     table = pd.DataFrame(rows, columns=["id", "file", "label", "suggested", "score", "suspected", "split"])
-    tiles = doubtful_labels(table, 9, address)
-    assert files(tiles) == ["wrong.png", "odd.png"]
-    assert tiles[0].notes == ("test", "suspected")
+    images = doubtful_labels(table, 9, address)
+    assert files(images) == ["wrong.png", "odd.png"]
+    assert images[0].notes == ("test", "suspected")
     assert doubtful_labels(table.head(0), 9, address) == []
 
 
@@ -70,12 +70,12 @@ def opened(data):
 )
 @pytest.mark.parametrize("format_", ["JPEG", "PNG"])
 def test_images_shrink_and_never_grow(size, small, format_):
-    image = opened(thumbnail(encoded(Image.new("RGB", size, "teal"), format_)))
+    image = opened(make_thumbnail(encoded(Image.new("RGB", size, "teal"), format_)))
     assert (image.format, image.size) == ("JPEG", small)
 
 
 def test_noise_stays_within_the_bytes():
-    data = thumbnail(encoded(pixels(1, 1000, 1000), "PNG"))
+    data = make_thumbnail(encoded(pixels(1, 1000, 1000), "PNG"))
     assert len(data) <= MAX_BYTES
     assert max(opened(data).size) == SIDE_PX
 
@@ -83,14 +83,14 @@ def test_noise_stays_within_the_bytes():
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "CMYK", "I;16"])
 def test_any_mode_is_shown(mode):
     image = Image.fromarray(np.full((20, 20), 40000, np.uint16)) if mode == "I;16" else Image.new(mode, (20, 20))
-    assert opened(thumbnail(encoded(image, "TIFF"))).mode == "RGB"
+    assert opened(make_thumbnail(encoded(image, "TIFF"))).mode == "RGB"
 
 
 def test_a_turned_photograph_stands_upright():
     image, exif = Image.new("RGB", (1000, 500), "white"), Image.Exif()
     image.paste("black", (0, 0, 500, 500))
     exif[ExifTags.Base.Orientation] = 6  # the left side is the top
-    small = opened(thumbnail(encoded(image, "JPEG", exif=exif)))
+    small = opened(make_thumbnail(encoded(image, "JPEG", exif=exif)))
     assert small.size == (96, SIDE_PX)
     assert small.getpixel((48, 20))[0] < 50 < 200 < small.getpixel((48, 170))[0]
 

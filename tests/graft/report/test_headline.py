@@ -1,6 +1,6 @@
 import pytest
 
-from stages.graft.report.headline import finetuning_comparisons, format_details, format_headline
+from stages.graft.report.headline import format_details, format_headline, read_comparisons
 
 METRICS = {
     "accuracy": 0.95, "accuracy_low": 0.912, "accuracy_high": 0.975, "num_test": 1200, "balanced_accuracy": 0.94,
@@ -16,7 +16,7 @@ def test_the_result_comes_with_its_interval():
     )
 
 
-def test_the_rest_in_short():
+def test_the_details():
     text = " ".join(format_details(METRICS))
     assert "The best of the baselines, grey pixels without a network, reaches 50.0%." in text
     assert "It answers 80.0% of the test images, 99.0% of them right; the others are left to a person." in text
@@ -39,8 +39,8 @@ def test_fine_tuning_is_compared_where_it_was_measured():
     before_after = {"accuracy_before": 0.9, "accuracy_after": 0.95, "difference_low": 0.01, "difference_high": 0.09}
     val = {f"val_{name}": value for name, value in before_after.items()}
     test = {f"test_{name}": value for name, value in (before_after | {"difference_low": -0.01}).items()}
-    assert finetuning_comparisons({"strategy": "none"}, {"model": "frozen"}) == []
-    [one] = finetuning_comparisons({"kept": "head-only"} | val, {"model": "frozen"})
-    assert (one.split, one.proven) == ("validation", True)
-    both = finetuning_comparisons(val, test)
-    assert [(one.split, one.proven) for one in both] == [("validation", True), ("test", False)]
+    assert read_comparisons({"strategy": "none"}, {"model": "frozen"}) == []
+    [one] = read_comparisons({"kept": "head-only"} | val, {"model": "frozen"})
+    assert (one.split, one.is_significant) == ("validation", True)
+    both = read_comparisons(val, test)
+    assert [(one.split, one.is_significant) for one in both] == [("validation", True), ("test", False)]

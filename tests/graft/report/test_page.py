@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from stages.graft.core.stage import run_stage
-from stages.graft.report.page import NUM_LISTED, read_page, write_page
+from stages.graft.report.page import MAX_DAMAGED_FILES, read_page, write_page
 from stages.graft.storage.files import read_json, write_json
 from tests.support.pictures import encoded, pixels, png, write
 from tests.support.reports import NASTY, commit_all, write_reports
@@ -50,16 +50,16 @@ def root(project, monkeypatch):
     return folder
 
 
-def page_of(root, num_tiles=24):
+def page_of(root, gallery_images=24):
     write(root / "figures/one_figure.png", png(0))
-    page = read_page(root, root / "figures", {"one_figure.png": f"What it shows, {NASTY}"}, num_tiles)
+    page = read_page(root, root / "figures", {"one_figure.png": f"What it shows, {NASTY}"}, gallery_images)
     write_page(page, root / "reports/report.html")
     return (root / "reports/report.html").read_text(encoding="utf-8")
 
 
-def read(root, num_tiles=24):
+def read(root, gallery_images=24):
     reader = Reader()
-    reader.feed(page_of(root, num_tiles))
+    reader.feed(page_of(root, gallery_images))
     reader.close()
     assert reader.open == []
     return reader
@@ -133,14 +133,14 @@ def test_the_page_stays_small_with_many_noisy_images_and_bad_files(root):
     for row in (root / "reports/predictions.csv").read_text(encoding="utf-8").splitlines()[1:]:
         write(root / f"data/images/{row.split(',')[0]}.png", noise)
     record = read_json(root / "reports/ingest.json")
-    bad = [{"file": f"bad {number}.png", "label": "x", "reason": "damaged"} for number in range(NUM_LISTED + 1)]
+    bad = [{"file": f"bad {number}.png", "label": "x", "reason": "damaged"} for number in range(MAX_DAMAGED_FILES + 1)]
     write_json(record | {"quarantined": bad}, root / "reports/ingest.json")
-    page = page_of(root, num_tiles=60)
+    page = page_of(root, gallery_images=60)
     assert len(page) < 2_400_000  # the figures take at most 0.6 MB more
-    assert f"bad {NUM_LISTED - 1}.png" in page
-    assert f"bad {NUM_LISTED}.png" not in page
+    assert f"bad {MAX_DAMAGED_FILES - 1}.png" in page
+    assert f"bad {MAX_DAMAGED_FILES}.png" not in page
 
 
 def test_no_gallery_is_fine_too(root):
-    reader = read(root, num_tiles=0)
+    reader = read(root, gallery_images=0)
     assert "No test image is shown." in reader.text

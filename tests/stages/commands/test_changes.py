@@ -1,8 +1,8 @@
 import pytest
 import yaml
 
-from stages import cli
 from stages.graft.storage.files import read_json, write_json
+from tests.support.commands import graft
 from tests.support.reports import commit_all, write_reports
 
 
@@ -29,7 +29,7 @@ def change_everything(root):
 @pytest.mark.parametrize("against", [[], ["--against", "HEAD"]])
 def test_parameters_metrics_with_intervals_and_the_gate(root, capsys, against):
     change_everything(root)
-    cli.main(["changes", *against])
+    graft("changes", *against)
     shown = capsys.readouterr().out
     assert "split.seed" in shown
     assert "The test images are the same" in shown
@@ -39,7 +39,7 @@ def test_parameters_metrics_with_intervals_and_the_gate(root, capsys, against):
 
 def test_markdown_for_a_comment(root, capsys):
     change_everything(root)
-    cli.main(["changes", "--markdown"])
+    graft("changes", "--markdown")
     shown = capsys.readouterr().out
     assert "| split.seed | 0 | 7 |  |" in shown
     assert "&#96;a&#124;b&#96; is missed. Then it held." in shown
@@ -47,9 +47,9 @@ def test_markdown_for_a_comment(root, capsys):
 
 def test_a_commit_that_git_does_not_know(root):
     with pytest.raises(SystemExit, match="git knows no commit `origin/nowhere`; `git fetch`"):
-        cli.main(["changes", "--against", "origin/nowhere"])
+        graft("changes", "--against", "origin/nowhere")
     with pytest.raises(SystemExit, match="git knows no commit `--output=x`"):
-        cli.main(["changes", "--against=--output=x"])
+        graft("changes", "--against=--output=x")
     assert not (root / "x").exists()
 
 
@@ -57,11 +57,11 @@ def test_a_commit_without_results_is_said(root, capsys):
     (root / "reports/metrics.json").rename(root / "elsewhere")
     commit_all(root)
     (root / "elsewhere").rename(root / "reports/metrics.json")
-    cli.main(["changes"])
+    graft("changes")
     assert "HEAD holds no results to compare with." in capsys.readouterr().out
 
 
 def test_without_results_it_says_what_makes_them(root):
     (root / "reports/metrics.json").unlink()
     with pytest.raises(SystemExit, match=r"reports/metrics.json does not exist: `dvc repro` makes it"):
-        cli.main(["changes"])
+        graft("changes")

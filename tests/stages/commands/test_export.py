@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages import cli
 from stages.commands import export
 from stages.graft.backbone.openvino_runtime import openvino
 from stages.graft.storage.hashing import sha256_of
 from tests.graft.model.test_exported_graph import needs_onnx
 from tests.support.bundles import CLASSES
+from tests.support.commands import graft
 
 
 @pytest.fixture(autouse=True)
@@ -19,8 +19,8 @@ def _quick(monkeypatch):
 
 def run(bundle_folder, format_, out, *more):
     images = bundle_folder.parent / "pictures"
-    cli.main(["export", "--format", format_, "--out", str(out), "--model", str(bundle_folder), *more,
-              "--images", str(images)])  # fmt: skip
+    graft("export", "--format", format_, "--out", str(out), "--model", str(bundle_folder), *more,
+              "--images", str(images))  # fmt: skip
 
 
 @pytest.mark.parametrize("format_", ["openvino", pytest.param("onnx", marks=needs_onnx)])
@@ -48,7 +48,7 @@ def test_an_earlier_export_is_replaced_and_nothing_else(bundle_folder, tmp_path,
     run(bundle_folder, "openvino", tmp_path / "out")
     assert "fp32 it is not the same classifier; see export.json" in capsys.readouterr().err
     assert json.loads((tmp_path / "out/export.json").read_text(encoding="utf-8"))["format"] == "openvino"
-    with pytest.raises(SystemExit, match="mine is there and holds no earlier export; name a new folder"):
+    with pytest.raises(SystemExit, match="mine exists and holds no earlier export; name a new folder"):
         run(bundle_folder, "openvino", tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
@@ -77,7 +77,7 @@ def test_a_users_mistake_is_one_line_and_leaves_nothing(bundle_folder, tmp_path,
     monkeypatch.chdir(tmp_path)
     given = [one.format(bundle=bundle_folder) for one in arguments]
     with pytest.raises(SystemExit) as ended:
-        cli.main(["export", "--format", "openvino", "--out", "out", *given])
+        graft("export", "--format", "openvino", "--out", "out", *given)
     assert str(ended.value).startswith("graft export: error: ")
     assert message in str(ended.value)
     assert not list(tmp_path.glob("*out*"))

@@ -7,8 +7,8 @@ from functools import partial
 import pandas as pd
 import pytest
 
-from stages import cli
 from tests.support.bundles import CLASSES, write_pictures
+from tests.support.commands import graft
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def pictures(tmp_path):
 
 
 def predict(bundle_folder, *arguments):
-    cli.main(["predict", *map(str, arguments), "--model", str(bundle_folder)])
+    graft("predict", *map(str, arguments), "--model", str(bundle_folder))
 
 
 def test_a_folder_to_each_kind_of_file(bundle_folder, pictures, tmp_path, capsys):
@@ -49,16 +49,16 @@ def test_any_file_name_comes_back(bundle_folder, tmp_path, suffix):
     (tmp_path / "odd").mkdir()
     for name in (b"a,b.png", b"line\nend.png", b"no\xfftext.png", 'ü "q".png'.encode()):
         (tmp_path / os.fsdecode(b"odd/" + name)).write_bytes(b"")
-    with pytest.raises(SystemExit, match="3"):
+    with pytest.raises(SystemExit, match="graft predict: error: 4 images cannot be read"):
         predict(bundle_folder, tmp_path / "odd", "--out", tmp_path / f"a{suffix}")
     read = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".jsonl": partial(pd.read_json, lines=True)}[suffix]
     names = [name.rpartition("/odd/")[2] for name in read(tmp_path / f"a{suffix}")["file"]]
     assert names == ["a,b.png", "line\nend.png", "no\\xfftext.png", 'ü "q".png']
 
 
-def test_bad_images_have_rows_and_an_exit_code_of_their_own(bundle_folder, pictures, tmp_path):
+def test_images_that_cannot_be_read_have_rows_and_are_an_error(bundle_folder, pictures, tmp_path):
     (tmp_path / "pictures/dark/0.png").write_bytes(b"")
-    with pytest.raises(SystemExit, match="3"):
+    with pytest.raises(SystemExit, match="1 images cannot be read; the column `error` of their rows says why"):
         predict(bundle_folder, tmp_path / "pictures", "--out", tmp_path / "a.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 9
@@ -81,7 +81,7 @@ def test_a_users_mistake_is_one_line(bundle_folder, pictures, tmp_path, monkeypa
     (tmp_path / "pictures/folder.csv").mkdir()
     given = [one.format(pictures=tmp_path / "pictures") for one in arguments]
     with pytest.raises(SystemExit) as ended:
-        cli.main(["predict", *given, *([] if "--model" in given else ["--model", str(bundle_folder)])])
+        graft("predict", *given, *([] if "--model" in given else ["--model", str(bundle_folder)]))
     assert str(ended.value).startswith("graft predict: error: ")
     assert message in str(ended.value)
     assert not list(tmp_path.glob("*.tmp"))

@@ -1,8 +1,8 @@
 import pytest
 
-from stages import cli
 from stages.commands import publish
 from stages.graft.storage.files import write_text
+from tests.support.commands import graft
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def write_lock(root, kind: str) -> None:
 
 def test_present_results_are_published(project, published):
     write_lock(project(), "logistic")
-    cli.main(["publish"])
+    graft("publish")
     assert published == [True]
 
 
@@ -30,5 +30,5 @@ def test_results_of_other_parameters_are_refused(project, published):
     with pytest.raises(
         SystemExit, match=r"of `train_head\.kind` 'mlp', params.yaml has 'logistic'; `dvc repro` brings"
     ):
-        cli.main(["publish"])
+        graft("publish")
     assert published == []

@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.commands import store as command
 from stages.graft.backbone.openvino_runtime import RECORD as NETWORK
-from stages.graft.core.errors import GraftError
 from stages.graft.storage.feature_backends import RECORD, FolderBackend
 from stages.graft.storage.feature_store import FeatureStore
 from stages.graft.storage.files import _host, write_json
 from stages.graft.storage.hashing import fingerprint_of
 from tests.conftest import REPOSITORY
 from tests.support.clones import IDENTITY
+from tests.support.commands import graft
 
 PREPROCESSING = {"crop_px": 64}
 RUNTIME = {"runtime": "openvino 2026.4.1-1", "precision": "bf16"}
@@ -88,7 +87,7 @@ def left(store: Path) -> set[str]:
 
 
 def test_each_backbone_has_its_line(repository: Path, store: Path, capsys: pytest.CaptureFixture[str]):
-    command.main([])
+    graft("store")
     lines = capsys.readouterr().out.splitlines()
     (line,) = [line for line in lines if line.startswith("features") and " tag " in line]
     assert line.split()[:8] == ["features", "tag", "bundled", "64", "openvino", "2026.4.1", "bf16", "3"]
@@ -99,14 +98,14 @@ def test_each_backbone_has_its_line(repository: Path, store: Path, capsys: pytes
 
 
 def test_an_empty_store_is_said_to_be(repository: Path, capsys: pytest.CaptureFixture[str]):
-    command.main([])
+    graft("store")
     assert capsys.readouterr().out.strip().endswith("store: 0.0 kB")
-    command.main(["prune", "--unused"])
+    graft("store", "prune", "--unused")
     assert "nothing of that kind" in capsys.readouterr().out
 
 
 def test_unused_is_what_no_branch_tag_experiment_or_workspace_uses(repository: Path, store: Path):
-    command.main(["prune", "--unused", "--yes"])
+    graft("store", "prune", "--unused", "--yes")
     used = {"here", "branch", "tag", "experiment"}
     assert left(store) == used | {f"{name} network" for name in used}
     assert not list(store.rglob("*.tmp"))
@@ -114,34 +113,34 @@ def test_unused_is_what_no_branch_tag_experiment_or_workspace_uses(repository: P
 
 
 def test_old_is_what_was_not_opened_for_so_long(repository: Path, store: Path):
-    command.main(["prune", "--older-than", "25d", "--yes"])
+    graft("store", "prune", "--older-than", "25d", "--yes")
     young = {"here", "branch", "tag"}
     assert left(store) == young | {f"{name} network" for name in young}
-    command.main(["prune", "--older-than", "1w", "--unused", "--yes"])  # both: what is used stays
+    graft("store", "prune", "--older-than", "1w", "--unused", "--yes")  # both: what is used stays
     assert left(store) == young | {f"{name} network" for name in young}
 
 
 def test_it_asks_first_and_no_is_no(repository: Path, store: Path, monkeypatch, capsys):
     before = left(store)
-    with pytest.raises(GraftError, match="no terminal to ask at; with --yes these go"):
-        command.main(["prune", "--unused"])
+    with pytest.raises(SystemExit, match="no terminal to ask at; --yes deletes these"):
+        graft("store", "prune", "--unused")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     for answer in ("", "n", "nonsense"):
         monkeypatch.setattr("builtins.input", lambda question, answer=answer: answer)
-        command.main(["prune", "--unused"])
+        graft("store", "prune", "--unused")
         assert "nothing is deleted" in capsys.readouterr().out
     assert left(store) == before
     monkeypatch.setattr("builtins.input", lambda question: "y")
-    command.main(["prune", "--unused"])
+    graft("store", "prune", "--unused")
     assert left(store) < before
 
 
 def test_without_a_condition_nothing_goes(repository: Path, store: Path):
     before = left(store)
-    with pytest.raises(GraftError, match="--older-than 30d"):
-        command.main(["prune", "--yes"])
-    with pytest.raises(GraftError, match="'soon'"):
-        command.main(["prune", "--older-than", "soon", "--yes"])
+    with pytest.raises(SystemExit, match="--older-than 30d"):
+        graft("store", "prune", "--yes")
+    with pytest.raises(SystemExit, match="'soon'"):
+        graft("store", "prune", "--older-than", "soon", "--yes")
     assert left(store) == before
 
 
@@ -161,11 +160,11 @@ input()
     ) as reader:  # fmt: skip
         assert reader.stdout is not None
         reader.stdout.readline()
-        command.main(["prune", "--unused", "--yes"])
+        graft("store", "prune", "--unused", "--yes")
         assert "a running process has it open" in capsys.readouterr().err
         assert "nobody" in left(store)
         reader.communicate("\n")
-    command.main(["prune", "--unused", "--yes"])
+    graft("store", "prune", "--unused", "--yes")
     assert "nobody" not in left(store)
 
 
@@ -173,6 +172,6 @@ def test_what_killed_processes_left_goes_with_the_rest(repository: Path, store: 
     (store / "networks" / f".abc.{_host()}-999999999@1-00000000.tmp").mkdir()
     fragment = next(store.glob("[0-9a-f]*/*.safetensors"))
     fragment.with_suffix(".damaged").write_bytes(b"x")
-    command.main(["prune", "--older-than", "1000w", "--yes"])
+    graft("store", "prune", "--older-than", "1000w", "--yes")
     assert not [path for path in store.rglob("*") if path.suffix in (".tmp", ".damaged")]
     assert len(left(store)) == 10
