@@ -9,40 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 
 from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.heads.class_weights import ClassWeight, class_weights
 from stages.graft.heads.features import load_features, read_backbone_record
 from stages.graft.heads.head import save_head
+from stages.graft.heads.mlp_params import MlpParams
 from stages.graft.heads.scores import score_head
 from stages.graft.metrics.training_curve import Epoch, write_curve
 from stages.graft.storage.files import write_json
 
 FEATURES, SPLITS = Path("data/features.safetensors"), Path("data/splits.csv")
 HEAD, REPORT, CURVE = Path("data/head"), Path("reports/train_head.json"), Path("reports/plots/train_head_curve.csv")
-
-
-class MlpParams(Params):
-    """The section `train_head.mlp`."""
-
-    hidden_size: PositiveInt
-    """Units of the hidden layer."""
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    """Share of the units left out at each step."""
-    epochs: PositiveInt
-    """Passes over the training features, at most."""
-    patience: PositiveInt
-    """Epochs without a lower validation log loss after which training ends."""
-    batch_size: PositiveInt
-    """Images a step."""
-    learning_rate: PositiveFloat
-    """AdamW's."""
-    weight_decay: Annotated[float, Field(ge=0)]
-    """AdamW's."""
-    seed: Annotated[int, Field(ge=0)]
-    """Seeds the first weights, the order and the dropout."""
 
 
 class TrainHeadParams(Params):
@@ -62,17 +42,16 @@ def main() -> None:
     """Fit the head asked for, score it on train and validation, write it."""
     params = load_params("train_head", TrainHeadParams)
     train, val = load_features(FEATURES, SPLITS, "train", "val")
-    weights = class_weights(train, params.class_weight)
+    weights = class_weights(train.y, train.classes, params.class_weight)
     choices: dict[str, float]
     curve: Sequence[Epoch] = []
     # Each kind is imported when it is asked for: only the MLP needs torch, only the logistic head scikit-learn.
     if params.kind == "mlp":
-        from stages.graft.heads.mlp import MlpRecipe, fit_mlp
+        from stages.graft.heads.mlp import fit_mlp
         from stages.graft.tracking.publish import live_run
 
         with live_run("train_head") as live:
-            recipe = MlpRecipe(**params.mlp.model_dump())
-            head, choices, curve = fit_mlp(train, val, weights, recipe, live.log)
+            head, choices, curve = fit_mlp(train, val, weights, params.mlp, live.log)
     elif params.kind == "prototype":
         from stages.graft.heads.prototypes import fit_prototypes
 

@@ -24,6 +24,7 @@ from stages.graft.backbone.architectures import build_network, normalise, zero_r
 from stages.graft.core.errors import DataError
 from stages.graft.core.progress import Progress
 from stages.graft.data.decoded_arrays import PackedImages
+from stages.graft.metrics.training_curve import Epoch
 from stages.graft.storage.arrays import METADATA_KEY, read_metadata
 from stages.graft.storage.files import atomic_path
 from stages.pretraining.batch_augmentation import Augmentation, augment
@@ -70,19 +71,11 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EpochRecord:
-    """One epoch's outcome."""
+class EpochRecord(Epoch):
+    """Results of one epoch."""
 
-    epoch: int
-    """Counted from 1."""
     size_px: int
     """Side of the training views, in pixels."""
-    train_loss: float
-    """Mean smoothed cross-entropy over the training views, in nats."""
-    val_loss: float
-    """Mean cross-entropy on validation, in nats."""
-    val_accuracy: float
-    """Top-1 accuracy on validation, [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -120,5 +120,5 @@ def _accuracy(
         FeatureSet(ids=tuple(table["id"][sides == side]), x=x[sides == side], y=y[sides == side], classes=classes)
         for side in ("train", "val", "test")
     ]
-    head, _ = fit_logistic(sets[0], sets[1], l2_grid, class_weights(sets[0], "none"))
+    head, _ = fit_logistic(sets[0], sets[1], l2_grid, class_weights(sets[0].y, classes, "none"))
     return float((head.logits(sets[2].x).argmax(axis=1) == sets[2].y).mean())

@@ -1,69 +1,50 @@
-"""How much each class counts while a head is fitted and chosen."""
+"""How classes of different sizes are treated while a head or a network is trained."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from stages.graft.core.errors import DataError
-from stages.graft.heads.features import FeatureSet
 from stages.graft.metrics.classification import Labels
 
 ClassWeight = Literal["none", "balanced"]
-ClassWeights = npt.NDArray[np.float64]
-"""One weight per class, shape (c,)."""
-
-
-def class_weights(train: FeatureSet, class_weight: ClassWeight) -> ClassWeights:
-    """Weigh the classes.
-
-    Args:
-        train: the training images.
-        class_weight: none counts every image alike; balanced every class, as scikit-learn does: n / (c * images of it).
-    Raises:
-        DataError: a class has no training image.
-    """
-    counts = np.bincount(train.y, minlength=len(train.classes))
-    missing = [name for name, count in zip(train.classes, counts, strict=True) if not count]
-    if missing:
-        raise DataError(f"no training image of class {', '.join(map(repr, missing))}; check the split")
-    if class_weight == "none":
-        return np.ones(len(counts))
-    return len(train.y) / (len(counts) * counts)
-
+"""none: every image has the same weight; balanced: every class has."""
 
 Balance = Literal["none", "balanced", "sampled"]
-"""none: every image counts alike; balanced: every class does, in the loss; sampled: every class comes up as often."""
+"""As ClassWeight; sampled: every class has the same number of images in an epoch."""
+
+ClassWeights = npt.NDArray[np.float64]
+"""Weight of each class, shape (c,)."""
 
 
-def loss_weights(y: Labels, num_classes: int, balance: Balance) -> npt.NDArray[np.float32]:
-    """Weigh the classes in the loss.
+def class_weights(y: Labels, classes: Sequence[str], balance: Balance) -> ClassWeights:
+    """Compute the weight of each class in the loss.
 
     Args:
         y: class indices of the training images, shape (n,).
-        num_classes: c.
-        balance: balanced gives n / (c * images of the class), the others 1.
-    Returns:
-        shape (c,).
+        classes: names of the c classes.
+        balance: balanced gives n / (c * images of the class), as in scikit-learn; the others give 1.
     Raises:
         DataError: a class has no training image.
     """
-    counts = np.bincount(y, minlength=num_classes)
-    if not counts.all():
-        raise DataError(f"no training image of {int((counts == 0).sum())} of {num_classes} classes; check the split")
-    weights = len(y) / (num_classes * counts) if balance == "balanced" else np.ones(num_classes)
-    return weights.astype(np.float32)
+    counts = np.bincount(y, minlength=len(classes))
+    missing = [repr(name) for name, count in zip(classes, counts, strict=True) if not count]
+    if missing:
+        raise DataError(f"no training image of class {', '.join(missing)}; check the split")
+    return len(y) / (len(counts) * counts) if balance == "balanced" else np.ones(len(counts))
 
 
 def epoch_order(y: Labels, balance: Balance, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """Draw the rows of one epoch, in order: a function of seed and epoch alone.
+    """Draw the rows of one epoch in random order; the result depends only on the arguments.
 
     Args:
         y: class indices of the training images, shape (n,).
-        balance: sampled gives every class n / c rows, rounded up: images of small classes come up several times, those
-            of large ones take turns over the epochs; the others give every row once.
-        seed: of the training.
-        epoch: its number.
+        balance: sampled gives every class n / c rows, rounded up: images of small classes are repeated, and images of
+            large classes take turns over the epochs. The others give every row once.
+        seed: seed of the training.
+        epoch: number of the epoch.
     """
     rng = np.random.default_rng((seed, epoch))
     order = rng.permutation(len(y))

@@ -1,4 +1,7 @@
-"""The packed features file: one row per image, and the splits read beside it."""
+"""The packed features file, with one row per image, and the features of each split.
+
+Letters: n images, d features, c classes.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +16,14 @@ from stages.graft.core.image_ids import pack_ids, unpack_ids
 from stages.graft.data.splits import read_splits
 from stages.graft.storage.arrays import Array, read_arrays, read_metadata, write_arrays
 
+MAX_SINGLE_THREAD = 2**23
+"""Largest number of values in the features for which a head is fitted with one thread. For so few, threads wait for each
+other longer than they compute, on a busy machine 30 times as long; and one thread always gives the same bits."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSet:
-    """Features of one split with their labels; n images, d features, c classes."""
+    """Features and labels of one split."""
 
     ids: tuple[str, ...]
     """SHA-256 of each image's bytes, hex, n of them."""
@@ -25,11 +32,11 @@ class FeatureSet:
     y: npt.NDArray[np.int64]
     """Class indices in [0, c), shape (n,), int64."""
     classes: tuple[str, ...]
-    """Class names in the order of their indices (sorted), c of them, the same for every split."""
+    """Names of the c classes, sorted, in the order of their indices; the same for every split."""
 
 
 def write_features(ids: list[str], x: npt.NDArray[np.float32], backbone: Mapping[str, Any], path: Path) -> None:
-    """Write `features` (n, d) float32 and `ids` (n, 32) uint8, with the backbone's record as metadata."""
+    """Write `features` (n, d) float32 and `ids` (n, 32) uint8, with the record of the backbone as metadata."""
     arrays: dict[str, Array] = {"features": x, "ids": pack_ids(ids)}
     write_arrays(arrays, path, {"backbone": dict(backbone)})
 
@@ -41,12 +48,12 @@ def read_features(path: Path) -> tuple[list[str], npt.NDArray[np.float32]]:
 
 
 def read_backbone_record(path: Path) -> dict[str, Any]:
-    """Read what the features were computed with: network, weights and their SHA-256, layer, preprocessing."""
+    """Read the record of the backbone: network, weights and their SHA-256, layers, preprocessing."""
     return dict(read_metadata(path)["backbone"])
 
 
 def load_features(features: Path, splits: Path, *names: str) -> list[FeatureSet]:
-    """Read the features of the named splits, rows in order of id.
+    """Read the features of the named splits; rows are in order of id.
 
     Args:
         features: the packed features file.

@@ -1,4 +1,4 @@
-"""Heads: the last layers of a classifier, fitted on frozen features and kept as a few arrays.
+"""Heads: the last layers of a classifier, fitted on frozen features and stored as a few arrays.
 
 Letters: n images, d features, c classes.
 """
@@ -19,22 +19,22 @@ Layer = tuple[Float32, Float32]
 """Weight (num_out, num_in) and bias (num_out,)."""
 
 HEAD = "head.safetensors"
-"""The file's name inside a head's or a model's folder."""
+"""Name of the file in the folder of a head or a model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """One linear layer, or linear layers with a ReLU between; takes raw features and gives logits."""
+    """Linear layers with a ReLU between each two; from raw features to logits."""
 
     kind: str
     """logistic, prototype or mlp."""
     classes: tuple[str, ...]
-    """Class names in the order of the logits, c of them."""
+    """Names of the c classes, in the order of the logits."""
     layers: tuple[Layer, ...]
-    """From the features to the logits."""
+    """Layers in the order from features to logits."""
 
     def logits(self, x: Float32) -> Float32:
-        """Score features.
+        """Compute logits from features.
 
         Args:
             x: features, shape (n, d), float32.
@@ -51,13 +51,13 @@ def save_head(head: Head, folder: Path, backbone: Mapping[str, Any]) -> None:
     """Save a head as safetensors named like the state of torch's Sequential(Linear, ReLU, Linear).
 
     Args:
-        head: what to save.
-        folder: where `head.safetensors` goes.
-        backbone: the record of the network its features come from.
+        head: the head.
+        folder: folder of `head.safetensors`.
+        backbone: record of the network that computed the features.
     """
     arrays: dict[str, Float32] = {}
     for number, (weight, bias) in enumerate(head.layers):
-        arrays |= {f"{2 * number}.weight": weight, f"{2 * number}.bias": bias}  # the ReLU between counts too
+        arrays |= {f"{2 * number}.weight": weight, f"{2 * number}.bias": bias}  # the ReLU has a number too
     metadata = {"kind": head.kind, "classes": list(head.classes), "backbone": dict(backbone)}
     write_arrays(arrays, folder / HEAD, metadata)
 
@@ -66,7 +66,7 @@ def load_head(folder: Path) -> Head:
     """Load a head from its folder.
 
     Raises:
-        DataError: the file is missing, damaged or not a head.
+        DataError: the file is missing or damaged, or is not a head.
     """
     path = folder / HEAD
     arrays, metadata = read_arrays(path), read_metadata(path)
@@ -75,4 +75,4 @@ def load_head(folder: Path) -> Head:
         layers = tuple((arrays[f"{number}.weight"], arrays[f"{number}.bias"]) for number in numbers)
         return Head(kind=metadata["kind"], classes=tuple(metadata["classes"]), layers=layers)
     except (KeyError, ValueError) as error:
-        raise DataError(f"{path} is not a head: {error} is missing; run `dvc repro` to make it anew") from None
+        raise DataError(f"{path} is not a head: {error} is missing; run `dvc repro` to make it again") from None

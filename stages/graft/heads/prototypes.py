@@ -1,4 +1,4 @@
-"""Class means as a head: an image belongs to the class whose mean its standardised features are nearest to.
+"""Class means as a head: the predicted class is the one whose mean is nearest to the standardised features.
 
 Letters: n images, d features, c classes.
 """
@@ -12,21 +12,21 @@ from stages.graft.heads.standardisation import fit_standardisation
 from stages.graft.metrics.classification import log_loss
 
 SHARPNESS = np.geomspace(1e-6, 10, 141)
-"""Factors on the squared distances to try, 12% apart."""
+"""Factors of the squared distances to try; each is 12% larger than the one before."""
 
 
 def fit_prototypes(train: FeatureSet, val: FeatureSet, weights: ClassWeights) -> tuple[Head, dict[str, float]]:
-    """Take the mean of each class, as the linear head that gives the same ranking and the same probabilities.
+    """Compute the class means, and the linear head that gives the same ranking and the same probabilities.
 
-    Squared distances in many dimensions are large and would make every answer certain: a factor on them, chosen for
-    the lowest validation log loss, makes the probabilities mean something and moves no ranking.
+    Squared distances in many dimensions are large: every probability would be near 0 or 1. They are multiplied by the
+    factor that gives the lowest validation log loss, which does not change the ranking.
 
     Args:
-        train: what the means are taken of; every class has an image in it.
-        val: what chooses the factor.
-        weights: of each class in the validation log loss, shape (c,).
+        train: images of the means; every class has at least one.
+        val: images that choose the factor.
+        weights: weight of each class in the validation log loss, shape (c,).
     Returns:
-        The head, and for the report the factor.
+        The head, and the factor for the report.
     Source:
         Snell et al., Prototypical Networks, NeurIPS 2017, eq. 8.
     """

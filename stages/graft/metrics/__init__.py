@@ -1,1 +1,1 @@
-"""Numbers about predictions: accuracy, intervals, calibration, paired comparisons."""
+"""Measures of predictions: accuracy, intervals, calibration, paired comparisons."""

@@ -1,4 +1,4 @@
-"""Temperature scaling: how sure a classifier is brought in line with how often it is right; no ranking changes.
+"""Temperature scaling: make the confidence of a classifier agree with its accuracy; the ranking does not change.
 
 Letters: n images, c classes.
 """
@@ -19,29 +19,30 @@ from stages.graft.metrics.classification import (
 )
 
 PRIOR_DEVIATION = 0.5
-"""Of the temperature's logarithm around 0, as a normal prior. Where validation has every image right, the log loss
-falls for ever towards temperature 0, and there the first wrong test image would cost hundreds of nats."""
+"""Standard deviation of the normal prior of the temperature's logarithm, with mean 0. When every validation image is
+correct, the log loss keeps falling towards temperature 0, where the first wrong test image costs hundreds of nats."""
 
 MIN_GAIN = 1.92
-"""In nats, over all validation images, below which the temperature stays 1: half the 95% point of chi-squared with one
-degree of freedom, the likelihood-ratio test. A head chosen by validation log loss is calibrated already; over 144 heads
-of two data sets, temperatures fitted regardless made the test log loss worse as often as better."""
+"""Smallest gain in log loss, in nats over all validation images, for which the temperature changes: half the 95% point
+of chi-squared with one degree of freedom, the likelihood-ratio test. A head chosen by validation log loss is already
+calibrated: over 144 heads of two data sets, always fitting a temperature made the test log loss worse as often as
+better."""
 
 MAX_LOG = 3.0
-"""Of the temperature, either way: 0.05 to 20."""
+"""Largest absolute logarithm of the temperature, which lies between 0.05 and 20."""
 
 NUM_HALVINGS = 30
-"""Of the interval the temperature's logarithm lies in."""
+"""How often the search halves the interval of the temperature's logarithm."""
 
 
 def fit_temperature(logits: Float, y: Labels) -> float:
-    """Find the temperature by which logits are divided for the lowest log loss.
+    """Find the temperature that gives the lowest log loss when the logits are divided by it.
 
     Args:
-        logits: of the validation images, shape (n, c).
+        logits: logits of the validation images, shape (n, c).
         y: their true classes, shape (n,).
     Returns:
-        1 where validation cannot tell it from 1, and where there is no image.
+        The temperature; 1 when the gain is not significant, or without images.
     Source:
         Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 4.2; the test: Wilks, Annals of
         Mathematical Statistics 1938.
@@ -58,12 +59,12 @@ def fit_temperature(logits: Float, y: Labels) -> float:
 
 
 def reliability_table(probabilities: Float, y: Labels, confidence_level: float) -> pd.DataFrame:
-    """Compare confidence and accuracy in bins of equal width; bins without images are left out.
+    """Compare confidence and accuracy in bins of equal width; empty bins are left out.
 
     Args:
         probabilities: shape (n, c).
         y: true classes, shape (n,).
-        confidence_level: of the accuracy's interval (Wilson), in (0, 1).
+        confidence_level: level of the accuracy's interval (Wilson), in (0, 1).
     Returns:
         Columns confidence (mean of the bin), accuracy, accuracy_low, accuracy_high, num_images.
     """
@@ -80,7 +81,7 @@ def reliability_table(probabilities: Float, y: Labels, confidence_level: float) 
 
 
 def _slope(logits: Float, y: Labels, log_temperature: float) -> float:
-    """By the temperature's logarithm, of the log loss's sum with the prior."""
+    """Derivative of log loss plus prior with respect to the temperature's logarithm."""
     scaled = logits.astype(np.float64) / math.exp(log_temperature)
     expected = (softmax(scaled) * scaled).sum(axis=1)
     return float((scaled[np.arange(len(y)), y] - expected).sum()) + log_temperature / PRIOR_DEVIATION**2

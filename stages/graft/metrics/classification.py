@@ -1,4 +1,4 @@
-"""How good a classifier is, in numpy alone. Letters: n images, c classes."""
+"""Measures of a classifier, computed with numpy alone. Letters: n images, c classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Labels = npt.NDArray[np.int64]
 """Class indices in [0, c), shape (n,)."""
 
 NUM_BINS = 15
-"""Of equal width, for the calibration error and the reliability table."""
+"""Number of bins of equal width, for the calibration error and the reliability table."""
 
 
 def softmax(logits: Float) -> npt.NDArray[np.float64]:
@@ -21,7 +21,7 @@ def softmax(logits: Float) -> npt.NDArray[np.float64]:
 
 
 def accuracy(predicted: Labels, y: Labels) -> float:
-    """Share of images whose class was found."""
+    """Share of images whose predicted class is the true one."""
     return float(np.mean(predicted == y))
 
 
@@ -31,17 +31,21 @@ def log_loss(logits: Float, y: Labels, weights: npt.NDArray[np.float64] | None =
     Args:
         logits: shape (n, c).
         y: class indices.
-        weights: of each class, shape (c,); the mean is then a weighted one.
+        weights: weight of each class in the mean, shape (c,); without them, all images count equally.
     """
-    losses = -_log_softmax(logits)[np.arange(len(y)), y]
-    return float(np.average(losses, weights=None if weights is None else weights[y]))
+    return float(np.average(log_losses(logits, y), weights=None if weights is None else weights[y]))
+
+
+def log_losses(logits: Float, y: Labels) -> npt.NDArray[np.float64]:
+    """Compute -log p(true class) of each image, in nats, shape (n,)."""
+    return -_log_softmax(logits)[np.arange(len(y)), y]
 
 
 def wilson_interval(num_correct: int, num_images: int, confidence_level: float = 0.95) -> tuple[float, float]:
-    """Give the interval of a share; honest for few images and near 1, where the usual one is not.
+    """Compute the confidence interval of an accuracy; it is reliable for few images and for accuracies near 1.
 
     Args:
-        num_correct: images classified rightly.
+        num_correct: correctly classified images.
         num_images: n, at least 1.
         confidence_level: in (0, 1).
     Source:
@@ -55,7 +59,7 @@ def wilson_interval(num_correct: int, num_images: int, confidence_level: float =
 
 
 def expected_calibration_error(probabilities: Float, y: Labels, num_bins: int = NUM_BINS) -> float:
-    """Mean distance between confidence and accuracy over bins of equal width, weighted by their images.
+    """Mean distance between confidence and accuracy over bins of equal width; each image has the same weight.
 
     Args:
         probabilities: shape (n, c).
@@ -70,21 +74,21 @@ def expected_calibration_error(probabilities: Float, y: Labels, num_bins: int = 
 
 
 def confidence_bins(confidence: Float, num_bins: int = NUM_BINS) -> Labels:
-    """Give each confidence the number of its bin: 0 for (0, 1/num_bins], ..., shape (n,)."""
+    """Number of the bin of each confidence: 0 for (0, 1/num_bins], 1 for the next, ..., shape (n,)."""
     return np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
 
 
-def area_under_roc(known: Float, strange: Float) -> float:
-    """Give how likely a strange image's score is above a known one's; a tie counts half.
+def area_under_roc(known: Float, unknown: Float) -> float:
+    """Probability that an out-of-distribution image has a higher score than a known image; a tie counts half.
 
     Args:
-        known: scores, at least one.
-        strange: scores, at least one.
+        known: scores of known images, at least one.
+        unknown: scores of out-of-distribution images, at least one.
     Source:
         Hanley and McNeil, Radiology 1982: the area under the ROC curve is Wilcoxon's statistic.
     """
     ordered = np.sort(known)
-    below, not_above = np.searchsorted(ordered, strange, "left"), np.searchsorted(ordered, strange, "right")
+    below, not_above = np.searchsorted(ordered, unknown, "left"), np.searchsorted(ordered, unknown, "right")
     return float((below + not_above).mean() / (2 * len(known)))
 
 
@@ -96,37 +100,37 @@ def confusion_matrix(predicted: Labels, y: Labels, num_classes: int) -> Labels:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScore:
-    """How well one class is found."""
+    """Measures of one class."""
 
     label: str
-    """The class."""
+    """Name of the class."""
     precision: float
-    """Share of the images called so that are so; 0 when none is called so."""
+    """Share of the images predicted as this class that belong to it; 0 without such predictions."""
     recall: float
-    """Share of its images that are found; 0 when it has none."""
+    """Share of its images that are predicted as this class; 0 without images."""
     f1: float
-    """Harmonic mean of both; 0 when both are."""
+    """Harmonic mean of precision and recall; 0 when both are 0."""
     num_images: int
-    """Images of it."""
+    """Number of its images."""
 
 
 def class_scores(confusion: Labels, classes: Sequence[str]) -> list[ClassScore]:
-    """Score every class, in their order, from the confusion matrix."""
-    found, called, there = np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1)
+    """Measure every class, in the order of the confusion matrix."""
+    correct, num_predicted, num_images = np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1)
     return [
         ClassScore(
             label=label,
-            precision=_share(found[k], called[k]),
-            recall=_share(found[k], there[k]),
-            f1=_share(2 * found[k], called[k] + there[k]),
-            num_images=int(there[k]),
+            precision=_share(correct[k], num_predicted[k]),
+            recall=_share(correct[k], num_images[k]),
+            f1=_share(2 * correct[k], num_predicted[k] + num_images[k]),
+            num_images=int(num_images[k]),
         )
         for k, label in enumerate(classes)
     ]
 
 
-def _share(part: np.int64, whole: np.int64) -> float:
-    return float(part / whole) if whole else 0.0
+def _share(part: np.int64, total: np.int64) -> float:
+    return float(part / total) if total else 0.0
 
 
 def _log_softmax(logits: Float) -> npt.NDArray[np.float64]:

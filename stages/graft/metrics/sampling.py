@@ -1,4 +1,4 @@
-"""Which images stand for all of them where all would take too long, and which are held out in turn."""
+"""Samples of images that keep the share of every class, and folds for cross-validation."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ Rows = Labels
 
 
 def stratified_rows(y: Labels, num_images: int) -> Rows:
-    """Choose rows evenly from every class; at least one of each, so that more than asked for may come.
+    """Choose the same share of rows from every class, at least one of each; so the result can be longer than asked for.
 
     Args:
-        y: class indices, shape (n,), in an order that says nothing about the images, such as that of their ids.
-        num_images: how many; all rows when there are no more.
+        y: class indices, shape (n,), in an order that does not depend on the images' content, such as that of their ids.
+        num_images: number of rows; when there are fewer, all of them.
     """
     if len(y) <= num_images:
         return np.arange(len(y))
@@ -26,26 +26,26 @@ def stratified_rows(y: Labels, num_images: int) -> Rows:
 
 
 def draw_rows(y: Labels, per_class: int, rng: np.random.Generator) -> Rows:
-    """Draw the same number of rows of every class at random, or all where a class has fewer.
+    """Draw the same number of rows from every class at random; all rows of a class that has fewer.
 
     Args:
         y: class indices, shape (n,).
-        per_class: how many, at least 1.
-        rng: decides which.
+        per_class: rows per class, at least 1.
+        rng: source of randomness.
     """
     order = rng.permutation(len(y))
     return np.sort(np.concatenate([order[y[order] == k][:per_class] for k in np.unique(y)]))
 
 
 def deal_folds(y: Labels, groups: Sequence[str], num_folds: int) -> Labels:
-    """Deal images to folds as cards: every class spread over all folds, a group never torn.
+    """Assign images to folds: every class is spread over all folds, and a group stays in one fold.
 
     Args:
         y: class indices, shape (n,).
-        groups: name of each image's group; "" is a group of its own.
-        num_folds: how many, at least 2.
+        groups: name of each image's group; an image with "" is in no group.
+        num_folds: number of folds, at least 2.
     Returns:
-        the fold of each image, in [0, num_folds), shape (n,).
+        The fold of each image, in [0, num_folds), shape (n,).
     """
     first: dict[str, int] = {}
     for row, group in enumerate(groups):

@@ -1,9 +1,9 @@
-"""Learning curves as a table: one row per epoch and split, for DVC's plots and MLflow's steps."""
+"""Results of every training epoch, and the learning curve written as a table for DVC's plots and MLflow's steps."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import pandas as pd
 
@@ -12,31 +12,35 @@ from stages.graft.storage.tables import write_csv
 COLUMNS = ["epoch", "split", "loss", "accuracy"]
 
 
-class Epoch(Protocol):
-    """What every training records of an epoch."""
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """Results of one training epoch."""
 
-    @property
-    def epoch(self) -> int:
-        """Counted from 1; 0 before any step."""
+    epoch: int
+    """Number of the epoch, counted from 1; 0 is the state before the first step."""
+    train_loss: float
+    """Mean training loss over the epoch, in nats; NaN for epoch 0."""
+    val_loss: float
+    """Mean cross-entropy on validation after the epoch, in nats."""
+    val_accuracy: float
+    """Top-1 accuracy on validation after the epoch, in [0, 1]."""
 
-    @property
-    def train_loss(self) -> float:
-        """In nats; NaN when nothing was trained."""
+    def metrics(self) -> dict[str, float]:
+        """Give the losses and the accuracy by name; epoch 0 has no train_loss."""
+        names = ("train_loss", "val_loss", "val_accuracy")
+        return {name: getattr(self, name) for name in names if not math.isnan(getattr(self, name))}
 
-    @property
-    def val_loss(self) -> float:
-        """In nats."""
 
-    @property
-    def val_accuracy(self) -> float:
-        """Top-1, [0, 1]."""
+def best_epoch(epochs: Sequence[Epoch]) -> Epoch:
+    """Find the epoch with the lowest validation log loss; of equal ones, the first."""
+    return min(epochs, key=lambda epoch: epoch.val_loss)
 
 
 def write_curve(epochs: Sequence[Epoch], path: Path) -> None:
-    """Write the curve; with no epoch, its header alone."""
+    """Write the learning curve, one row per epoch and split; without epochs, only the header."""
     rows: list[tuple[int, str, float | None, float | None]] = []
-    for one in epochs:
-        if not math.isnan(one.train_loss):
-            rows.append((one.epoch, "train", round(one.train_loss, 6), None))
-        rows.append((one.epoch, "val", round(one.val_loss, 6), round(one.val_accuracy, 6)))
+    for epoch in epochs:
+        if not math.isnan(epoch.train_loss):
+            rows.append((epoch.epoch, "train", round(epoch.train_loss, 6), None))
+        rows.append((epoch.epoch, "val", round(epoch.val_loss, 6), round(epoch.val_accuracy, 6)))
     write_csv(pd.DataFrame(rows, columns=COLUMNS), path)

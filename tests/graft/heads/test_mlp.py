@@ -1,17 +1,17 @@
-import math
-
 import numpy as np
 import pytest
 import torch
 
 from stages.graft.core.errors import DataError
 from stages.graft.heads.head import HEAD, save_head
-from stages.graft.heads.mlp import MlpRecipe, best_epoch, fit_mlp
+from stages.graft.heads.mlp import fit_mlp
+from stages.graft.heads.mlp_params import MlpParams
 from stages.graft.metrics.classification import accuracy, log_loss
+from stages.graft.metrics.training_curve import best_epoch
 from stages.graft.storage.arrays import read_arrays
 from tests.support.features import feature_set, sparse_features
 
-RECIPE = {
+PARAMS = {
     "hidden_size": 16,
     "dropout": 0.1,
     "epochs": 30,
@@ -23,12 +23,12 @@ RECIPE = {
 }
 
 
-def recipe(**changes):
-    return MlpRecipe(**{**RECIPE, **changes})
+def mlp_params(**changes):
+    return MlpParams(**{**PARAMS, **changes})
 
 
 def fit(train, val, log=lambda epoch, metrics: None, **changes):
-    return fit_mlp(train, val, np.ones(len(train.classes)), recipe(**changes), log)
+    return fit_mlp(train, val, np.ones(len(train.classes)), mlp_params(**changes), log)
 
 
 def exclusive_or(rng, number):
@@ -47,7 +47,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_training(rng):
     train, val = sparse_features(rng, 5), sparse_features(rng, 10)
     val = feature_set(val.x, rng.permutation(val.y))  # nothing to learn: the loss soon rises
     head, choices, curve = fit(train, val, patience=3)
-    assert len(curve) == choices["epoch"] + 3 == choices["num_epochs"] < RECIPE["epochs"]
+    assert len(curve) == choices["epoch"] + 3 == choices["num_epochs"] < PARAMS["epochs"]
     assert log_loss(head.logits(val.x), val.y) == pytest.approx(best_epoch(curve).val_loss, rel=1e-4)
     assert best_epoch(curve).val_loss == min(record.val_loss for record in curve)
 
@@ -94,4 +94,4 @@ def test_a_constant_feature_gives_no_nan():
 def test_a_learning_rate_that_is_far_too_high_is_an_error(rng):
     train = sparse_features(rng, 5)
     with pytest.raises(DataError, match=r"lower train_head.mlp.learning_rate"):
-        fit(train, train, learning_rate=math.inf)
+        fit(train, train, learning_rate=1e30)

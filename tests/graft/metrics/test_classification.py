@@ -97,6 +97,6 @@ def test_area_under_roc_by_hand():
 
 
 def test_area_under_roc_depends_on_the_order_alone(rng):
-    known, strange = rng.normal(size=30), rng.normal(size=20) + 1
-    assert area_under_roc(np.exp(known), np.exp(strange)) == area_under_roc(known, strange)
-    assert area_under_roc(strange, known) == pytest.approx(1 - area_under_roc(known, strange))
+    known, unknown = rng.normal(size=30), rng.normal(size=20) + 1
+    assert area_under_roc(np.exp(known), np.exp(unknown)) == area_under_roc(known, unknown)
+    assert area_under_roc(unknown, known) == pytest.approx(1 - area_under_roc(known, unknown))

@@ -1,15 +1,13 @@
-"""The verdict: counts and intervals by hand, published values, and a decision that a tie does not sway."""
+"""Paired comparison: counts and intervals computed by hand, published values, and the decision, also for a tie."""
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 
 from stages.graft.core.errors import DataError
 from stages.graft.metrics.paired_comparison import (
     PairedComparison,
     compare_paired,
     comparison_record,
-    decide,
     format_comparison,
     mcnemar,
     worth_keeping,
@@ -51,11 +49,6 @@ def test_five_images_by_hand():
 )
 def test_mcnemar_by_hand(gained: int, lost: int, p: float):
     assert mcnemar(gained, lost) == p
-
-
-@pytest.mark.parametrize(("gained", "lost"), [(12, 4), (86, 150), (1200, 1300)])
-def test_mcnemar_is_the_binomial_test(gained: int, lost: int):
-    assert mcnemar(gained, lost) == pytest.approx(binomtest(gained, gained + lost).pvalue, rel=1e-9)
 
 
 def test_the_other_way_round_everything_changes_sign():
@@ -105,7 +98,6 @@ def test_a_classifier_against_itself_is_a_tie_and_the_head_stays():
     assert found.difference_low == -found.difference_high
     assert (found.log_loss_difference_low, found.log_loss_difference_high) == (0, 0)
     assert not worth_keeping(found, "better")
-    assert decide(found, "better").reason.endswith("is no gain")
     assert worth_keeping(found, "always")
 
 
@@ -120,20 +112,8 @@ def test_a_lower_loss_is_kept_unless_accuracy_falls(factor: float, flip: bool, k
     if flip:
         after[0] = [0, 0.01]
     found = compare_paired(np.zeros(40, np.int64), before, after)
-    decision = decide(found, "better")
-    assert decision.kept == worth_keeping(found, "better") == kept
-    assert decide(found, "always").kept
-    assert "`finetune.keep` is always" in decide(found, "always").reason
-
-
-def test_the_reason_says_what_decided():
-    before = np.array([[1, 0]] * 40, np.float32)
-    better = decide(compare_paired(np.zeros(40, np.int64), before, 2 * before), "better")
-    assert better.reason == "validation log loss 0.1269 against 0.3133, accuracy no lower"
-    after = 2 * before
-    after[0] = [0, 0.01]
-    worse = decide(compare_paired(np.zeros(40, np.int64), before, after), "better")
-    assert worse.reason.endswith(", accuracy lower")
+    assert worth_keeping(found, "better") == kept
+    assert worth_keeping(found, "always")
 
 
 def test_the_line_says_what_changed_by_how_much_and_how_surely():

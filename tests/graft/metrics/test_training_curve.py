@@ -1,24 +1,17 @@
-"""Learning curves: a row for each epoch and split, written for plots."""
+"""Learning curves: a row for each epoch and split, and the best epoch."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
-from stages.graft.metrics.training_curve import write_curve
+from stages.graft.metrics.training_curve import Epoch, best_epoch, write_curve
 
 
-@dataclass(frozen=True)
-class Record:
-    """What any training records of an epoch."""
-
-    epoch: int
-    train_loss: float
-    val_loss: float
-    val_accuracy: float
+def epoch(number: int, train_loss: float, val_loss: float, val_accuracy: float) -> Epoch:
+    return Epoch(epoch=number, train_loss=train_loss, val_loss=val_loss, val_accuracy=val_accuracy)
 
 
 def test_each_epoch_has_a_row_for_train_and_one_for_val(tmp_path: Path):
-    write_curve([Record(0, math.nan, 1.5, 0.25), Record(1, 0.75, 1 / 3, 1.0)], tmp_path / "plots" / "curve.csv")
+    write_curve([epoch(0, math.nan, 1.5, 0.25), epoch(1, 0.75, 1 / 3, 1.0)], tmp_path / "plots" / "curve.csv")
     assert (tmp_path / "plots" / "curve.csv").read_text().splitlines() == [
         "epoch,split,loss,accuracy",
         "0,val,1.5,0.25",
@@ -27,6 +20,16 @@ def test_each_epoch_has_a_row_for_train_and_one_for_val(tmp_path: Path):
     ]
 
 
-def test_without_epochs_the_header_stands_alone(tmp_path: Path):
+def test_without_epochs_only_the_header_is_written(tmp_path: Path):
     write_curve([], tmp_path / "curve.csv")
     assert (tmp_path / "curve.csv").read_text() == "epoch,split,loss,accuracy\n"
+
+
+def test_the_best_epoch_is_the_first_of_the_lowest_losses():
+    epochs = [epoch(number, 1.0, loss, 0.5) for number, loss in enumerate([2.0, 0.5, 1.0, 0.5])]
+    assert best_epoch(epochs) is epochs[1]
+
+
+def test_metrics_are_the_measured_values_alone():
+    assert epoch(0, math.nan, 1.5, 0.25).metrics() == {"val_loss": 1.5, "val_accuracy": 0.25}
+    assert epoch(1, 0.75, 1.5, 0.25).metrics() == {"train_loss": 0.75, "val_loss": 1.5, "val_accuracy": 0.25}
