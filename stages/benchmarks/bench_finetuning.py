@@ -12,16 +12,17 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from stages.benchmarks.bench_extraction import BACKBONES, jpeg_plates, machine, table
+from stages.benchmarks.generated_images import jpeg_plates
+from stages.benchmarks.rates import network_weights
+from stages.benchmarks.report_parts import Row, machine_description, markdown_table
 from stages.finetune import FinetuneParams
-from stages.graft.backbone.weights import BackboneParams, find_weights
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run
 from stages.graft.data.manifest import ManifestRow, image_path, write_manifest
@@ -34,99 +35,92 @@ from stages.graft.training.finetune_task import PipelineFiles, TrainableScope, f
 REPORT = Path("reports/bench_finetuning.md")
 
 NUM_TRAIN, NUM_VAL = 56, 12
-"""Images: in the proportion of a 70/15/15 split."""
+"""Images, in the proportion of a 70/15/15 split."""
 
-FEW_VAL = 2
-"""Images to choose with where epochs of training alone are compared: scoring is always fp32."""
+NUM_VAL_FEW = 2
+"""Validation images where epochs of training are compared: scoring is fp32 in both."""
 
 NUM_REPEATS = 3
-"""Of every pair; medians are reported."""
+"""Runs of each training; medians are reported."""
 
 EPOCHS = 10
-"""Of the partial trainings."""
+"""Epochs of the partial trainings."""
+
+BOUNDARIES = {"resnet50, from layer4": "layer4", "resnet50, its last block": 1}
+"""Where partial training begins: at the last stage; at the last block."""
 
 NUM_FEATURES = {"resnet18": 512, "resnet50": 2048}
-"""That a head on each takes."""
-
-BOUNDARIES: tuple[str | int, ...] = ("layer4", 1)
-"""Where training begins: the last stage; the last block."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """Two ways to the same training, timed in turn."""
-
-    title: str
-    """What is trained."""
-    slow: dict[str, Any]
-    """Parameters of the one."""
-    fast: dict[str, Any]
-    """Parameters of the other."""
-
-
-def partial_pair(name: str, boundary: str | int) -> Pair:
-    """Set the frozen part's output computed once beside the whole forward pass in every epoch."""
-    shared = {"network": name, "strategy": "partial", "unfreeze_from": boundary, "epochs": EPOCHS}
-    title = f"{name}, " + ("its last block" if boundary == 1 else f"from {boundary}")
-    return Pair(title=title, slow=shared | {"cache_gb": 0.0}, fast=shared)
-
-
-def precision_pair(name: str) -> Pair:
-    """Set an epoch of the whole network in bf16 beside one in fp32."""
-    shared = {"network": name, "strategy": "full", "epochs": 1}
-    return Pair(title=name, slow=shared | {"precision": "fp32"}, fast=shared | {"precision": "bf16"})
+"""Number of features of each network, which its head takes."""
 
 
 def write_plates(folder: Path, plates: Sequence[bytes], num_val: int) -> PipelineFiles:
-    """Write plates as the stages before finetune would have left them."""
-    ids = []
-    for data in plates[: NUM_TRAIN + num_val]:
-        ids.append(hashlib.sha256(data).hexdigest())
-        path = image_path(folder / "images", ids[-1], "JPEG")
+    """Write plates as the stages before finetune would leave them."""
+    data = {hashlib.sha256(plate).hexdigest(): plate for plate in plates[: NUM_TRAIN + num_val]}
+    for id_, plate in data.items():
+        path = image_path(folder / "images", id_, "JPEG")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    labels = [f"class{number % 2}" for number in range(len(ids))]
+        path.write_bytes(plate)
+    labels = [f"class{number % 2}" for number in range(len(data))]
     rows = [
         ManifestRow(id=id_, file=id_, label=label, group="", split="", width=1, height=1, format="JPEG", mode="RGB")
-        for id_, label in zip(ids, labels, strict=True)
+        for id_, label in zip(data, labels, strict=True)
     ]
     write_manifest(rows, folder / "manifest.csv")
     splits = ["train"] * NUM_TRAIN + ["val"] * num_val
-    write_splits(pd.DataFrame({"id": ids, "label": labels, "split": splits}), folder / "splits.csv")
+    write_splits(pd.DataFrame({"id": list(data), "label": labels, "split": splits}), folder / "splits.csv")
     return PipelineFiles(
         images=folder / "images", manifest=folder / "manifest.csv", splits=folder / "splits.csv", store=folder
     )
 
 
-def seconds(files: PipelineFiles, params: FinetuneParams, changes: Mapping[str, Any]) -> float:
-    """Time one training from files with an empty store, loading the network included."""
-    values = params.model_dump() | {"patience": 1000, **changes}
+def training_seconds(files: PipelineFiles, network: str, params: FinetuneParams) -> float:
+    """Time one training from files with an empty store, loading of the network included."""
+    values = params.model_dump()
     recipe = FinetuneRecipe(**{name: values[name] for name in FinetuneRecipe.__dataclass_fields__})
-    boundary = values["unfreeze_from"] if values["strategy"] == "partial" else None
-    extent = TrainableScope(
-        unfreeze_from=boundary,
-        augmentation=values["augmentation"],
-        views=values["views"],
-        cache_gb=values["cache_gb"],
+    scope = TrainableScope(
+        unfreeze_from=params.unfreeze_from if params.strategy == "partial" else None,
+        augmentation=params.augmentation,
+        views=params.views,
+        cache_gb=params.cache_gb,
     )
-    backbone = BackboneParams(name=values["network"], weights="random", sha256=None, input_px=None)
-    layer = (np.zeros((2, NUM_FEATURES[values["network"]]), np.float32), np.zeros(2, np.float32))
+    layer = np.zeros((2, NUM_FEATURES[network]), np.float32), np.zeros(2, np.float32)
     head = Head(kind="logistic", classes=("class0", "class1"), layers=(layer,))
-    quiet = contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO())
-    with tempfile.TemporaryDirectory(dir=files.store) as store, quiet[0], quiet[1]:
-        here = PipelineFiles(**{**vars(files), "store": Path(store)})
+    out = io.StringIO()
+    with (
+        tempfile.TemporaryDirectory(dir=files.store) as store,
+        contextlib.redirect_stderr(out),
+        contextlib.redirect_stdout(out),
+    ):
         start = time.perf_counter()
-        finetune_from_files(head, find_weights(backbone, BACKBONES), here, recipe, extent, lambda *_: None)
+        weights, files = network_weights(network, "random"), replace(files, store=Path(store))
+        finetune_from_files(head, weights, files, recipe, scope, lambda *_: None)
         return time.perf_counter() - start
 
 
-def measure(files: PipelineFiles, params: FinetuneParams, pair: Pair) -> tuple[str, ...]:
-    """Time both ways in turn; a row of the report."""
-    times = [(seconds(files, params, pair.slow), seconds(files, params, pair.fast)) for _ in range(NUM_REPEATS)]
-    slow, fast = (statistics.median(column) for column in zip(*times, strict=True))
+def compare(title: str, files: PipelineFiles, network: str, slow: FinetuneParams, fast: Mapping[str, Any]) -> Row:
+    """Time a training in turn with the same one with other parameters; return a row of the report."""
+    both = (slow, slow.model_copy(update=fast))
+    times = [[training_seconds(files, network, params) for params in both] for _ in range(NUM_REPEATS)]
+    slow_seconds, fast_seconds = (statistics.median(column) for column in zip(*times, strict=True))
     ratio = statistics.median(one / other for one, other in times)
-    print(f"bench_finetuning: {pair.title}: {slow:.1f} s, {fast:.1f} s, {ratio:.2f} times", flush=True)
-    return pair.title, f"{slow:.1f} s", f"{fast:.1f} s", f"**{ratio:.2f}**"
+    print(f"bench_finetuning: {title}: {slow_seconds:.1f} s, {fast_seconds:.1f} s, {ratio:.2f} times", flush=True)
+    return title, f"{slow_seconds:.1f} s", f"{fast_seconds:.1f} s", f"**{ratio:.2f}**"
+
+
+def partial_rows(files: PipelineFiles, params: FinetuneParams) -> list[Row]:
+    """Compare a whole forward pass in every epoch with the frozen part's output computed once."""
+    params = params.model_copy(update={"strategy": "partial", "epochs": EPOCHS})
+    return [
+        compare(title, files, "resnet50", params.model_copy(update={"unfreeze_from": boundary, "cache_gb": 0.0}),
+                {"cache_gb": params.cache_gb})
+        for title, boundary in BOUNDARIES.items()
+    ]  # fmt: skip
+
+
+def precision_rows(files: PipelineFiles, params: FinetuneParams) -> list[Row]:
+    """Compare an epoch of the whole network in fp32 with one in bf16."""
+    fp32 = params.model_copy(update={"strategy": "full", "epochs": 1, "precision": "fp32"})
+    return [compare(network, files, network, fp32, {"precision": "bf16"}) for network in NUM_FEATURES]
 
 
 TEXT = """# The speed of fine-tuning, measured by `python -m stages.benchmarks.bench_finetuning`
@@ -150,24 +144,22 @@ One epoch of `strategy: full`, {few} images to choose with:
 
 def main() -> None:
     """Measure every pair and write the report."""
-    params = load_params("finetune", FinetuneParams)
+    params = load_params("finetune", FinetuneParams).model_copy(update={"patience": 1000})
     with tempfile.TemporaryDirectory(prefix="graft-bench-") as folder:
         plates = jpeg_plates()
-        files = write_plates(Path(folder) / "partial", plates, NUM_VAL)
-        partial = [measure(files, params, partial_pair("resnet50", boundary)) for boundary in BOUNDARIES]
-        files = write_plates(Path(folder) / "precision", plates, FEW_VAL)
-        precision = [measure(files, params, precision_pair(name)) for name in NUM_FEATURES]
-    whole = ("trained", "whole forward pass in every epoch", "frozen part kept", "times as fast")
+        partial = partial_rows(write_plates(Path(folder) / "partial", plates, NUM_VAL), params)
+        precision = precision_rows(write_plates(Path(folder) / "precision", plates, NUM_VAL_FEW), params)
+    header = ("trained", "whole forward pass in every epoch", "frozen part kept", "times as fast")
     text = TEXT.format(
-        machine=machine(),
+        machine=machine_description(),
         num_train=NUM_TRAIN,
         num_val=NUM_VAL,
         repeats=NUM_REPEATS,
         views=params.views,
-        few=FEW_VAL,
+        few=NUM_VAL_FEW,
         epochs=EPOCHS,
-        partial=table(whole, partial),
-        precision=table(("network", "fp32", "bf16", "times as fast"), precision),
+        partial=markdown_table(header, partial),
+        precision=markdown_table(("network", "fp32", "bf16", "times as fast"), precision),
     )
     write_text(text, REPORT)
     print(text)

@@ -5,7 +5,6 @@ Writes  reports/bench_ray.md
 Run     python -m stages.benchmarks.bench_ray (about ten minutes on two processors; nothing else should run beside it)
 """
 
-import hashlib
 import os
 import tempfile
 import time
@@ -13,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 
-from stages.benchmarks.bench_extraction import jpeg_plates, machine, table, weights_of
-from stages.benchmarks.rates import write_images
+from stages.benchmarks.generated_images import jpeg_plates, write_images
+from stages.benchmarks.rates import Paths, network_weights
+from stages.benchmarks.report_parts import library_versions, machine_description, markdown_table
 from stages.graft.backbone.runtime_choice import AUTOMATIC
 from stages.graft.compute.extractors import extractor
 from stages.graft.compute.settings import LOCAL, ComputeParams
@@ -26,6 +25,7 @@ from stages.graft.core.stage import run
 from stages.graft.images.crop import DECODER
 from stages.graft.storage.feature_store import FeatureStore
 from stages.graft.storage.files import write_text
+from stages.graft.storage.hashing import sha256_of
 
 REPORT = Path("reports/bench_ray.md")
 
@@ -35,30 +35,30 @@ ON_RAY = LOCAL.model_copy(update={"engine": "ray"})
 """The cluster that `RAY_ADDRESS` names."""
 
 DOLLARS_PER_CPU_HOUR = 0.05
-"""An assumption: about what clouds ask for a processor (a thread) of a common machine."""
+"""An assumption: about the price of one processor (a thread) of a common machine in a cloud."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """One extraction, in seconds."""
+class Extraction:
+    """One timed extraction."""
 
     joining: float
-    """Until the cluster is joined and a worker has said what it runs the network with."""
+    """Seconds until the cluster is joined and a worker has said what it runs the network with."""
     extracting: float
-    """From there to the last row in the store; workers start and load the network in it."""
+    """Seconds from then to the last row in the store; workers start and load the network in them."""
     sha256: str
-    """Of the packed features."""
+    """SHA-256 of the packed features, hex."""
 
 
 @contextmanager
-def nodes(number: int) -> Iterator[None]:
-    """Start a cluster of node processes, each with its workers on one processor; the head's has the driver as well."""
+def ray_nodes(num_nodes: int) -> Iterator[None]:
+    """Start a cluster whose nodes have one processor each; the driver runs on the processor of the head node."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     cluster = import_module("ray.cluster_utils").Cluster()
     processors = sorted(os.sched_getaffinity(0))
     try:
-        for processor in processors[:number]:
-            os.sched_setaffinity(0, {processor})  # inherited by what is started
+        for processor in processors[:num_nodes]:
+            os.sched_setaffinity(0, {processor})  # the processes that start here inherit it
             cluster.add_node(num_cpus=1, include_dashboard=False, object_store_memory=256 * 2**20)
         os.sched_setaffinity(0, {processors[0]})
         os.environ["RAY_ADDRESS"] = cluster.address
@@ -69,9 +69,9 @@ def nodes(number: int) -> Iterator[None]:
         cluster.shutdown()
 
 
-def extraction(paths: Mapping[str, Path], scratch: Path, name: str, compute: ComputeParams) -> Run:
-    """Extract into an empty store and time it."""
-    weights = weights_of(NETWORK, "random")
+def extract(paths: Paths, scratch: Path, name: str, compute: ComputeParams) -> Extraction:
+    """Time an extraction into an empty store."""
+    weights = network_weights(NETWORK, "random")
     start = time.perf_counter()
     with extractor(weights, AUTOMATIC, scratch / "networks", compute) as engine:
         store = FeatureStore(scratch / name, {**weights.record(), **engine.record, "decoder": DECODER})
@@ -80,14 +80,14 @@ def extraction(paths: Mapping[str, Path], scratch: Path, name: str, compute: Com
         end = time.perf_counter()
     packed = scratch / name / "features.safetensors"
     store.pack(list(paths), packed, {})
-    digest = hashlib.sha256(packed.read_bytes()).hexdigest()
-    print(f"bench_ray: {name}: {joined - start:.1f} s to join, {end - joined:.1f} s, {digest[:12]}")
-    return Run(joining=joined - start, extracting=end - joined, sha256=digest)
+    sha256 = sha256_of(packed)
+    print(f"bench_ray: {name}: {joined - start:.1f} s to join, {end - joined:.1f} s, {sha256[:12]}")
+    return Extraction(joining=joined - start, extracting=end - joined, sha256=sha256)
 
 
 TEXT = """# Extraction on several machines, measured by `python -m stages.benchmarks.bench_ray`
 
-{machine}, ray {ray}.
+{machine}, {ray}.
 {num_images} JPEG files of generated plates, {network} with random weights, into an empty store; each figure is the best
 of {num_turns} runs, one node and two taken in turns: what else runs on a machine only slows a run down. A node is a
 Ray node process of its own, its workers kept to one processor of this machine; the head's processor has the driver as
@@ -105,51 +105,51 @@ between them, GPUs.
 """
 
 
+def report(local: Extraction, runs: Mapping[int, Sequence[Extraction]]) -> str:
+    """Format what was measured, on this machine and by number of nodes."""
+    one, two = (min(run.extracting for run in runs[num_nodes]) for num_nodes in (1, 2))
+    joining = min(run.joining for run in [*runs[1], *runs[2]])
+    hours = 1e6 * one / NUM_IMAGES / 3600
+    rows = [
+        (name, f"{seconds:.1f} s", f"{NUM_IMAGES / seconds:.1f}", times)
+        for name, seconds, times in (
+            ("one node", one, "1"),
+            ("two nodes", two, f"**{one / two:.2f}**"),
+            ("this machine without Ray, both processors", local.extracting, f"{one / local.extracting:.2f}"),
+        )
+    ]
+    rows.append(("joining the cluster, and asking a worker what it runs the network with", f"{joining:.1f} s", "", ""))
+    return TEXT.format(
+        machine=machine_description(),
+        ray=library_versions("ray"),
+        num_images=NUM_IMAGES,
+        network=NETWORK,
+        num_turns=NUM_TURNS,
+        rows=markdown_table(("what", "extracting", "images a second", "times one node"), rows),
+        same="yes" if {local.sha256} == {run.sha256 for run in [*runs[1], *runs[2]]} else "NO",
+        rate=NUM_IMAGES / one,
+        hours=hours,
+        price=DOLLARS_PER_CPU_HOUR,
+        dollars=hours * DOLLARS_PER_CPU_HOUR,
+    )
+
+
 def main() -> None:
     """Measure and write the report."""
     if len(os.sched_getaffinity(0)) < 2:
         raise ParamsError("two nodes of one processor each need two processors")
     with tempfile.TemporaryDirectory(prefix="graft-bench-") as folder:
         scratch = Path(folder)
-        write_images(scratch / "images", jpeg_plates(), NUM_IMAGES)
-        files = sorted((scratch / "images").rglob("*.jpg"))
-        paths = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in files}
-        here = extraction(paths, scratch, "here", LOCAL)
-        runs: dict[int, list[Run]] = {1: [], 2: []}
+        paths = write_images(scratch / "images", jpeg_plates(), NUM_IMAGES)
+        local = extract(paths, scratch, "without Ray", LOCAL)
+        runs: dict[int, list[Extraction]] = {1: [], 2: []}
         for turn in range(NUM_TURNS):
-            for number, so_far in runs.items():
-                with nodes(number):
-                    so_far.append(extraction(paths, scratch, f"{number} nodes, turn {turn}", ON_RAY))
-    text = report(here, runs)
+            for num_nodes, extractions in runs.items():
+                with ray_nodes(num_nodes):
+                    extractions.append(extract(paths, scratch, f"{num_nodes} nodes, turn {turn}", ON_RAY))
+    text = report(local, runs)
     write_text(text, REPORT)
     print(text)
-
-
-def report(here: Run, runs: Mapping[int, Sequence[Run]]) -> str:
-    """Put what was measured in words."""
-    one, two = (min(run.extracting for run in runs[number]) for number in (1, 2))
-    joining = min(run.joining for run in [*runs[1], *runs[2]])
-    rate = NUM_IMAGES / one
-    rows = [
-        ("one node", f"{one:.1f} s", f"{rate:.1f}", "1"),
-        ("two nodes", f"{two:.1f} s", f"{NUM_IMAGES / two:.1f}", f"**{one / two:.2f}**"),
-        ("this machine without Ray, both processors", f"{here.extracting:.1f} s",
-         f"{NUM_IMAGES / here.extracting:.1f}", f"{one / here.extracting:.2f}"),
-        ("joining the cluster, and asking a worker what it runs the network with", f"{joining:.1f} s", "", ""),
-    ]  # fmt: skip
-    return TEXT.format(
-        machine=machine(),
-        ray=version("ray"),
-        num_images=NUM_IMAGES,
-        network=NETWORK,
-        num_turns=NUM_TURNS,
-        rows=table(("what", "extracting", "images a second", "times one node"), rows),
-        same="yes" if {here.sha256} == {run.sha256 for run in [*runs[1], *runs[2]]} else "NO",
-        rate=rate,
-        hours=1e6 / rate / 3600,
-        price=DOLLARS_PER_CPU_HOUR,
-        dollars=1e6 / rate / 3600 * DOLLARS_PER_CPU_HOUR,
-    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How many images a second: the usual torchvision loop, the same with its best flags, Graft, and what bounds Graft."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -11,25 +11,30 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
+from stages.benchmarks.sandbox import BACKBONES
 from stages.graft.backbone.extraction import extract_missing, rows_of
 from stages.graft.backbone.network import load_backbone
-from stages.graft.backbone.runtime import Compute, LoadedOnce, Runtime
-from stages.graft.backbone.weights import Weights
+from stages.graft.backbone.runtime import LoadedOnce, Runtime
+from stages.graft.backbone.weights import BackboneParams, Weights, find_weights
 from stages.graft.core.threads import in_threads, num_cpus
 from stages.graft.images.decode import Batch
-from stages.graft.images.loading import LocateImage, read_batch
+from stages.graft.images.loading import read_batch
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.model.predictor import ImageFile, Predictor
 from stages.graft.model.row_files import csv_rows
 from stages.graft.storage.feature_store import FeatureStore
 
 LOOP_BATCH = 32
+"""Images in a batch of the usual loop."""
 
 NUM_COMPARED = 48
 """Images whose features are compared with torch's."""
 
 NUM_TURNS = 3
-"""Of prediction and extraction."""
+"""Runs of prediction and of extraction."""
+
+Paths = Mapping[str, Path]
+"""Image files by their SHA-256."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,90 +47,124 @@ class Rates:
     """The same loop with bf16 autocast, channels-last and inference mode."""
     graft: float
     """`extract_missing` from files into an empty store."""
-    ceiling: float
+    network: float
     """Graft's network, fed from memory."""
     decoding: float
-    """Graft's decoding alone, on all processors."""
+    """Graft's decoding, on all processors."""
     load_seconds: float
-    """Getting the converted network ready, at a second start."""
+    """Time to load the converted network at a second start."""
+    runs_on: str
+    """Library, its version, and the precision."""
 
     @property
     def bound(self) -> float:
         """The most that decoding and network can reach on the processors they share."""
-        return 1 / (1 / self.ceiling + 1 / self.decoding)
+        return 1 / (1 / self.network + 1 / self.decoding)
 
 
-def measure_rates(
-    weights: Weights, runtime: Runtime, folder: Path, ids: list[str], path_of: LocateImage, store: Path, seconds: float
-) -> Rates:
-    """Measure one network for about `seconds` at a time.
+def network_weights(name: str, kind: str) -> Weights:
+    """Find the weights of a network as the pipeline does; `kind` is random or bundled."""
+    return find_weights(BackboneParams(name=name, weights=kind, sha256=None, input_px=None), BACKBONES)
+
+
+def runs_on(runtime: Runtime) -> str:
+    """Format the library and the precision of a runtime."""
+    return f"{str(runtime.record['runtime']).split('-')[0]}, {runtime.record['precision']}"
+
+
+def measure_rates(weights: Weights, runtime: Runtime, folder: Path, paths: Paths, store: Path, seconds: float) -> Rates:
+    """Measure the rates of one network.
 
     Args:
-        weights: the network's.
-        runtime: what Graft runs it with.
-        folder: a class folder of image files, for the loops.
-        ids: of the same files.
-        path_of: where an image's file is.
+        weights: weights of the network.
+        runtime: what Graft runs the network with.
+        folder: class folder of image files, for the loops.
+        paths: the same files.
         store: an empty folder.
-        seconds: of each measurement; the first batch of each is not counted.
+        seconds: duration of each measurement; its first batch is not counted.
     """
     threads = torch.get_num_threads()
-    loops = [_rate(_loop(weights, folder, best_flags), seconds) for best_flags in (False, True)]
+    loop, best_loop = (_rate(_loop_batches(weights, folder, best), seconds) for best in (False, True))
     start = time.perf_counter()
     loaded, batch_size = LoadedOnce(runtime), int(runtime.record["batch_size"])
     compute = loaded.load()
     load_seconds = time.perf_counter() - start
-    images = read_batch(ids[:batch_size], path_of, weights.preprocessing, batch_size)
-    ceiling = _rate(_from_memory(compute, images, runtime.num_streams), seconds)
-    decoding = _rate(_decoded(ids, path_of, weights.preprocessing, batch_size), seconds)
-    num_images = min(len(ids), max(20 * batch_size, int(ceiling * seconds)))
-    graft = _extraction_rate(ids[:num_images], path_of, weights.preprocessing, loaded, store)
+    images = next(_batches(paths, weights.preprocessing, batch_size))
+    computed = in_threads(compute, cycle([images]), runtime.num_streams, 2 * runtime.num_streams)
+    network = _rate(map(len, computed), seconds)
+    decoding = _rate(map(len, _batches(paths, weights.preprocessing, batch_size)), seconds)
+    num_images = max(20 * batch_size, int(network * seconds))
+    graft = _extraction_rate(dict(islice(paths.items(), num_images)), weights.preprocessing, loaded, store)
     torch.set_num_threads(threads)
     return Rates(
-        loop=loops[0],
-        best_loop=loops[1],
+        loop=loop,
+        best_loop=best_loop,
         graft=graft,
-        ceiling=ceiling,
+        network=network,
         decoding=decoding,
         load_seconds=load_seconds,
+        runs_on=runs_on(runtime),
     )
 
 
-def parity(weights: Weights, runtime: Runtime, ids: list[str], path_of: LocateImage) -> tuple[float, float]:
-    """Cosine of a runtime's features to those of torch in fp32, on NUM_COMPARED images: the mean and the worst."""
-    ids = ids[:NUM_COMPARED]
-    found = np.concatenate([rows for _, rows in rows_of(ids, path_of, weights.preprocessing, runtime)])
-    images = read_batch(ids, path_of, weights.preprocessing, len(ids))
+def parity(weights: Weights, runtime: Runtime, paths: Paths) -> tuple[float, float]:
+    """Compare a runtime's features with those of torch in fp32, on NUM_COMPARED images.
+
+    Returns:
+        The mean and the lowest cosine.
+    """
+    ids = [*paths][:NUM_COMPARED]
+    rows = np.concatenate([rows for _, rows in rows_of(ids, paths.__getitem__, weights.preprocessing, runtime)])
+    images = read_batch(ids, paths.__getitem__, weights.preprocessing, len(ids))
     with torch.inference_mode():
         expected = load_backbone(weights)(torch.from_numpy(images)).numpy().reshape(len(ids), -1)
-    cosine = (found * expected).sum(axis=1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+    cosine = (rows * expected).sum(axis=1) / np.linalg.norm(rows, axis=1) / np.linalg.norm(expected, axis=1)
     return float(cosine.mean()), float(cosine.min())
 
 
-def _rate(counts: Iterable[int], seconds: float) -> float:
-    """Images a second of a stream of batch sizes, from its second batch on, at least two of them."""
-    stream = iter(counts)
-    next(stream)
-    start, total, num_batches = time.perf_counter(), 0, 0
-    for count in stream:
-        total, num_batches = total + count, num_batches + 1
+def prediction_rates(predictor: Predictor, files: Sequence[Path], scratch: Path) -> tuple[float, float]:
+    """Measure images a second of `graft predict` and of extraction, to see what the model costs beside its network.
+
+    Args:
+        predictor: the model; its network is loaded.
+        files: image files, all different.
+        scratch: an empty folder.
+    Returns:
+        The best of NUM_TURNS runs each, taken in turns, of prediction to a CSV file and of `extract_missing` into an
+        empty store.
+    """
+    paths = {f"{k:064x}": path for k, path in enumerate(files)}
+    scratch.mkdir(parents=True, exist_ok=True)
+    predicting, extracting = [], []
+    for turn in range(NUM_TURNS):
+        start = time.perf_counter()
+        with (scratch / f"{turn}.csv").open("w", encoding="utf-8") as file, csv_rows(file, predictor.columns) as write:
+            for row in predictor.predict(map(ImageFile.at, files)):
+                write(row)
+        predicting.append(len(files) / (time.perf_counter() - start))
+        store = scratch / str(turn)
+        extracting.append(_extraction_rate(paths, predictor.preprocessing, predictor.loaded_runtime, store))
+    return max(predicting), max(extracting)
+
+
+def _rate(batch_sizes: Iterable[int], seconds: float) -> float:
+    """Images a second from the second batch on, over at least two batches."""
+    sizes = iter(batch_sizes)
+    next(sizes)
+    start, num_images = time.perf_counter(), 0
+    for num_batches, size in enumerate(sizes, start=1):
+        num_images += size
         if time.perf_counter() - start > seconds and num_batches >= 2:
             break
-    return total / (time.perf_counter() - start)
+    return num_images / (time.perf_counter() - start)
 
 
-def _loop(weights: Weights, folder: Path, best_flags: bool) -> Iterator[int]:
+def _loop_batches(weights: Weights, folder: Path, best_flags: bool) -> Iterator[int]:
     p = weights.preprocessing
-    transform = transforms.Compose(
-        [
-            transforms.Resize(p.resize_px),
-            transforms.CenterCrop(p.crop_px),
-            transforms.ToTensor(),
-            transforms.Normalize(p.mean, p.std),
-        ]
-    )
+    steps = [transforms.Resize(p.resize_px), transforms.CenterCrop(p.crop_px), transforms.ToTensor()]
+    transform = transforms.Compose([*steps, transforms.Normalize(p.mean, p.std)])
     loader = DataLoader(datasets.ImageFolder(str(folder), transform), LOOP_BATCH, num_workers=num_cpus())
-    network = load_backbone(weights).network  # the loop normalises by itself
+    network = load_backbone(weights).network  # without Graft's normalisation: the loop has its own
     network = network.to(memory_format=torch.channels_last if best_flags else torch.contiguous_format)
     for images, _ in loader:
         if best_flags:
@@ -137,54 +176,14 @@ def _loop(weights: Weights, folder: Path, best_flags: bool) -> Iterator[int]:
         yield len(images)
 
 
-def _from_memory(compute: Compute, images: Batch, num_streams: int) -> Iterator[int]:
-    for features in in_threads(compute, cycle([images]), num_streams, 2 * num_streams):
-        yield len(features)
+def _batches(paths: Paths, preprocessing: Preprocessing, batch_size: int) -> Iterator[Batch]:
+    """Decode the files again and again, on all processors."""
+    ids = cycle(paths)
+    chunks = iter(lambda: list(islice(ids, batch_size)), [])
+    return in_threads(lambda chunk: read_batch(chunk, paths.__getitem__, preprocessing, batch_size), chunks)
 
 
-def _decoded(ids: list[str], path_of: LocateImage, preprocessing: Preprocessing, batch_size: int) -> Iterator[int]:
-    chunks = (list(islice(endless, batch_size)) for endless in cycle([cycle(ids)]))
-    for batch in in_threads(lambda chunk: read_batch(chunk, path_of, preprocessing, batch_size), chunks):
-        yield len(batch)
-
-
-def _extraction_rate(
-    ids: list[str], path_of: LocateImage, preprocessing: Preprocessing, runtime: Runtime, store: Path
-) -> float:
+def _extraction_rate(paths: Paths, preprocessing: Preprocessing, runtime: Runtime, store: Path) -> float:
     start = time.perf_counter()
-    num_extracted = extract_missing(ids, path_of, FeatureStore(store, {}), preprocessing, runtime)
-    return num_extracted / (time.perf_counter() - start)
-
-
-def prediction_rates(predictor: Predictor, paths: Sequence[Path], scratch: Path) -> tuple[float, float]:
-    """Measure what a bundle's answers cost beside its network: images a second of `graft predict`, and of extraction.
-
-    Args:
-        predictor: its network is loaded.
-        paths: image files, different ones.
-        scratch: an empty folder.
-    Returns:
-        The best of three runs each, taken in turns, of prediction to a CSV file and of `extract_missing` into an empty
-        store.
-    """
-    path_of, runtime = {f"{k:064x}": path for k, path in enumerate(paths)}, predictor.loaded_runtime
-    rates: tuple[list[float], list[float]] = ([], [])
-    scratch.mkdir(parents=True, exist_ok=True)
-    for turn in range(NUM_TURNS):
-        start = time.perf_counter()
-        with (scratch / f"{turn}.csv").open("w", encoding="utf-8") as file, csv_rows(file, predictor.columns) as write:
-            for row in predictor.predict(map(ImageFile.at, paths)):
-                write(row)
-        rates[0].append(len(paths) / (time.perf_counter() - start))
-        store = scratch / str(turn)
-        rates[1].append(_extraction_rate([*path_of], path_of.__getitem__, predictor.preprocessing, runtime, store))
-    return max(rates[0]), max(rates[1])
-
-
-def write_images(folder: Path, plates: list[bytes], number: int) -> None:
-    """Write a class folder of `number` JPEG files from fewer pictures: bytes after a JPEG's end make another file."""
-    for index in range(number):
-        path = folder / f"class{index % 6}" / f"{index:06}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        copy = index // len(plates)
-        path.write_bytes(plates[index % len(plates)] + (str(copy).encode() if copy else b""))
+    extract_missing([*paths], paths.__getitem__, FeatureStore(store, {}), preprocessing, runtime)
+    return len(paths) / (time.perf_counter() - start)

@@ -1,128 +1,126 @@
-"""How long commands take and how much memory they need, measured from outside, as a user meets them."""
+"""A folder in which the pipeline's commands run as a user runs them, timed and measured from outside."""
 
-import copy
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from stages.graft.core.errors import GraftError
+from stages.graft.core.params import PARAMS, read_yaml
 
-_PEAK = """
-import re, runpy, sys
-runpy.run_module(sys.argv[1], run_name="__main__")
-# Not getrusage: its maximum is inherited from the process that started this one.
-print("peak", re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+REPOSITORY = Path(__file__).resolve().parents[2]
+BACKBONES = Path("data/backbones")
+
+_MEASURE = """
+import importlib, json, re, sys, time
+module, name, *numbers = sys.argv[1:]
+function = getattr(importlib.import_module(module), name)
+start = time.perf_counter()
+function(*map(int, numbers))
+seconds = time.perf_counter() - start
+# Not getrusage: a process inherits its maximum from the process that starts it.
+peak_kb = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+print(json.dumps({"seconds": seconds, "peak_mb": peak_kb * 1024 / 1e6, "modules": list(sys.modules)}))
 """
-_MODULES = "import runpy, sys; runpy.run_module(sys.argv[1], run_name='__main__'); print('modules', *sys.modules)"
 _IMPORT = """
-import importlib, sys
+import contextlib, importlib, sys
 for name in sys.argv[1:]:
-    try:
+    with contextlib.suppress(Exception):
         importlib.import_module(name)
-    except Exception:
-        pass
 """
 
-NUM_TURNS = 15
-"""Of what is compared to a few hundredths."""
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What one call in a process of its own needs."""
+
+    seconds: float
+    """Duration of the call, without the start of Python and the import of the function's module."""
+    peak_mb: float
+    """Most memory that the process holds, in MB of 1,000,000 bytes, Python and the libraries included."""
+    modules: tuple[str, ...]
+    """Modules that the process has loaded at its end, in the order of their import."""
 
 
-class Workplace:
-    """A folder in which the pipeline's commands run, with its own parameters and store."""
+@dataclass(frozen=True, kw_only=True)
+class Sandbox:
+    """A folder with its own parameters and its own feature store, and the commands that run in it."""
 
-    def __init__(self, folder: Path, repository: Path, source: Path) -> None:
-        """Clone the repository as committed, its images from `source`."""
-        self.folder = folder
-        self.environment = os.environ | {
-            "GRAFT_STORE": str(folder.parent / f"{folder.name}-store"),
-            "DVC_NO_ANALYTICS": "1",
-            "PYTHONPATH": str(folder),
-        }
-        self._run("git", "clone", "--quiet", str(repository), str(folder), cwd=repository)
-        self.set_params({"ingest": {"source": str(source)}})
+    folder: Path
+    """Working folder of every command."""
+    environment: Mapping[str, str]
+    """Environment of every command."""
 
-    def set_params(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
-        """Change parameters."""
-        path = self.folder / "params.yaml"
-        params = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for section, values in changes.items():
-            params[section].update(values)
-        path.write_text(yaml.safe_dump(params), encoding="utf-8")
+    @classmethod
+    def clone(cls, folder: Path) -> "Sandbox":
+        """Clone this repository as committed; commands run the code of the clone."""
+        sandbox = cls(folder=REPOSITORY, environment=_environment(folder, code=folder))
+        sandbox.run("git", "clone", "--quiet", str(REPOSITORY), str(folder))
+        return replace(sandbox, folder=folder)
 
-    def seconds(self, *command: str, repeats: int = 1, cwd: Path | None = None) -> float:
-        """Time a command, here or in another folder; of several runs, the shortest."""
+    @classmethod
+    def project(cls, folder: Path) -> "Sandbox":
+        """Make a folder with the parameters and the backbones of the working folder; commands run this code."""
+        (folder / BACKBONES).parent.mkdir(parents=True)
+        (folder / BACKBONES).symlink_to(BACKBONES.resolve())
+        (folder / PARAMS).write_bytes(PARAMS.read_bytes())
+        return cls(folder=folder, environment=_environment(folder, code=REPOSITORY))
+
+    def with_environment(self, **variables: str) -> "Sandbox":
+        """Return the same sandbox with other environment variables."""
+        return replace(self, environment={**self.environment, **variables})
+
+    def set_params(self, section: str, **values: object) -> None:
+        """Change parameters of one section of params.yaml."""
+        params = read_yaml(self.folder / PARAMS)
+        params[section] |= values
+        (self.folder / PARAMS).write_text(yaml.safe_dump(params), encoding="utf-8")
+
+    def run(self, *command: str) -> str:
+        """Run a command and return what it prints on stdout.
+
+        Raises:
+            GraftError: the command fails; gives the last line that it prints.
+        """
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            lines = [f"{command[0]} ends with exit code {done.returncode}", *done.stdout.splitlines()]
+            raise GraftError([line for line in [*lines, *done.stderr.splitlines()] if line.strip()][-1])
+        return done.stdout
+
+    def seconds(self, *command: str, repeats: int = 1) -> float:
+        """Time a command; of several runs, return the shortest."""
         times = []
         for _ in range(repeats):
             start = time.perf_counter()
-            self._run(*command, cwd=cwd)
+            self.run(*command)
             times.append(time.perf_counter() - start)
         return min(times)
 
     def stage_seconds(self, stage: str, repeats: int = 1) -> float:
-        """Time a stage's script alone, without DVC."""
+        """Time the script of a stage, without DVC."""
         return self.seconds(sys.executable, "-m", f"stages.{stage}", repeats=repeats)
 
+    def measure(self, module: str, function: str, *numbers: int) -> Measured:
+        """Call a function with whole numbers in a new process, and measure it; on Linux alone."""
+        printed = self.run(sys.executable, "-c", _MEASURE, module, function, *map(str, numbers))
+        record = json.loads(printed.splitlines()[-1])
+        return Measured(seconds=record["seconds"], peak_mb=record["peak_mb"], modules=tuple(record["modules"]))
+
     def import_seconds(self, stage: str, repeats: int = 3) -> float:
-        """Time the import of every module that a stage's script has loaded when it ends, and nothing else."""
-        names = [name for name in self.loaded_modules(stage) if not name.startswith("_") and name != "runpy"]
+        """Time the import of every module that a stage has loaded at its end, and nothing else."""
+        names = [name for name in self.measure(f"stages.{stage}", "main").modules if not name.startswith("_")]
         return self.seconds(sys.executable, "-c", _IMPORT, *names, repeats=repeats)
 
-    def loaded_modules(self, stage: str) -> list[str]:
-        """Run a stage's script and name the modules it has loaded when it ends."""
-        return self._last_line(_MODULES, stage, "modules")
 
-    def peak_megabytes(self, stage: str) -> float:
-        """Run a stage's script and give the most memory it held, in MB; on Linux alone."""
-        return int(self._last_line(_PEAK, stage, "peak")[0]) / 1024
-
-    def _last_line(self, script: str, stage: str, title: str) -> list[str]:
-        line = self._run(sys.executable, "-c", script, f"stages.{stage}").splitlines()[-1]
-        words = line.split()
-        if words[0] != title:
-            raise GraftError(f"bench: stages.{stage} printed {line!r} last")
-        return words[1:]
-
-    def _run(self, *command: str, cwd: Path | None = None) -> str:
-        done = subprocess.run(
-            command, cwd=cwd or self.folder, env=self.environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise GraftError(f"bench: {' '.join(command)[:100]} failed: {(done.stderr or done.stdout).strip()[-500:]}")
-        return done.stdout
-
-
-def idle_repro(workplace: Workplace, scratch: Path) -> list[tuple[float, float, float]]:
-    """Time `dvc repro` with nothing to do: here, in six `cp` stages, and in those as `dvc init` leaves them.
-
-    DVC then reports its use; here these reports go nowhere.
-
-    Args:
-        workplace: its pipeline has run.
-        scratch: an empty folder.
-    Returns:
-        Seconds of the three, NUM_TURNS times.
-    """
-    (scratch / "out0").write_text("content\n", encoding="utf-8")
-    stages = {
-        f"copy{k}": {"cmd": f"cp out{k} out{k + 1}", "deps": [f"out{k}"], "outs": [f"out{k + 1}"]} for k in range(6)
-    }
-    (scratch / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}), encoding="utf-8")
-    for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"], ["dvc", "repro", "--quiet"]):
-        workplace.seconds(*command, cwd=scratch)
-    reporting = copy.copy(workplace)
-    reporting.environment = {**workplace.environment, "DVC_ANALYTICS_ENDPOINT": "http://127.0.0.1:9"}
-    del reporting.environment["DVC_NO_ANALYTICS"]
-    return [
-        (
-            workplace.seconds("dvc", "repro"),
-            workplace.seconds("dvc", "repro", cwd=scratch),
-            reporting.seconds("dvc", "repro", cwd=scratch),
-        )
-        for _ in range(NUM_TURNS)
-    ]
+def _environment(folder: Path, code: Path) -> dict[str, str]:
+    own = {"GRAFT_STORE": f"{folder}-store", "PYTHONPATH": str(code), "DVC_NO_ANALYTICS": "1"}
+    return os.environ | own

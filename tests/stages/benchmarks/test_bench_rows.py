@@ -1,10 +1,10 @@
-"""The measurement of rows: it runs the real stage and the real store, and what it generates is what it says."""
-
-import json
+"""The measurement of rows: each step does its work on the real manifest, splits and store."""
 
 import pytest
 
+from stages import split
 from stages.benchmarks import bench_rows
+from stages.benchmarks.sandbox import Measured, Sandbox
 from stages.graft.data.manifest import read_manifest
 from stages.graft.data.splits import read_splits
 from stages.graft.storage import tables
@@ -21,7 +21,7 @@ def generated(project, monkeypatch):
     return folder
 
 
-def test_what_is_generated(generated):
+def test_a_manifest_and_a_store_are_generated(generated):
     table = read_manifest(generated / "data/manifest.csv")
     assert len(list((generated / "data/manifest.csv").iterdir())) == 3
     assert table["id"].is_monotonic_increasing
@@ -30,32 +30,38 @@ def test_what_is_generated(generated):
     assert len(list((generated / "store").glob("*/*.safetensors"))) == 5
 
 
-def test_the_steps_are_measured(generated, capsys):
-    bench_rows.measure("split", 3000)
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["seconds"] > 0
+def test_generated_rows_are_split_and_looked_up(generated, capsys):
+    split.main()
     assert read_splits(generated / "data/splits.csv")["split"].value_counts()["test"] == pytest.approx(450, abs=100)
-    bench_rows.measure("lookup", 3000)
-    out, err = capsys.readouterr()
-    assert json.loads(out).keys() == {"seconds", "peak_mb"}
-    assert err == "3000 ids, 30 missing, the first at s3://bucket/images/class 000/image 000000000.jpg\n"
+    capsys.readouterr()
+    bench_rows.look_up_rows()
+    expected = "3000 ids, 30 missing, first s3://bucket/images/class 000/image 000000000.jpg\n"
+    assert capsys.readouterr().err == expected
 
 
-def test_what_is_ingested(project, capsys):
-    folder = project()
-    bench_rows.measure("ingest", 300)
-    table = read_manifest(folder / "data/manifest.csv")
+def test_ingest_is_measured_in_a_process_of_its_own(project, tmp_path):
+    (project() / "data/backbones").mkdir(parents=True)
+    sandbox = Sandbox.project(tmp_path / "sandbox")
+    measured = sandbox.measure(bench_rows.MODULE, "ingest_rows", 300)
+    table = read_manifest(sandbox.folder / "data/manifest.csv")
     assert (len(table), table["id"].nunique(), table["label"].nunique()) == (300, 300, 100)
     assert table["address"].str.startswith("s3://bucket/images/class 0").all()
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["peak_mb"] > 0
+    assert measured.seconds > 0
+    assert measured.peak_mb > 10
+    assert "pandas" in measured.modules
+    assert not {"torch", "openvino"} & set(measured.modules)  # their memory would count
 
 
-def test_growth_is_the_ratio_of_the_figures():
-    found = {
-        10: {"ingest": (3.0, 200.0)},
-        100: {"split": (2.0, 300.0), "lookup": (1.0, 100.0)},
-        1000: {"split": (10.0, 600.0), "lookup": (8.0, 400.0)},
+def test_growth_is_the_ratio_of_the_measurements():
+    def measured(seconds, peak_mb):
+        return Measured(seconds=seconds, peak_mb=peak_mb, modules=())
+
+    steps = {
+        "ingest": {10: measured(3.0, 200.0)},
+        "split": {100: measured(2.0, 300.0), 1000: measured(10.0, 600.0)},
+        "lookup": {100: measured(1.0, 100.0), 1000: measured(8.0, 400.0)},
     }
-    lines = bench_rows.table(found).splitlines()
+    lines = bench_rows.table(steps).splitlines()
     assert lines[2:6] == [
         "| ingest | 10 | 3.0 | 200 |",
         "| split | 100 | 2.0 | 300 |",

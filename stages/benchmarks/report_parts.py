@@ -1,0 +1,37 @@
+"""Parts of every benchmark's report: a table in Markdown, and a description of the machine."""
+
+import platform
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from stages.graft.core.threads import num_cpus
+
+Row = tuple[str, ...]
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Row]) -> str:
+    """Format rows as a table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def machine_description() -> str:
+    """Describe the processor and the libraries that compute."""
+    # Imported here: the memory of OpenVINO is not part of what bench_rows measures.
+    from stages.graft.backbone.openvino_runtime import computes_in_bf16
+    from stages.graft.backbone.quiet_openvino import openvino
+
+    name = openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if platform.system() == "Linux" else ""
+    units = [unit for unit, flag in (("AMX", "amx_bf16"), ("AVX512-BF16", "avx512_bf16")) if flag in flags]
+    bf16 = "computes in bf16" if computes_in_bf16() else "no bf16"
+    libraries = library_versions("torch", "torchvision", "openvino")
+    return (
+        f"{name}, {num_cpus()} processors, {' and '.join(units) or 'neither AMX nor AVX512-BF16'} ({bf16}); {libraries}"
+    )
+
+
+def library_versions(*names: str) -> str:
+    """List installed libraries with their versions."""
+    return ", ".join(f"{name} {version(name)}" for name in names)
