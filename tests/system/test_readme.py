@@ -105,8 +105,8 @@ def with_this_environment(command: str) -> list[str]:
     return [*words, f"VENV={sys.prefix}", f"--old-file={sys.prefix}/.installed"]
 
 
-def test_every_command_runs(tmp_path: Path):
-    clone = Clone(tmp_path)
+def test_every_command_runs(made_clone: Clone, tmp_path: Path):
+    clone = made_clone.copy(tmp_path)
     clone.environment |= {"https_proxy": "http://127.0.0.1:9", "TORCH_HOME": str(tmp_path / "torch")}
     make_user_images(tmp_path / "your images")
     typed = typed_here()
