@@ -81,11 +81,9 @@ def check_server(clone: Clone) -> None:
 
 
 def check_refused_download(clone: Clone, command: str) -> None:
-    """Run a command that needs a download where there is no network; the parameters are as before afterwards."""
-    params = (clone.folder / "params.yaml").read_bytes()
+    """Run a command that needs a download where there is no network."""
     said = clone.run(*with_this_environment(command), code=None)
     assert "vgg19-dcbb9e9d.pth (548 MB) cannot be downloaded" in said
-    (clone.folder / "params.yaml").write_bytes(params)
 
 
 def check_long(clone: Clone, command: str) -> None:
@@ -111,6 +109,7 @@ def test_every_command_runs(made_clone: Clone, tmp_path: Path):
     make_user_images(tmp_path / "your images")
     typed = typed_here()
     assert {"make repro", SERVER, DOWNLOAD, "dvc repro", "graft report", "graft verify"} <= set(typed)
+    typed.sort(key=DOWNLOAD.__eq__)  # last: it fails, and a failed stage has no outputs
     for command in typed:
         command = command.replace("/path/to/your/images", f"'{tmp_path / 'your images'}'")
         if command == SERVER:
