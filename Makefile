@@ -1,4 +1,4 @@
-# Each target is a line or two that a person could type; CI runs the same ones. `make help` lists them.
+# Each target is a line or two that a person could type; CI runs the same. `make help` lists them.
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 5000
@@ -12,62 +12,62 @@ export PATH := $(abspath $(BIN)):$(PATH)
 .PHONY: help install repro compare test test-ray test-s3 test-team test-faults check format bench lock ui
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(INSTALLED)  ## make .venv with everything in it
 
-repro: $(INSTALLED)  ## rebuild what has changed, from the images to the evaluated classifier, and publish it
+repro: $(INSTALLED)  ## run what has changed, from the images to the evaluated classifier; write the page; publish the run
 	@graft repro
 	@graft report
 	@graft publish
 
-compare: $(INSTALLED)  ## experiments and last commits side by side: accuracy, and what differs (COMMITS=5)
+compare: $(INSTALLED)  ## show experiments and the last commits: accuracy, and the parameters that differ (COMMITS=5)
 	@dvc exp show --no-pager --num $(COMMITS) --only-changed --sort-by accuracy --sort-order desc --keep '($(SCORES))$$' \
 	--drop '(?!(Experiment|$(SCORES)|(ingest|split|backbone|extract|train_head|finetune|explore|evaluate)\..*)$$)'
 
-test: $(INSTALLED)  ## run the test suite
-	python -m pytest
+test: $(INSTALLED)  ## run the tests on all cores
+	python -m pytest -n auto --dist loadgroup
 
-test-ray: $(INSTALLED)  ## run the tests that start a Ray cluster on this machine (some minutes)
+test-ray: $(INSTALLED)  ## run the tests that start a Ray cluster on this machine (minutes)
 	python -m pytest -m ray
 
-test-team: $(INSTALLED)  ## play the day of two people, with S3, ssh and MLflow servers (five minutes of processor time)
+test-team: $(INSTALLED)  ## run the tests of two people who share a project, with S3, ssh and MLflow servers (minutes)
 	python -m pytest -m team
 
-test-s3: $(INSTALLED)  ## run the whole pipeline on images that stay in S3 (two minutes)
+test-s3: $(INSTALLED)  ## run the pipeline on images that stay in S3 (two minutes)
 	python -m pytest -m s3
 
-test-faults: $(INSTALLED)  ## kill, fill disks and flip bits on purpose, half an hour; ends with a count of what was lost
+test-faults: $(INSTALLED)  ## run the tests that kill stages, fill disks and flip bits (half an hour); ends with a count of what was lost
 	python -m pytest -m faults
 
-check: $(INSTALLED)  ## format and lint (ruff), types (mypy)
+check: $(INSTALLED)  ## check format and lint (ruff) and types (mypy)
 	ruff format --check .
 	ruff check .
 	mypy stages
 
-format: $(INSTALLED)  ## let ruff mend what it can
+format: $(INSTALLED)  ## correct format and lint where ruff can
 	ruff check --fix .
 	ruff format .
 
-ui: $(INSTALLED)  ## browse the runs in MLflow (PORT=5000)
+ui: $(INSTALLED)  ## show the runs in MLflow (PORT=5000)
 	@case "$$MLFLOW_TRACKING_URI" in \
 	http*) echo "the MLflow UI is at $$MLFLOW_TRACKING_URI";; \
 	*) echo "open http://127.0.0.1:$(PORT)/#/experiments?workflowType=machine_learning"; \
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1 --port $(PORT) \
 	--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}";; esac
 
-bench: $(INSTALLED)  ## measure speed on this machine: reports/bench.md, reports/bench_finetuning.md (half an hour, nothing beside it)
+bench: $(INSTALLED)  ## measure speed on this machine: reports/bench.md, reports/bench_finetuning.md (half an hour; run nothing else)
 	python -m stages.benchmarks.bench_extraction
 	python -m stages.benchmarks.bench_finetuning
 
-lock: $(INSTALLED)  ## write requirements.lock anew from pyproject.toml (needs uv)
+lock: $(INSTALLED)  ## write requirements.lock from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-emit-index-url --no-annotate \
 		--group dev pyproject.toml --output-file requirements.lock
 
-# A second call installs nothing: the mark is younger than what it was installed from. The project itself comes last,
+# A second call installs nothing: the file .installed is newer than what was installed. The project itself comes last,
 # editable, for its command `graft`.
 $(INSTALLED): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Graft needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Graft needs Python 3.11 or newer; give its name: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -2,7 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from stages.graft.compute.settings import ComputeParams
 
@@ -47,3 +54,42 @@ def cluster(num_nodes: int = 2) -> Iterator[Nodes]:
         yield nodes
     finally:
         nodes.stop()
+
+
+@contextlib.contextmanager
+def started(head: str, other: str, environment: Mapping[str, str]) -> Iterator[str]:
+    """Start two nodes with the commands given, in place of two machines; give the head's address and end both.
+
+    Args:
+        head: the command that starts the first node, at Ray's usual port.
+        other: the command that joins the machine FIRST.
+        environment: of both.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    nodes = []
+    try:
+        for number, command in enumerate((head, other), 1):
+            words = shlex.split(command.replace("FIRST", "127.0.0.1").replace("6379", port))
+            words[0] = str(Path(sys.executable).parent / words[0])
+            room = ["--num-cpus=1", f"--object-store-memory={128 * 2**20}"]
+            nodes.append(subprocess.Popen([*words, *room, "--block"], env=environment, start_new_session=True))
+            wait_for_nodes(f"127.0.0.1:{port}", number, environment)
+        yield f"127.0.0.1:{port}"
+    finally:
+        for node in nodes:
+            os.killpg(node.pid, signal.SIGTERM)
+            node.wait()
+
+
+def wait_for_nodes(address: str, number: int, environment: Mapping[str, str]) -> None:
+    """Wait until a cluster has so many nodes, two minutes at most."""
+    count = f"import ray; ray.init({address!r}, log_to_driver=False); print(sum(n['Alive'] for n in ray.nodes()))"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        asked = subprocess.run([sys.executable, "-c", count], env=environment, capture_output=True, text=True)
+        if asked.stdout.strip() == str(number):
+            return
+        time.sleep(0.5)
+    raise AssertionError(asked.stdout + asked.stderr)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
+
+from tests.support.pages import blocks, section
 
 BUCKET = "graft"
 """The one bucket of the S3 server."""
@@ -183,15 +186,12 @@ def running(server: Process) -> Iterator[Process]:
 
 
 def mlflow_server(folder: Path) -> Process:
-    """Give a real MLflow server with its database and artifacts in a folder; not started yet."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1"]
-    store = [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/mlflow.db",
-        "--artifacts-destination",
-        str(folder / "artifacts"),
-    ]
-    return Process([*command, *store], "/health", folder)
+    """Give the MLflow server of docs/teams.md, its files in a folder; not started yet."""
+    [[command], *_] = blocks(section("docs/teams.md", "Share one MLflow server"))
+    places = {"mlflow.example.com": "127.0.0.1", "0.0.0.0": "127.0.0.1", "5000": "{port}", "/srv/mlflow": str(folder)}
+    for place, real in places.items():
+        command = command.replace(place, real)
+    return Process([sys.executable, "-m", *shlex.split(command), "--workers", "1"], "/health", folder)
 
 
 @contextmanager

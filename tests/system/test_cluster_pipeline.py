@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.clones import Clone
-from tests.support.clusters import cluster
+from tests.support.clusters import cluster, started
+from tests.support.pages import commands, read_page
 from tests.system.test_end_to_end import ran
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.ray]
@@ -43,3 +44,17 @@ def test_the_pipeline_on_a_cluster(tmp_path: Path):
         shown = clone.run("dvc", "exp", "show", "--csv", "--no-pager")
         assert shown.count("batch1") == shown.count("batch2") == 1
         assert "Failed" not in shown, [clone.run("dvc", "queue", "logs", name) for name in ("batch1", "batch2")]
+
+
+def test_the_commands_of_the_page(made_clone: Clone, tmp_path: Path):
+    """What docs/clusters.md types: two nodes started and joined, and images classified by them."""
+    pytest.importorskip("ray")
+    head, other, predict = commands(read_page("docs/clusters.md"))
+    clone = made_clone.copy(tmp_path)
+    command = predict.replace("/path/to/your/images", "data/images")
+    with started(head, other, clone.environment | {"RAY_USAGE_STATS_ENABLED": "0"}) as address:
+        clone.environment["RAY_ADDRESS"] = address
+        assert "48 images" in clone.run("bash", "-c", command)
+    there = (clone.folder / "answers.csv").read_bytes()
+    clone.run("bash", "-c", command.replace("--ray ", ""))
+    assert (clone.folder / "answers.csv").read_bytes() == there

@@ -1,6 +1,6 @@
 """People who share a project: the day of two of them, with a git remote, an S3 remote and an MLflow server.
 
-What they type is taken from CONTRIBUTING.md, block by block.
+What they type is taken from docs/teams.md, block by block.
 """
 
 import re
@@ -20,6 +20,7 @@ import yaml
 from tests.conftest import REPOSITORY
 from tests.support.clones import Clone
 from tests.support.imports import STAGES
+from tests.support.pages import blocks, commands, headings, section
 from tests.support.servers import BUCKET, S3_KEYS, mlflow_server, running, s3_server, ssh_server
 from tests.system.test_end_to_end import ran
 from tests.system.test_workflows import steps
@@ -29,29 +30,30 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.filterwarnings("default")
 
-DATA = "A place for the data, once per project"
-"""The heading that has a block each for a folder, ssh and S3."""
+PAGE = "docs/teams.md"
+
+FIRST_DAY, DATA, SERVER = "Your first day", "Share the data", "Share one MLflow server"
+EXPERIMENTS, CONFLICT = "Run experiments", "Solve a conflict in dvc.lock"
+"""The headings that have commands."""
+
+FOLDER, SSH, S3, RESULT = range(4)
+"""The blocks below DATA: three kinds of remote, and how a result is shared."""
 
 CHECK = "Are the results those of this code, data and parameters?"
 """A step of the workflow `results`."""
 
-PAGE = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
-
-def blocks(heading: str) -> list[list[str]]:
-    """The commands of each block under a heading of CONTRIBUTING.md, without comments."""
-    section = re.split(r"^## ", PAGE, flags=re.M)
-    (text,) = [part for part in section if part.startswith(f"{heading}\n")]
-    found = re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)
-    return [[line.split("  #")[0].strip() for line in block.splitlines()] for block in found]
+def typed_blocks(heading: str) -> list[list[str]]:
+    """The commands of each block under a heading of the page."""
+    return blocks(section(PAGE, heading))
 
 
 TYPED: set[str] = set()
-"""Lines of the page that somebody typed."""
+"""Lines of the page that a person has typed."""
 
 
 class Person(Clone):
-    """A clone and whoever works in it."""
+    """A clone and the person who works in it."""
 
     def __init__(self, folder: Path, name: str, origin: Path | None = None, **environment: str) -> None:
         super().__init__(folder / name, origin)
@@ -136,29 +138,44 @@ def begin(person: Person, home: Path, *settings: str, places: dict[str, str] | N
     person.type("git branch --move main", f"git remote add origin {home}", "git push --quiet -u origin main")
     person.type(*settings, places=places)
     assert ran(person.repro()) == list(STAGES)
-    person.type("git add --all", "git commit -qm First", "git push --quiet", "dvc push --run-cache")
+    person.type(*typed_blocks(DATA)[RESULT], "git push --quiet", "dvc push --run-cache")
+
+
+def tracking(address: str) -> dict[str, str]:
+    """The variable that the page sets, with the address of a server of the test."""
+    [[export]] = typed_blocks(SERVER)[1:]
+    TYPED.add(export)
+    name, _, _ = export.removeprefix("export ").partition("=")
+    return {name: address}
+
+
+def test_every_section_with_commands_is_typed_by_a_test_here():
+    with_commands = [heading for heading in headings(PAGE)[1:] if commands(section(PAGE, heading))]
+    assert with_commands == [FIRST_DAY, DATA, SERVER, EXPERIMENTS, CONFLICT]
 
 
 @pytest.mark.team
 def test_a_day_of_two_people(tmp_path: Path, home: Path):
     with s3_server(tmp_path / "s3") as s3, running(mlflow_server(tmp_path / "mlflow")) as mlflow:
-        world = S3_KEYS | {"MLFLOW_TRACKING_URI": mlflow.address}
+        world = S3_KEYS | tracking(mlflow.address)
         alice = Person(tmp_path, "alice", **world)
-        begin(alice, home, *blocks(DATA)[2], places={"bucket": BUCKET, "https://storage.example.com": s3.address})
+        begin(
+            alice, home, *typed_blocks(DATA)[S3], places={"bucket": BUCKET, "https://storage.example.com": s3.address}
+        )
         bob = Person(tmp_path, "bob", home, **world)
         first_day(alice, bob, mlflow.address)
         experiments(alice, bob, mlflow.address)
         exchange(alice, bob, mlflow.address)
         keep(alice)
         conflict(alice, bob, mlflow.address)
-    headings = ("The first day", "Experiments", "A conflict in dvc.lock")
-    asked = {line for heading in headings for block in blocks(heading) for line in block} | set(blocks(DATA)[2])
+    asked = {line for heading in (FIRST_DAY, EXPERIMENTS, CONFLICT) for line in commands(section(PAGE, heading))}
+    asked |= {*typed_blocks(DATA)[S3], *typed_blocks(DATA)[RESULT], *typed_blocks(SERVER)[1]}
     assert asked <= TYPED
 
 
 def first_day(alice: Person, bob: Person, mlflow: str) -> None:
     """Bob's first day: nothing to run, his commit's run is there, and he computes the same bytes from nothing."""
-    (block,) = blocks("The first day")
+    (block,) = typed_blocks(FIRST_DAY)
     said = bob.type(*block)
     assert ran(said) == []
     assert "is published already" in said
@@ -171,7 +188,7 @@ def first_day(alice: Person, bob: Person, mlflow: str) -> None:
 
 def experiments(alice: Person, bob: Person, mlflow: str) -> None:
     """Each runs two experiments, at the same time: in the workspace, in a temporary folder, two queued at once."""
-    run, temp, queue, start, compare, diff = blocks("Experiments")[0]
+    run, temp, queue, start, compare, diff = typed_blocks(EXPERIMENTS)[0]
     with ThreadPoolExecutor(2) as both:
         alices, bobs = both.submit(alice.type, run, temp), both.submit(bob.type, queue, start)
         bobs.result()
@@ -186,7 +203,7 @@ def experiments(alice: Person, bob: Person, mlflow: str) -> None:
 
 def exchange(alice: Person, bob: Person, mlflow: str) -> None:
     """Each pushes two experiments and pulls the other's; both see the same table, and nothing has to run."""
-    push, list_, pull = blocks("Experiments")[1]
+    push, list_, pull = typed_blocks(EXPERIMENTS)[1]
     for name in ("seed-one", "seed-two"):
         alice.type(push, places={"seed-one": name})
     for name in ("heads-1", "heads-2"):
@@ -208,11 +225,11 @@ def exchange(alice: Person, bob: Person, mlflow: str) -> None:
 
 def keep(alice: Person) -> None:
     """Alice commits one experiment and makes the other a branch; before she pushes, she reads what it changes."""
-    (changes,) = blocks("Experiments")[3]
+    (changes,) = typed_blocks(EXPERIMENTS)[3]
     said = alice.type(changes)
     assert re.search(r"split\.seed +0 +1", said)
     assert "The gate" in said
-    alice.type(*blocks("Experiments")[2])
+    alice.type(*typed_blocks(EXPERIMENTS)[2])
     assert "another-split" in alice.run("git", "ls-remote", "--heads", "origin")
 
 
@@ -221,7 +238,7 @@ def conflict(alice: Person, bob: Person, mlflow: str) -> None:
     bob.type("dvc exp apply heads-2", "git add --all", "git commit -qm 'Another head'")
     said = bob.type("git pull --no-rebase", code=1)
     assert "CONFLICT (content): Merge conflict in dvc.lock" in said
-    (block,) = blocks("A conflict in dvc.lock")
+    (block,) = typed_blocks(CONFLICT)
     assert ran(bob.type(*block)) == ["train_head", "finetune", "evaluate", "report"]
     assert (bob.param("split.seed"), bob.param("train_head.kind")) == (1, "prototype")
     assert ran(bob.repro()) == []
@@ -241,7 +258,7 @@ def test_data_through_ssh(tmp_path: Path, home: Path):
         # The key is a setting of each person's own; elsewhere ssh finds it.
         key = f"dvc remote modify --local storage keyfile {tmp_path / 'key'}"
         places = {"user@host/path/to": f"me@127.0.0.1:{port}{tmp_path}"}
-        begin(alice, home, *blocks(DATA)[1], key, places=places)
+        begin(alice, home, *typed_blocks(DATA)[SSH], key, places=places)
         bob = Person(tmp_path, "bob", home)
         bob.type(key, "dvc pull")
         assert ran(bob.repro()) == []
@@ -255,7 +272,7 @@ def test_data_through_ssh(tmp_path: Path, home: Path):
 def test_experiments_of_all_kinds_make_one_store_together(tmp_path: Path):
     """Two at a time from a queue and one beside them, where no store was before: it is made once, for all of them."""
     alice = Person(tmp_path, "alice")
-    run, temp, queue, start, *_ = blocks("Experiments")[0]
+    run, temp, queue, start, *_ = typed_blocks(EXPERIMENTS)[0]
     alice.type(queue, start)
     alice.type(temp)
     alice.wait_for_queue()
@@ -268,7 +285,7 @@ def test_experiments_of_all_kinds_make_one_store_together(tmp_path: Path):
 def test_a_server_that_dies_before_during_or_after_a_run(tmp_path: Path):
     server = mlflow_server(tmp_path / "mlflow")
     with running(server):
-        alice = Person(tmp_path, "alice", MLFLOW_TRACKING_URI=server.address)
+        alice = Person(tmp_path, "alice", **tracking(server.address))
         server.kill()
         said = alice.repro()  # before: one line, and the run goes through
         assert ran(said) == list(STAGES)
@@ -279,7 +296,7 @@ def test_a_server_that_dies_before_during_or_after_a_run(tmp_path: Path):
         assert "published" in alice.type("graft publish")
         assert len(finished(server.address)) == 1
         alice.type("git add --all", "git commit -qm First")
-        alice.set_params("train_head", kind="mlp")  # its training is watched, so the server dies in the midst of it
+        alice.set_params("train_head", kind="mlp")  # its training is watched, so the server dies while it trains
         with ThreadPoolExecutor(1) as beside:
             going = beside.submit(alice.repro)
             wait_until(lambda: any(run.info.status == "RUNNING" for run in runs_of(server.address).values()))
@@ -314,7 +331,7 @@ def two_people(tmp_path_factory: pytest.TempPathFactory) -> tuple[Person, Person
     folder = tmp_path_factory.mktemp("team")
     home = bare(folder / "origin.git")
     alice = Person(folder, "alice")
-    begin(alice, home, *blocks(DATA)[0], places={"/path/to/a/shared/folder": str(folder / "remote")})
+    begin(alice, home, *typed_blocks(DATA)[FOLDER], places={"/path/to/a/shared/folder": str(folder / "remote")})
     bob = Person(folder, "bob", home)
     bob.type("dvc pull --run-cache")
     return alice, bob

@@ -32,8 +32,7 @@ from stages.graft.tracking.publish import publish
 from tests.conftest import REPOSITORY
 from tests.support.bundles import CLASSES, SHADES, picture
 from tests.support.imports import package_of, reached
-
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+from tests.support.pages import commands, section
 
 
 def png(shade: int, number: int) -> bytes:
@@ -152,7 +151,7 @@ def test_the_requirements_follow_the_runtime():
 
 
 class Server:
-    """`mlflow models serve`, as the README has it."""
+    """`mlflow models serve`, as docs/using-the-model.md has it."""
 
     def __init__(self, command: list[str], folder: Path, log: Path) -> None:
         with socket.socket() as free:
@@ -196,8 +195,8 @@ class Server:
 
 
 def serve_command() -> list[str]:
-    [line] = [line for line in README.splitlines() if line.startswith("mlflow models serve ")]
-    return line.split()
+    [command] = commands(section("docs/using-the-model.md", "How do I serve it?"))
+    return command.split()
 
 
 @pytest.fixture(scope="module")
