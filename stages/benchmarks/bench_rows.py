@@ -82,7 +82,7 @@ def write_rows(num_rows: int) -> None:
     packed = pack_ids(texts(read_manifest(MANIFEST, ("id",))["id"]))[is_stored]
     for first in range(0, len(packed), ROWS_PER_FRAGMENT):
         ids = Ids(packed[first : first + ROWS_PER_FRAGMENT])
-        write_fragment(store.shelf, ids, np.zeros((len(ids), 1), np.float32))
+        write_fragment(store.backend, ids, np.zeros((len(ids), 1), np.float32))
 
 
 def look_up_rows() -> None:

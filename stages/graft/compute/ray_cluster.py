@@ -20,7 +20,7 @@ from typing import Any, TypeVar, cast
 from stages.graft.compute.settings import AUTO, NEW, ComputeParams
 from stages.graft.core import errors
 from stages.graft.core.errors import GraftError, ParamsError
-from stages.graft.core.threads import keep_to
+from stages.graft.core.threads import limit_cpus
 
 SECONDS_TO_ANSWER = 5.0
 """How long the head may take; Ray itself would wait for minutes."""
@@ -159,7 +159,7 @@ class _Worker:
     """An actor: one process of the cluster."""
 
     def __init__(self, make: Callable[[], Work], num_cpus: int) -> None:
-        keep_to(num_cpus)
+        limit_cpus(num_cpus)
         self._make, self._work = make, cast("Work | None", None)
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:

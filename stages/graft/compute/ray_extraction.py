@@ -55,11 +55,11 @@ class ClusterExtractor:
         items = [
             _item(ids[start : start + size], path_of) for ids, path_of in missing for start in range(0, len(ids), size)
         ]
-        shelf, expected = store.shelf.known_everywhere(), {"decoder": DECODER, **self.record}
+        shelf, expected = store.backend.absolute(), {"decoder": DECODER, **self.record}
         make = partial(_extracting, self._choose, self._weights.preprocessing, shelf, expected)
         with Progress(sum(numbers), desc="extract", unit="images") as progress:
             for reply in map_chunks(make, items, self._compute):
-                store.learn(reply["fragment"])
+                store.add_fragment(reply["fragment"])
                 progress.advance(reply["num_images"])
         return numbers
 

@@ -15,7 +15,7 @@ from stages.graft.compute.ray_cluster import ask_worker, num_workers
 from stages.graft.compute.settings import ComputeParams
 from stages.graft.core import errors
 from stages.graft.core.errors import DataError, GraftError
-from stages.graft.core.threads import keep_to
+from stages.graft.core.threads import limit_cpus
 from stages.graft.storage.files import read_json, write_json
 from stages.graft.training.checkpoint import saved_records
 from stages.graft.training.finetune_loop import FinetuneEpoch
@@ -161,7 +161,7 @@ def _state_of(task: FinetuneTask, num_threads: int) -> Path:
 
 def _train(config: dict[str, Any]) -> None:
     """What every worker does."""
-    keep_to(config["num_cpus"])
+    limit_cpus(config["num_cpus"])
     torch.set_num_threads(config["num_threads"])  # bits depend on it
     if config["wrong"].exists():
         return  # the others were only lost with the worker that met it

@@ -1,1 +1,1 @@
-"""What every other package rests on: errors, params.yaml, how a stage runs, threads, processes, progress."""
+"""Basis of all packages: errors, params.yaml, image ids, the run of a stage, threads, processes, progress, git."""

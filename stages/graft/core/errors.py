@@ -1,6 +1,6 @@
-"""What can go wrong by a user's hand, and how a stage ends when it does.
+"""Errors that a user can correct.
 
-GraftError            any mistake the user can mend; shown as one or two lines, exit code 1
+GraftError            any of them; a stage shows it in one or two lines and ends with exit code 1
 ├── ParamsError       a parameter is missing, unknown, of the wrong type or out of range
 ├── DataError         an image, a table or an archive is not what was expected
 └── WeightsError      a weights file is missing, damaged, of the wrong network or cannot be fetched
@@ -8,7 +8,7 @@ GraftError            any mistake the user can mend; shown as one or two lines, 
 
 
 class GraftError(Exception):
-    """A mistake the user can mend: the message says what, where, what was found and what to do."""
+    """An error the user can correct: the message says what, where, what was found and what to do."""
 
 
 class ParamsError(GraftError):

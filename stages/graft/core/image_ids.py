@@ -1,4 +1,4 @@
-"""Ids of images, the SHA-256 of their bytes: text of 64 hex digits, or packed in 32 bytes where there are millions."""
+"""Ids of images, the SHA-256 of their bytes: text of 64 hex digits, or packed in 32 bytes each."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -11,14 +11,14 @@ Packed = npt.NDArray[np.uint8]
 """Shape (n, 32), uint8."""
 
 Keys = npt.NDArray[np.bytes_]
-"""The same to sort and to search by: shape (n,), 32 bytes each, ordered as the text is."""
+"""Packed ids to sort and search: shape (n,), 32 bytes each, in the order of the text."""
 
-_AT_ONCE = 100_000
-"""Ids that are text at one time while many are packed or gone through."""
+_CHUNK_ROWS = 100_000
+"""Ids that are text at the same time while many are packed or iterated."""
 
 
 class Ids(Sequence[str]):
-    """Ids kept packed; text when asked for one. A slice is packed again and takes no memory of its own."""
+    """Packed ids that read as text. A slice is packed too and shares the memory."""
 
     def __init__(self, packed: Packed) -> None:
         self.packed = packed
@@ -27,32 +27,32 @@ class Ids(Sequence[str]):
         return len(self.packed)
 
     @overload
-    def __getitem__(self, place: int) -> str: ...
+    def __getitem__(self, index: int) -> str: ...
     @overload
-    def __getitem__(self, place: slice) -> "Ids": ...
-    def __getitem__(self, place: int | slice) -> "str | Ids":
-        return Ids(self.packed[place]) if isinstance(place, slice) else self.packed[place].tobytes().hex()
+    def __getitem__(self, index: slice) -> "Ids": ...
+    def __getitem__(self, index: int | slice) -> "str | Ids":
+        return Ids(self.packed[index]) if isinstance(index, slice) else self.packed[index].tobytes().hex()
 
     def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), _AT_ONCE):
-            yield from unpack_ids(self.packed[start : start + _AT_ONCE])
+        for start in range(0, len(self), _CHUNK_ROWS):
+            yield from unpack_ids(self.packed[start : start + _CHUNK_ROWS])
 
 
 def pack_ids(ids: Iterable[str]) -> Packed:
-    """Ids in hex to shape (n, 32), uint8."""
+    """Convert ids in hex to an array of shape (n, 32), uint8."""
     if isinstance(ids, Ids):
         return ids.packed
-    rest, packed = iter(ids), bytearray()
-    while some := "".join(islice(rest, _AT_ONCE)):
-        packed += bytes.fromhex(some)
+    remaining, packed = iter(ids), bytearray()
+    while chunk := "".join(islice(remaining, _CHUNK_ROWS)):
+        packed += bytes.fromhex(chunk)
     return np.frombuffer(packed, dtype=np.uint8).reshape(-1, 32)
 
 
 def unpack_ids(packed: Packed) -> list[str]:
-    """The inverse of `pack_ids`."""
+    """Convert packed ids back to text."""
     return [row.tobytes().hex() for row in packed]
 
 
 def as_keys(packed: Packed) -> Keys:
-    """See packed ids as keys."""
+    """View packed ids as keys."""
     return np.ascontiguousarray(packed).view("S32").reshape(-1)

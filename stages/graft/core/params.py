@@ -1,4 +1,4 @@
-"""params.yaml, read one section at a time into a strict, frozen model."""
+"""Parameters: one section of params.yaml at a time, read into a strict, frozen model."""
 
 import json
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ SectionT = TypeVar("SectionT", bound=Params)
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, but a key given twice is an error, as for DVC, and dates stay the text they are."""
+    """PyYAML's safe loader; a key given twice is an error, as in DVC, and dates stay text."""
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
@@ -61,7 +61,7 @@ def load_params(section: str, model: type[SectionT], path: Path = PARAMS) -> Sec
 
 
 def load_spec(path: Path, model: type[SectionT]) -> SectionT:
-    """Read a YAML file that is one section as a whole, such as data/plates.yaml.
+    """Read a YAML file that is a single section, such as data/plates.yaml.
 
     Args:
         path: the YAML file.

@@ -1,4 +1,4 @@
-"""Which process, on which computer: named so that a later one can tell whether it still runs."""
+"""Names of processes and computers, by which a later process can tell whether an earlier one still runs."""
 
 import os
 import platform
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def this_host() -> str:
-    """Name this computer; containers that share its name but not its processes get another one."""
+    """Name this computer; a container with its own processes gets its own name."""
     try:
         return f"{platform.node()} {os.readlink('/proc/self/ns/pid')}"
     except (OSError, AttributeError):  # not Linux
@@ -14,14 +14,14 @@ def this_host() -> str:
 
 
 def this_process() -> str:
-    """Name this process so that a later one with the same number is not taken for it."""
+    """Name this process by its number and its start, since numbers are used again."""
     return f"{os.getpid()}@{_started(os.getpid())}"
 
 
 def is_gone(process: str) -> bool:
-    """Tell whether a process of this host, as `this_process` named it, has ended; False when that cannot be known."""
+    """Tell whether a process of this host, named by `this_process`, has ended; False when that cannot be known."""
     pid, _, started = process.partition("@")
-    if not pid.isdecimal() or os.name == "nt":  # there, asking by signal 0 would end the process
+    if not pid.isdecimal() or os.name == "nt":  # on Windows, signal 0 would end the process
         return False
     try:
         os.kill(int(pid), 0)
@@ -33,9 +33,9 @@ def is_gone(process: str) -> bool:
 
 
 def _started(pid: int) -> str:
-    """When a process started, in clock ticks since boot; empty when it has ended, or /proc does not say it."""
+    """When a process started, in clock ticks since boot; empty when it has ended or /proc has no entry."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
-    return "" if fields[0] in "ZX" else fields[19]  # ended, and nobody has asked how: it may stay listed for ever
+    return "" if fields[0] in "ZX" else fields[19]  # a zombie: ended, but still listed

@@ -1,4 +1,4 @@
-"""How far along a long step is, on stderr: a tqdm bar on a terminal, elsewhere one line every few seconds."""
+"""Progress of a long step on stderr: a tqdm bar on a terminal, elsewhere a line every few seconds."""
 
 import sys
 import time
@@ -11,17 +11,17 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 5.0
-"""A log stays readable: an hour of work is at most 720 lines."""
+"""Keeps a log readable: an hour of work gives at most 720 lines."""
 
 
 def bar(items: Iterable[T], *, desc: str, unit: str, total: int | None = None) -> Iterator[T]:
-    """Give the items one by one and show how many are done.
+    """Give the items one by one and show the progress.
 
     Args:
-        items: what to go through.
-        desc: the step's name, shown first.
-        unit: what is counted, plural ("images", "epochs"); "B" counts bytes and shows them as MB or GB.
-        total: how many items there are; by default their length, if they have one.
+        items: any iterable.
+        desc: name of the step, shown first.
+        unit: name of the items, plural ("images", "epochs"); "B" counts bytes and shows them as MB or GB.
+        total: number of items; by default their length, if they have one.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
@@ -32,7 +32,7 @@ def bar(items: Iterable[T], *, desc: str, unit: str, total: int | None = None) -
 
 
 class Progress:
-    """The same by hand: `with Progress(1200, desc="extract", unit="images") as progress: progress.advance(64)`."""
+    """Progress of a step without an iterable, such as `with Progress(12, desc="train", unit="epochs") as progress`."""
 
     def __init__(
         self,
@@ -43,13 +43,13 @@ class Progress:
         done: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start counting.
+        """Start to count.
 
         Args:
-            total: how many there are; None if nobody knows.
-            desc: the step's name, shown first.
-            unit: what is counted, plural; "B" counts bytes and shows them as MB or GB.
-            done: how many were done before the start (a download that goes on); they do not count for the rate.
+            total: number of items; None if unknown.
+            desc: name of the step, shown first.
+            unit: name of the items, plural; "B" counts bytes and shows them as MB or GB.
+            done: items done before the start (a resumed download); the rate leaves them out.
             clock: gives the time in seconds.
         """
         self.total, self.desc, self.unit = total, desc, unit
@@ -71,7 +71,7 @@ class Progress:
             self._print_line(finished=True)
 
     def advance(self, count: int = 1) -> None:
-        """Count `count` more as done. Call it from one thread only."""
+        """Count `count` more items as done. Call it from one thread only."""
         self.done += count
         if self._tqdm is not None:
             self._tqdm.update(count)
@@ -79,7 +79,7 @@ class Progress:
             self._print_line(finished=False)
 
     def note(self, text: str) -> None:
-        """Show a few words behind the numbers, such as the present loss."""
+        """Show a few words after the numbers, such as the loss."""
         self._note = text
         if self._tqdm is not None:
             self._tqdm.set_postfix_str(text, refresh=False)

@@ -1,4 +1,4 @@
-"""How a stage or a command runs: user errors in one line, exit codes, and how long a stage took."""
+"""The run of a stage or a command: user errors in one line, exit codes, and the duration."""
 
 import errno
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 from stages.graft.core.errors import GraftError
 
 FOLDER = "reports/times"
-"""Relative to the pipeline's root. No out of any stage, and not in git: times differ between runs that are the same."""
+"""Relative to the pipeline's root. No output of a stage and not in git, since the times of equal runs differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class Duration:
     """One run of a stage."""
 
     seconds: float
-    """From the start of its work to the end, without starting Python."""
+    """Time of the work, without the start of Python."""
     finished: str
     """Local time, ISO 8601, to the second."""
     num_cpus: int
@@ -30,11 +30,11 @@ class Duration:
 
 
 def run_stage(stage: str, main: Callable[[], None], root: Path = Path()) -> None:
-    """Run a stage's main as `run` does, and note how long it took; a stage that fails keeps the older note.
+    """Run a stage's main as `run` does, and save its duration; a stage that fails keeps the one saved before.
 
     Args:
         stage: the stage's name.
-        main: what it does.
+        main: the stage's work.
         root: the pipeline's folder.
     """
 
@@ -52,7 +52,7 @@ def run_stage(stage: str, main: Callable[[], None], root: Path = Path()) -> None
 
 
 def read_duration(stage: str, root: Path = Path()) -> Duration | None:
-    """Read how long a stage took when it last ran on this machine; None when there is no whole note of it."""
+    """Read the duration of a stage's last run on this machine; None when there is no readable one."""
     try:
         return Duration(**json.loads((root / FOLDER / f"{stage}.json").read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
@@ -60,19 +60,19 @@ def read_duration(stage: str, root: Path = Path()) -> Duration | None:
 
 
 def run(stage: str, main: Callable[[], None], *, again: str = "dvc repro") -> None:
-    """Run a stage's main; end a user's mistake with its message and exit code 1, Ctrl-C and SIGTERM with 130.
+    """Run a stage's main; a user's error ends in its message and exit code 1, Ctrl-C and SIGTERM in exit code 130.
 
     Args:
-        stage: whose messages these are.
-        main: what it does.
-        again: the command that goes on after an interruption.
+        stage: name of the stage, before each message.
+        main: the stage's work.
+        again: the command that continues after an interruption.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same way out: temporary files are removed
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that temporary files are removed
     try:
         main()
     except GraftError as error:
         sys.exit(f"{stage}: error: {error}")
-    except BrokenPipeError:  # whoever read what was printed has seen enough, as `head` has
+    except BrokenPipeError:  # the reader of the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except Exception as error:
@@ -90,6 +90,6 @@ def run(stage: str, main: Callable[[], None], *, again: str = "dvc repro") -> No
 
 
 def _is_full(error: Exception) -> bool:
-    """Tell whether the disk, or the user's share of it, is full; libraries that do not say it by number do in words."""
+    """Tell whether the disk or the user's quota is full; some libraries give only the message, not the number."""
     number = error.errno if isinstance(error, OSError) else None
     return number in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)

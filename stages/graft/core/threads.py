@@ -1,4 +1,4 @@
-"""Work spread over threads: results in order, and never more tasks begun than the threads can soon do."""
+"""Tasks in several threads: results in order, and only a few tasks started ahead of them."""
 
 import os
 from collections import deque
@@ -10,47 +10,46 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _TASKS_PER_THREAD = 8
-"""Begun and waiting; enough that a slow task does not stop the others."""
+"""Started tasks; enough that a slow one does not stop the others."""
 
-
-_share: int | None = None
-"""Processors that `keep_to` left this process."""
+_max_cpus: int | None = None
+"""Set by `limit_cpus`."""
 
 
 def num_cpus() -> int:
     """Count the processors this process may use."""
-    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return found if _share is None else min(found, _share)
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return available if _max_cpus is None else min(available, _max_cpus)
 
 
-def keep_to(share: int) -> None:
-    """Use at most so many processors from now on: others of a cluster's workers use the rest of the machine."""
-    global _share
-    _share = share
+def limit_cpus(max_cpus: int) -> None:
+    """Limit `num_cpus` from now on; the other workers of a cluster use the rest of the machine."""
+    global _max_cpus
+    _max_cpus = max_cpus
 
 
 def in_threads(
     task: Callable[[T], R], items: Iterable[T], num_threads: int | None = None, num_ahead: int | None = None
 ) -> Iterator[R]:
-    """Give the task's result for each item, in order of the items.
+    """Give the task's result for each item, in the order of the items.
 
     Args:
         task: called in several threads at once.
-        items: taken one by one, a few ahead of the results.
-        num_threads: one for each processor by default.
-        num_ahead: tasks begun before their results are asked for; by default a few for each thread.
+        items: read one by one, a few ahead of the results.
+        num_threads: by default one for each processor.
+        num_ahead: tasks started before their results are used; by default a few for each thread.
     """
     num_threads = num_threads or num_cpus()
     num_ahead = num_ahead or num_threads * _TASKS_PER_THREAD
-    begun: deque[Future[R]] = deque()
+    started: deque[Future[R]] = deque()
     with ThreadPoolExecutor(num_threads) as pool:
         try:
             for item in items:
-                begun.append(pool.submit(task, item))
-                if len(begun) >= num_ahead:
-                    yield begun.popleft().result()
-            while begun:
-                yield begun.popleft().result()
+                started.append(pool.submit(task, item))
+                if len(started) >= num_ahead:
+                    yield started.popleft().result()
+            while started:
+                yield started.popleft().result()
         finally:
-            for future in begun:
+            for future in started:
                 future.cancel()

@@ -8,7 +8,7 @@ from pathlib import Path
 from stages.graft.core.errors import DataError
 from stages.graft.core.progress import bar
 from stages.graft.storage.feature_backends import DAMAGED, RECORD, SUFFIX, FolderBackend, S3Backend
-from stages.graft.storage.feature_store import fragment_problem
+from stages.graft.storage.feature_store import Fragment
 from stages.graft.storage.files import read_json
 from stages.graft.storage.hashing import fingerprint_of, sha256_of
 from stages.graft.storage.s3 import objects_below, read_object
@@ -67,7 +67,7 @@ def _object_problem(address: str) -> str | None:
     if name.endswith(DAMAGED):
         return f"{address} was found damaged and set aside; nothing reads it"
     if name.endswith(SUFFIX):
-        return fragment_problem(S3Backend(folder), name)
+        return Fragment(S3Backend(folder), name).problem()
     if name == RECORD and not _is_record_of(fingerprint, read_object(address)):
         return f"{address} is damaged: it does not fit its folder's name"
     return None
@@ -85,7 +85,7 @@ def _of(folder: Path, pattern: str) -> list[Path]:
 
 
 def _fragment_problem(path: Path) -> str | None:
-    return fragment_problem(FolderBackend(path.parent), path.name)
+    return Fragment(FolderBackend(path.parent), path.name).problem()
 
 
 def _record_problem(path: Path) -> str | None:

@@ -17,10 +17,8 @@ from stages.graft.storage.files import atomic_path
 
 Array = npt.NDArray[Any]
 
-
 _SAFETENSORS_TYPES = {"float32": "F32", "uint8": "U8"}
-"""The format's names of the types `rows_file` is asked for."""
-
+"""Names that the format gives to the types of `rows_file`."""
 
 METADATA_KEY = "graft"
 """safetensors writes several metadata keys in no fixed order; one key holding sorted JSON keeps the bytes the same."""
@@ -35,7 +33,7 @@ def write_arrays(arrays: Mapping[str, Array], path: Path, metadata: Mapping[str,
 
 @contextmanager
 def usual_mode(path: Path) -> Iterator[None]:
-    """Let those read a new file who can read others: safetensors leaves it to its owner, and stores are shared."""
+    """Give a new file the usual permissions: safetensors lets only its owner read it, but stores are shared."""
     path.touch()
     mode = path.stat().st_mode & 0o777
     yield
@@ -46,10 +44,10 @@ def usual_mode(path: Path) -> Iterator[None]:
 def rows_file(
     path: Path, shapes: Mapping[str, tuple[npt.DTypeLike, tuple[int, int]]], metadata: Mapping[str, Any]
 ) -> Iterator[Callable[[str, int, Array], None]]:
-    """Write the bytes of `write_arrays` without ever holding them: give `write(name, first_row, rows)`.
+    """Write the same bytes as `write_arrays`, some rows at a time: give `write(name, first_row, rows)`.
 
     Args:
-        path: the safetensors file; appears whole, when every row has been written.
+        path: the safetensors file; it appears when all rows are written.
         shapes: type and shape of each two-dimensional array.
         metadata: a JSON record.
     """
@@ -71,13 +69,13 @@ def rows_file(
 def rows_header(
     shapes: Mapping[str, tuple[npt.DTypeLike, tuple[int, int]]], metadata: Mapping[str, Any]
 ) -> tuple[bytes, dict[str, int]]:
-    """Give what a safetensors file begins with, and how far behind it each array does.
+    """Give the header of a safetensors file, and the offset of each array after it.
 
     Args:
         shapes: type and shape of each two-dimensional array.
         metadata: a JSON record.
     """
-    # The format: length of the header, header as JSON padded to 8 bytes, then the arrays, those of wider types first.
+    # The format: length of the header, header as JSON padded to 8 bytes, then the arrays, wider types first.
     names = sorted(shapes, key=lambda name: (-np.dtype(shapes[name][0]).itemsize, name))
     entries: dict[str, Any] = {"__metadata__": {METADATA_KEY: json.dumps(metadata, sort_keys=True)}}
     end, offsets = 0, dict[str, int]()
@@ -96,10 +94,10 @@ def rows_header(
 
 
 def array_file(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> "np.memmap[Any, np.dtype[Any]]":
-    """Make an array on disk, all of its room taken: a write through memory to a full disk would end the process.
+    """Make an array on disk and reserve its space: a later write to a full disk would kill the process.
 
     Raises:
-        OSError: there is no room.
+        OSError: the disk is full.
     """
     array = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
     if array.nbytes and hasattr(os, "posix_fallocate"):
@@ -112,26 +110,29 @@ def read_arrays(path: Path) -> dict[str, Array]:
     """Read every array of a safetensors file.
 
     Raises:
-        DataError: the file is missing or is not whole.
+        DataError: the file is missing or incomplete.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (FileNotFoundError, SafetensorError) as error:
-        raise DataError(f"{path} cannot be read as safetensors ({error}); `dvc repro` makes it anew") from None
+    with _open_safetensors(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Read the JSON record a safetensors file was written with; empty when it has none.
+    """Read the JSON record in a safetensors file's metadata; empty when it has none.
 
     Raises:
-        DataError: the file is missing or is not whole.
+        DataError: the file is missing or incomplete, or its metadata is no JSON object.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            record = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
-    except (FileNotFoundError, SafetensorError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as safetensors ({error}); `dvc repro` makes it anew") from None
+    with _open_safetensors(path) as file:
+        record = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
     if not isinstance(record, dict):
         raise DataError(f"{path}: expected a JSON object as metadata, found {type(record).__name__}")
     return record
+
+
+@contextmanager
+def _open_safetensors(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            yield file
+    except (FileNotFoundError, SafetensorError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as safetensors ({error}); `dvc repro` makes it again") from None

@@ -1,4 +1,4 @@
-"""Files fetched once: resumed where a connection broke off, checked against their SHA-256, renamed when whole."""
+"""Downloads: a file is fetched once, resumed after a broken connection and checked against its SHA-256."""
 
 import http.client
 import queue
@@ -17,40 +17,40 @@ from stages.graft.storage.hashing import sha256_of
 from stages.graft.storage.locks import exclusive_lock, mark_used
 
 TIMEOUT_SECONDS = 30.0
-"""A server that has not begun to answer by then is taken for unreachable; a checkpoint's has less time."""
+"""Time in which a server must begin to answer; a caller may give it less."""
 
 STALL_SECONDS = 10.0
-"""A connection that brings less than the floor for so long is dead."""
+"""A connection slower than the minimum for so long has failed."""
 
-FLOOR_BYTES_PER_SECOND = 1000
-"""Slower than this is not alive: 100 MB would take more than a day."""
+MIN_BYTES_PER_SECOND = 1000
+"""Minimum speed; at this one, 100 MB take more than a day."""
 
 ATTEMPTS = 5
-"""Connections that may end one after the other with less than the floor received."""
+"""Connections in a row that may fail with less than the minimum received."""
 
 _BLOCK = 2**16
 
 
 class _BrokenOff(Exception):
-    """The connection ended before the file did."""
+    """The connection ended before the file."""
 
 
 def is_address(source: str) -> bool:
-    """Say whether a source is an http(s) address."""
+    """Tell whether a source is an http(s) address."""
     return source.startswith(("http://", "https://"))
 
 
 class DownloadError(DataError):
-    """A file cannot be had; the message is the reason, to which the caller adds what to do."""
+    """A file cannot be downloaded; the message gives the reason, and the caller adds what to do."""
 
 
 def fetch(address: str, sha256: str, folder: Path) -> Path:
-    """Give the file at an address, from the folder when it is there already, else downloaded.
+    """Give the file at an address, and download it unless the folder has it.
 
     Args:
         address: http or https.
-        sha256: what the file must hash to, 64 hex digits.
-        folder: where downloads are kept, each under its SHA-256; an unfinished one ends in `.part`.
+        sha256: SHA-256 of the file, 64 hex digits.
+        folder: the downloads, each named by its SHA-256; an unfinished one ends in `.part`.
     Raises:
         DataError: the address does not answer, refuses, or gives another file.
     """
@@ -71,20 +71,21 @@ def fetch_to(
     answer_seconds: float = TIMEOUT_SECONDS,
     attempts: int = ATTEMPTS,
 ) -> str:
-    """Give the SHA-256 of the file at `path`, after downloading it unless a fitting one is there.
+    """Download a file to `path`, unless the right one is there, and give its SHA-256.
 
-    One process at a time downloads, others wait. What a broken connection brought is kept as `<path>.part` and gone on
-    from. A connection may be slow, but not slower than `FLOOR_BYTES_PER_SECOND` for `STALL_SECONDS`.
+    One process at a time downloads; the others wait. After a broken connection, `<path>.part` keeps what was received,
+    and the next connection continues from there. A connection fails when it is slower than `MIN_BYTES_PER_SECOND` for
+    `STALL_SECONDS`.
 
     Args:
-        path: where the file is to be.
+        path: the file.
         address: http or https.
-        misfit: says of a SHA-256 why it is not the one meant; None when it is.
-        answer_seconds: a server must begin to answer within so long, its name's resolution included.
-        attempts: connections that may end one after the other with next to nothing.
+        misfit: says why a SHA-256 is not the expected one; None when it is.
+        answer_seconds: time in which the server must begin to answer, including the look-up of its name.
+        attempts: connections in a row that may fail with almost nothing received.
     Raises:
-        DownloadError: the address does not answer, refuses, or gives another file, which is not kept; or the folder
-            cannot be written.
+        DownloadError: the address does not answer, refuses, or gives another file, which is removed; or the
+            folder cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,17 +102,17 @@ def fetch_to(
 
 
 def within(seconds: float, call: Callable[[], Any]) -> Any:
-    """Give a call's result, waiting no longer than that; a thread, since looking up a name knows no time limit.
+    """Give a call's result within a time limit, from a thread, since the look-up of a name has no limit.
 
     Raises:
-        TimeoutError: it takes longer; also whatever the call raises.
+        TimeoutError: the call takes longer; also any error of the call.
     """
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
             answers.put((call(), None))
-        except Exception as error:  # raised where the answer is waited for
+        except Exception as error:  # raised again in the caller's thread
             answers.put((None, error))
 
     threading.Thread(target=ask, daemon=True).start()
@@ -125,19 +126,19 @@ def within(seconds: float, call: Callable[[], Any]) -> Any:
 
 
 class _RefusedError(DownloadError):
-    """The server answers, but not with the file."""
+    """The server answers with an error."""
 
 
 def _fetch_part(
     part: Path, address: str, misfit: Callable[[str], str | None], answer_seconds: float, attempts: int
 ) -> str:
-    """Complete `part` and give its SHA-256, or remove it when it is another file."""
+    """Complete `part` and give its SHA-256; remove it when it is another file."""
     resumed = part.exists()
-    if resumed and misfit(found := sha256_of(part)) is None:  # killed between the last byte and the new name
+    if resumed and misfit(found := sha256_of(part)) is None:  # a process was killed after the last byte
         return found
     _download(address, part, answer_seconds, attempts)
     found = sha256_of(part)
-    if resumed and misfit(found) is not None:  # the file may have changed between the two halves
+    if resumed and misfit(found) is not None:  # the file may have changed between the two connections
         part.unlink()
         _download(address, part, answer_seconds, attempts)
         found = sha256_of(part)
@@ -148,7 +149,7 @@ def _fetch_part(
 
 
 def _download(address: str, part: Path, answer_seconds: float, attempts: int) -> None:
-    """Download to `part`, going on from what it holds, as long as connections bring more than the floor."""
+    """Download to `part` and continue from what it has, as long as connections are fast enough."""
     failures = 0
     while True:
         before, since = _size(part), time.monotonic()
@@ -157,14 +158,14 @@ def _download(address: str, part: Path, answer_seconds: float, attempts: int) ->
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and before:
-                part.unlink()  # longer than the file there: another file's beginning
+                part.unlink()  # longer than the file on the server, so the start of another file
                 continue
             raise _RefusedError(f"{address} answers {error.code} {error.reason}") from None
         except ValueError as error:
             raise DownloadError(f"{address} is not a valid address ({error})") from None
         except (OSError, http.client.HTTPException, _BrokenOff) as error:
-            alive = _size(part) - before > FLOOR_BYTES_PER_SECOND * (time.monotonic() - since)
-            failures = 0 if alive else failures + 1
+            is_alive = _size(part) - before > MIN_BYTES_PER_SECOND * (time.monotonic() - since)
+            failures = 0 if is_alive else failures + 1
             if failures >= attempts:
                 reason = " ".join(str(getattr(error, "reason", None) or error).split())
                 kept = f"; {_size(part)} bytes are kept, run again to go on" if _size(part) else ""
@@ -174,10 +175,10 @@ def _download(address: str, part: Path, answer_seconds: float, attempts: int) ->
 def _receive(address: str, part: Path, start: int, answer_seconds: float) -> None:
     headers = {"User-Agent": "graft", **({"Range": f"bytes={start}-"} if start else {})}
     request = urllib.request.Request(address, headers=headers)
-    silent_seconds = max(answer_seconds, STALL_SECONDS)  # of the socket; it must not cut the wait for the answer short
+    silent_seconds = max(answer_seconds, STALL_SECONDS)  # of the socket; not shorter than the wait for the answer
     with within(answer_seconds, lambda: urllib.request.urlopen(request, timeout=silent_seconds)) as answer:
-        if not _goes_on_from(answer, start):
-            start = 0  # the server sends the whole file again
+        if not _continues_from(answer, start):
+            start = 0  # the server sends all of the file again
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length else None
         with (
@@ -189,13 +190,13 @@ def _receive(address: str, part: Path, start: int, answer_seconds: float) -> Non
                 raise _BrokenOff(f"broke off after {file.tell()} of {total} bytes")
 
 
-def _goes_on_from(answer: http.client.HTTPResponse, start: int) -> bool:
+def _continues_from(answer: http.client.HTTPResponse, start: int) -> bool:
     sent = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
     return answer.status == http.client.PARTIAL_CONTENT and sent is not None and int(sent[1]) == start
 
 
 def _copy(read: Callable[[int], bytes], file: IO[bytes], shown: Progress) -> None:
-    """Copy what comes as it comes (`read` must not wait for a full block), as long as it comes fast enough."""
+    """Copy bytes as they come, as long as they come fast enough; `read` must not wait for a full block."""
     since, received = time.monotonic(), 0
     while block := read(_BLOCK):
         file.write(block)
@@ -203,7 +204,7 @@ def _copy(read: Callable[[int], bytes], file: IO[bytes], shown: Progress) -> Non
         received += len(block)
         seconds = time.monotonic() - since
         if seconds >= STALL_SECONDS:
-            if received < FLOOR_BYTES_PER_SECOND * seconds:
+            if received < MIN_BYTES_PER_SECOND * seconds:
                 raise _BrokenOff(f"stalled: {received} bytes in {seconds:.0f} seconds")
             since, received = time.monotonic(), 0
 

@@ -1,7 +1,7 @@
-"""Files other stages read: written whole under a temporary name, then renamed; equal content gives equal bytes.
+"""Files for other stages: written under a temporary name, then renamed; equal content gives equal bytes.
 
-The temporary name, `.<name>.<host>-<process>-<random>.tmp`, says who writes: what a killed process left is removed by
-the next one on the same computer that writes into the same folder.
+The temporary name, `.<name>.<host>-<process>-<random>.tmp`, tells which process writes. What a killed process left is
+removed by the next process of the same computer that writes into the same folder.
 """
 
 import functools
@@ -24,7 +24,7 @@ from stages.graft.core.processes import is_gone, this_host, this_process
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` on success, remove it on failure.
 
-    What is written may be a file or a folder. A folder already at `path` is replaced.
+    It may become a file or a folder. A file or folder at `path` is replaced.
     """
     with _temporary(path) as temporary:
         yield temporary
@@ -35,37 +35,32 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
-    """Give an empty folder in `parent`, removed in the end, or by a later process when this one is killed."""
+    """Give an empty folder in `parent`; it is removed at the end, or by a later process when this one is killed."""
     with _temporary(parent / name) as temporary:
         temporary.mkdir()
         yield temporary
 
 
 def abandoned_files(folder: Path) -> list[Path]:
-    """List what killed processes of this computer were writing in a folder."""
+    """List temporary files and folders that killed processes of this computer left in a folder."""
     with os.scandir(folder) as entries:
-        names = [(entry.name, _TEMPORARY.search(entry.name)) for entry in entries]
-    return [folder / name for name, writer in names if writer and writer[1] == _host() and is_gone(writer[2])]
+        matches = [_TEMPORARY.fullmatch(entry.name) for entry in entries]
+    return [folder / match[0] for match in matches if match and match[1] == _host() and is_gone(match[2])]
 
 
-_TEMPORARY = re.compile(r"^\..*\.([0-9a-f]{8})-(\d+@\d*)-[0-9a-f]{8}\.tmp$", re.DOTALL)
-"""A temporary name: its host and its process."""
+_TEMPORARY = re.compile(r"\..*\.([0-9a-f]{8})-(\d+@\d*)-[0-9a-f]{8}\.tmp", re.DOTALL)
+"""A temporary name, with its host and its process."""
 
 
 @contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path.parent.absolute(), os.getpid())
-    temporary = path.with_name(f".{_shortened(path.name)}.{_writer()}-{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{_shortened(path.name)}.{_host()}-{this_process()}-{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
     finally:
         _remove(temporary)
-
-
-def _writer() -> str:
-    """This process, as temporary names tell it: two writers never share one."""
-    return f"{_host()}-{this_process()}"
 
 
 @functools.cache
@@ -74,19 +69,19 @@ def _host() -> str:
 
 
 def _shortened(name: str) -> str:
-    """A file's name may be as long as the file system allows; the temporary one is longer."""
+    """A shorter name: the temporary one is longer, and a file system limits the length."""
     return name.encode()[:120].decode(errors="ignore")
 
 
 @functools.cache
 def _sweep(folder: Path, process: int) -> None:
-    """Remove what killed processes were writing in a folder; each process looks once."""
+    """Remove what killed processes left in a folder; each process does so once."""
     for path in abandoned_files(folder):
         _remove(path)
 
 
 def _remove(path: Path) -> None:
-    """Remove a file or folder; another process may be doing the same."""
+    """Remove a file or folder, which another process may remove at the same time."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -105,7 +100,7 @@ def write_json(record: Mapping[str, Any], path: Path) -> None:
 
 
 def json_text(record: Mapping[str, Any]) -> str:
-    """Give a record as `write_json` writes it."""
+    """Give the text that `write_json` writes."""
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -118,7 +113,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}); `dvc repro` makes it anew") from None
+        raise DataError(f"{path} cannot be read as JSON ({error}); `dvc repro` makes it again") from None
     if not isinstance(record, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(record).__name__}")
     return record

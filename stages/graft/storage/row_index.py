@@ -1,57 +1,57 @@
-"""Which rows of many fragments belong to which ids: sorted arrays of 40 bytes a row, searched for many ids at once."""
+"""Index from ids to rows of many fragments: sorted arrays of 40 bytes a row, searched for many ids at once."""
 
 import numpy as np
 import numpy.typing as npt
 
 from stages.graft.core.image_ids import Keys, Packed, as_keys
 
-Numbers = npt.NDArray[np.int32]
+Locations = npt.NDArray[np.int32]
+"""Number of a fragment and row in it, shape (n, 2)."""
 
-NOWHERE = -1
-"""In place of a fragment: the id is not here."""
+NOT_FOUND = -1
+"""In place of a fragment's number: the index does not have the id."""
 
-
-_AT_ONCE = 1_000_000
-"""Ids looked up at one time: what is compared is copied."""
+_CHUNK_ROWS = 1_000_000
+"""Ids searched at the same time, which bounds the memory of the comparison."""
 
 
 class RowIndex:
-    """Ids with the number of a fragment and a row in it; of an id added twice, the last place counts."""
+    """Ids with their fragment and row; for an id added twice, the last one counts."""
 
     def __init__(self) -> None:
         self._keys: Keys = np.empty(0, "S32")
-        self._places: Numbers = np.empty((0, 2), np.int32)
-        self._added: list[tuple[Keys, Numbers]] = []
+        self._locations: Locations = np.empty((0, 2), np.int32)
+        self._added: list[tuple[Keys, Locations]] = []
 
     def add(self, ids: Packed, fragment: int) -> None:
         """Add the ids of a fragment's rows, shape (n, 32), in the order of the rows."""
-        places = np.column_stack([np.full(len(ids), fragment, np.int32), np.arange(len(ids), dtype=np.int32)])
-        self._added.append((as_keys(ids).copy(), places))
+        locations = np.column_stack([np.full(len(ids), fragment, np.int32), np.arange(len(ids), dtype=np.int32)])
+        self._added.append((as_keys(ids).copy(), locations))
 
-    def find(self, ids: Packed) -> Numbers:
-        """Find the places of ids.
+    def find(self, ids: Packed) -> Locations:
+        """Find the fragment and row of each id.
 
         Args:
-            ids: shape (n, 32), uint8; those in ascending order are found sooner.
+            ids: shape (n, 32), uint8; ascending ids are found faster.
         Returns:
-            Fragment and row of each, shape (n, 2), int32; the fragment is NOWHERE for an id that is not here.
+            Shape (n, 2), int32; the fragment is NOT_FOUND for an id that was not added.
         """
         self._sort()
-        keys, places = as_keys(ids), np.full((len(ids), 2), NOWHERE, np.int32)
-        for start in range(0, len(keys), _AT_ONCE):
-            wanted = keys[start : start + _AT_ONCE]
-            found = np.searchsorted(self._keys, wanted, side="right") - 1  # the last one added, of several
-            here = found >= 0
-            here[here] = self._keys[found[here]] == wanted[here]
-            places[start : start + len(wanted)][here] = self._places[found[here]]
-        return places
+        keys, locations = as_keys(ids), np.full((len(ids), 2), NOT_FOUND, np.int32)
+        for start in range(0, len(keys), _CHUNK_ROWS):
+            chunk = keys[start : start + _CHUNK_ROWS]
+            positions = np.searchsorted(self._keys, chunk, side="right") - 1  # the last one added, of several
+            is_found = positions >= 0
+            is_found[is_found] = self._keys[positions[is_found]] == chunk[is_found]
+            locations[start : start + len(chunk)][is_found] = self._locations[positions[is_found]]
+        return locations
 
     def _sort(self) -> None:
-        """Merge what was added since the last search."""
+        """Merge the ids added since the last search."""
         if not self._added:
             return
         keys = np.concatenate([self._keys, *(keys for keys, _ in self._added)])
-        places = np.concatenate([self._places, *(places for _, places in self._added)])
+        locations = np.concatenate([self._locations, *(locations for _, locations in self._added)])
         self._added = []
         order = np.argsort(keys, kind="stable")
-        self._keys, self._places = keys[order], places[order]
+        self._keys, self._locations = keys[order], locations[order]

@@ -1,7 +1,7 @@
-"""Objects in S3, or in a store that speaks its language: listed a page at a time, read, written; errors in one line.
+"""Objects in S3 or a compatible service: list, read and write them, with errors in one line.
 
-Credentials, region and endpoint are the usual ones of AWS: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL
-and the others, or a profile.
+Credentials, region and endpoint are set as usual for AWS: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL
+and others, or a profile.
 """
 
 import errno
@@ -17,64 +17,64 @@ from stages.graft.core.errors import GraftError
 SCHEME = "s3://"
 
 NUM_CONNECTIONS = 32
-"""Open at once, at most."""
+"""Maximum of open connections."""
 
 CONNECT_SECONDS, READ_SECONDS = 10, 60
-"""Until a connection, or the next bytes, are given up and tried again."""
+"""Time to wait for a connection, and for the next bytes, before a new try."""
 
 
 class UnreachableError(GraftError):
-    """An image or a folder of them is not there, or may not be read; the message is whole."""
+    """An object or folder does not exist, or access is denied; the message needs no addition."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Object:
-    """What a listing says of an object."""
+class S3Object:
+    """An object in a listing."""
 
     address: str
     """s3://<bucket>/<key>."""
     size: int
-    """In bytes."""
+    """Size in bytes."""
 
 
 def is_remote(address: str) -> bool:
-    """Say whether an address leads to S3."""
+    """Tell whether an address is in S3."""
     return address.startswith(SCHEME)
 
 
-def list_objects(root: str) -> Iterator[Object]:
-    """Give all objects below an address as `objects_below`, of which there must be one.
+def list_objects(root: str) -> Iterator[S3Object]:
+    """Give all objects below an address as `objects_below`; there must be at least one.
 
     Raises:
-        UnreachableError: there is nothing, or it may not be listed.
+        UnreachableError: there is no object, or the service does not list them.
     """
-    found = False
-    for one in objects_below(root):
-        found = True
-        yield one
-    if not found:
+    objects = objects_below(root)
+    first = next(objects, None)
+    if first is None:
         raise UnreachableError(f"{root} holds nothing; check the bucket and the prefix, which must be a folder's")
+    yield first
+    yield from objects
 
 
-def objects_below(root: str) -> Iterator[Object]:
-    """Give all objects below an address, sorted by key; one whose key ends in a slash is an empty folder.
+def objects_below(root: str) -> Iterator[S3Object]:
+    """Give all objects below an address, sorted by key; a key that ends in a slash is an empty folder.
 
     Args:
-        root: s3://<bucket> or s3://<bucket>/<prefix>, the prefix taken as a folder.
+        root: s3://<bucket> or s3://<bucket>/<prefix>, where the prefix is a folder.
     Raises:
-        UnreachableError: it may not be listed.
+        UnreachableError: the service does not list them.
     """
     bucket, _, prefix = root.removeprefix(SCHEME).partition("/")
     prefix = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
     for entry in _entries(root, bucket, prefix):
-        yield Object(address=f"{SCHEME}{bucket}/{entry['Key']}", size=entry["Size"])
+        yield S3Object(address=f"{SCHEME}{bucket}/{entry['Key']}", size=entry["Size"])
 
 
 def read_object(address: str, start: int = 0, stop: int | None = None) -> bytes:
-    """Read an object, or its bytes from one up to, not with, another; any number of threads may at once.
+    """Read the bytes of an object from `start` to before `stop`, by default all; safe in several threads.
 
     Raises:
-        UnreachableError: it is not there, or cannot be read.
+        UnreachableError: the object does not exist or cannot be read.
     """
     files = _filesystem()
     with _in_one_line(address):
@@ -82,16 +82,16 @@ def read_object(address: str, start: int = 0, stop: int | None = None) -> bytes:
             data: bytes = files.cat_file(address, start=start or None, end=stop)
         except OSError as error:
             if error.errno == errno.EINVAL and stop is not None:
-                return b""  # the object ends before: as a file does
+                return b""  # the object ends before `start`; a file gives the same
             raise
         return data
 
 
 def write_object(address: str, data: bytes) -> None:
-    """Write an object; nothing is there until all of it is.
+    """Write an object, which appears whole.
 
     Raises:
-        UnreachableError: it cannot be written.
+        UnreachableError: the object cannot be written.
     """
     files = _filesystem()
     with _in_one_line(address, "written"):
@@ -99,10 +99,10 @@ def write_object(address: str, data: bytes) -> None:
 
 
 def move_object(address: str, to: str) -> None:
-    """Give an object another name.
+    """Rename an object.
 
     Raises:
-        UnreachableError: it is not there, or may not be moved.
+        UnreachableError: the object does not exist or cannot be moved.
     """
     files = _filesystem()
     with _in_one_line(address, "moved"):
@@ -111,19 +111,19 @@ def move_object(address: str, to: str) -> None:
 
 
 def _entries(root: str, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
-    """The same as the service gives them, so that a listing of millions is never in memory as a whole."""
-    files, going_on = _filesystem(), dict[str, str]()
+    """The entries of a listing, one page in memory at a time, since there may be millions."""
+    files, position = _filesystem(), dict[str, str]()
     while True:
         with _in_one_line(root):
-            page = files.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **going_on)
+            page = files.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **position)
         yield from page.get("Contents", ())
         if not page.get("IsTruncated"):
             return
-        going_on = {"ContinuationToken": page["NextContinuationToken"]}
+        position = {"ContinuationToken": page["NextContinuationToken"]}
 
 
 def _filesystem() -> Any:
-    """One for all threads: each call goes to the one thread in which fsspec talks to the service."""
+    """One file system for all threads: fsspec talks to the service in one thread of its own."""
     with _connecting:
         return _connected()
 
@@ -142,7 +142,7 @@ def _connected() -> Any:
         "max_pool_connections": NUM_CONNECTIONS,
     }
     files = fsspec.filesystem("s3", use_listings_cache=False, skip_instance_cache=True, config_kwargs=config)
-    files.connect()  # now: threads that come together would each make a connection of their own
+    files.connect()  # now, else several threads at the same time would each connect
     return files
 
 
@@ -165,7 +165,7 @@ def _in_one_line(address: str, done: str = "read") -> Iterator[None]:
         raise UnreachableError(f"{address} is refused ({_one_line(error)}); {message}") from None
     except GraftError:
         raise
-    except Exception as error:  # the service's client, its HTTP and its event loop raise many kinds
+    except Exception as error:  # the client, its HTTP and its event loop raise many kinds
         message = "check the connection and AWS_ENDPOINT_URL"
         raise UnreachableError(f"{address} cannot be {done} ({_one_line(error)}); {message}") from None
 

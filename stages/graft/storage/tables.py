@@ -1,4 +1,4 @@
-"""A table of any length at one path: CSV or, above a million rows, a folder of Parquet files with the same columns."""
+"""Tables of any length: a CSV file or, above a million rows, a folder of Parquet files with the same columns."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,21 +10,21 @@ from stages.graft.core.errors import DataError
 from stages.graft.storage.files import atomic_path, write_text
 
 ROWS_PER_SHARD = 1_000_000
-"""A longer table is cut into files of so many rows: CSV of that length takes seconds and a gigabyte to read."""
+"""Rows of a Parquet file; a longer CSV file would take seconds and a gigabyte of memory to read."""
 
-_AT_ONCE = 100_000
-"""Values of a column that are Python's own text while it is gone through."""
+_CHUNK_ROWS = 100_000
+"""Rows that are Python objects at the same time, which bounds memory."""
 
 SHARDS = "part-*.parquet"
 
 
 def write_table(rows: Callable[[int, int], pd.DataFrame], num_rows: int, path: Path) -> None:
-    """Write a table: CSV, or shards when it is longer than one.
+    """Write a table: one CSV file, or a folder of shards when it is longer than a shard.
 
     Args:
-        rows: gives the rows from one number up to, not with, another; at most a shard of them at a time.
-        num_rows: in all.
-        path: of the file or the folder; what is there is replaced.
+        rows: gives the rows from the first number to before the second; at most a shard of them is asked for.
+        num_rows: rows of the table.
+        path: the file or folder; it is replaced.
     """
     if num_rows <= ROWS_PER_SHARD:
         _write_csv(rows, num_rows, path)
@@ -34,21 +34,21 @@ def write_table(rows: Callable[[int, int], pd.DataFrame], num_rows: int, path: P
 
 
 def _write_csv(rows: Callable[[int, int], pd.DataFrame], num_rows: int, path: Path) -> None:
-    """Write what `write_csv` writes of the whole table, a part of it after the other."""
+    """Write the same bytes as `write_csv`, some rows at a time."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        for start in range(0, max(num_rows, 1), _AT_ONCE):
-            part = rows(start, min(start + _AT_ONCE, num_rows))
+        for start in range(0, max(num_rows, 1), _CHUNK_ROWS):
+            part = rows(start, min(start + _CHUNK_ROWS, num_rows))
             part.to_csv(file, index=False, header=start == 0, lineterminator="\n")
 
 
 def write_shards(parts: Iterable[pd.DataFrame], path: Path) -> None:
-    """Write a table given in parts, each to a file of its own in the folder `path`."""
+    """Write each part of a table to its own file in the folder `path`."""
     with atomic_path(path) as folder:
         folder.mkdir()
         for number, part in enumerate(parts):
             _write_shard(part, folder / f"part-{number:05}.parquet")
         if path.is_file():
-            path.unlink()  # no folder can be renamed to it
+            path.unlink()  # a folder cannot replace a file
 
 
 def read_shards(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -56,9 +56,9 @@ def read_shards(path: Path, columns: Sequence[str] | None = None) -> pd.DataFram
 
     Args:
         path: the folder.
-        columns: those wanted, where there are such; None takes all.
+        columns: names of the columns to read, of those the table has; None for all.
     Raises:
-        DataError: there is no shard, or one is not whole.
+        DataError: there is no shard, or one cannot be read.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -67,9 +67,8 @@ def read_shards(path: Path, columns: Sequence[str] | None = None) -> pd.DataFram
     if not files:
         raise DataError(f"{path} holds no {SHARDS}; run `dvc repro`")
     try:
-        found = parquet.read_schema(files[0]).names
-        wanted = [name for name in found if columns is None or name in columns]
-        shards = [parquet.read_table(file, columns=wanted) for file in files]
+        names = [name for name in parquet.read_schema(files[0]).names if columns is None or name in columns]
+        shards = [parquet.read_table(file, columns=names) for file in files]
         table: pd.DataFrame = pa.concat_tables(shards).to_pandas(split_blocks=True, self_destruct=True)
     except (OSError, pa.ArrowInvalid) as error:
         reason = " ".join(str(error).split())
@@ -88,18 +87,18 @@ def count_rows(path: Path) -> int:
 
 
 def texts(column: "pd.Series[Any]") -> Iterator[str]:
-    """Give the values of a text column one by one; few of them are Python's own text at any time."""
-    for start in range(0, len(column), _AT_ONCE):
-        yield from column.iloc[start : start + _AT_ONCE].to_list()
+    """Give the values of a text column one by one, with few of them in memory as Python objects."""
+    for start in range(0, len(column), _CHUNK_ROWS):
+        yield from column.iloc[start : start + _CHUNK_ROWS].to_list()
 
 
 def is_sorted(column: "pd.Series[Any]") -> bool:
-    """Say whether each value of a text column is greater than the one before."""
+    """Tell whether each value of a text column is greater than the one before."""
     import pyarrow as pa
     from pyarrow import compute
 
-    for start in range(0, len(column) - 1, _AT_ONCE):
-        values = pa.array(column.iloc[start : start + _AT_ONCE + 1], from_pandas=True)
+    for start in range(0, len(column) - 1, _CHUNK_ROWS):
+        values = pa.array(column.iloc[start : start + _CHUNK_ROWS + 1], from_pandas=True)
         if not compute.all(compute.less(values[:-1], values[1:])).as_py():
             return False
     return True
@@ -109,7 +108,7 @@ def _write_shard(table: pd.DataFrame, path: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    # Without pandas' notes, which name its version; text that hardly repeats is not worth a dictionary.
+    # Without pandas' metadata, which names its version. A dictionary of values pays only where they repeat.
     shard = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
     repeats = [name for name in shard.column_names if name not in ("id", "file", "address")]
     parquet.write_table(shard, path, compression="zstd", use_dictionary=repeats)

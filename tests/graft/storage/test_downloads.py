@@ -130,7 +130,7 @@ def refused(site, path, answer_seconds=4.0):
 def impatient(monkeypatch):
     """A stall is noticed after a fifth of a second, so that tests need not wait for it."""
     monkeypatch.setattr(downloads, "STALL_SECONDS", 0.2)
-    monkeypatch.setattr(downloads, "FLOOR_BYTES_PER_SECOND", 20_000)
+    monkeypatch.setattr(downloads, "MIN_BYTES_PER_SECOND", 20_000)
 
 
 def test_a_trickle_below_the_floor_ends_and_what_came_is_kept(site, tmp_path, impatient):

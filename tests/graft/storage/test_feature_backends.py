@@ -12,7 +12,7 @@ from stages.graft.core.image_ids import pack_ids
 from stages.graft.maintenance.store_checks import damaged_objects
 from stages.graft.storage.arrays import read_arrays, read_metadata, write_arrays
 from stages.graft.storage.feature_backends import FolderBackend, S3Backend, open_backend
-from stages.graft.storage.feature_store import FeatureStore, fragment_problem
+from stages.graft.storage.feature_store import FeatureStore, Fragment
 from stages.graft.storage.s3 import UnreachableError
 from tests.graft.storage.test_feature_store import ids_of, rows_of
 from tests.support.features import rows_in
@@ -70,36 +70,38 @@ def test_fragments_are_safetensors_files_as_they_always_were(tmp_path):
 def test_a_fragment_that_cannot_be_read_is_set_aside(bucket, root, capsys, change):
     store = FeatureStore(root, RECORD)
     store.add(ids_of(1), rows_of(1))
-    (name,) = store.shelf.names()
+    (name,) = store.backend.names()
     store.add(ids_of(2), rows_of(2))
-    bucket.put(store.shelf.at(name).removeprefix(f"s3://{BUCKET}/"), change(store.shelf.read(name)))
+    bucket.put(store.backend.address(name).removeprefix(f"s3://{BUCKET}/"), change(store.backend.read(name)))
     assert FeatureStore(root, RECORD).missing(ids_of(1, 2)) == ids_of(1)
-    assert re.search(f"store: fragment {store.shelf.at(name)} cannot be read .+ set aside", capsys.readouterr().err)
-    assert len(store.shelf.names()) == 1
+    assert re.search(
+        f"store: fragment {store.backend.address(name)} cannot be read .+ set aside", capsys.readouterr().err
+    )
+    assert len(store.backend.names()) == 1
     (found,) = damaged_objects(root)
-    assert found[0] == store.shelf.at(name).replace(".safetensors", ".damaged")
+    assert found[0] == store.backend.address(name).replace(".safetensors", ".damaged")
 
 
 def test_a_flipped_byte_is_not_served_and_is_found(bucket, root, tmp_path):
     store = FeatureStore(root, RECORD)
     store.add(ids_of(1), rows_of(1))
-    (name,) = store.shelf.names()
+    (name,) = store.backend.names()
     assert list(damaged_objects(root)) == []
-    data = bytearray(store.shelf.read(name))
+    data = bytearray(store.backend.read(name))
     data[-40] ^= 1  # of the features
-    bucket.put(store.shelf.at(name).removeprefix(f"s3://{BUCKET}/"), bytes(data))
+    bucket.put(store.backend.address(name).removeprefix(f"s3://{BUCKET}/"), bytes(data))
     with pytest.raises(DataError, match=rf"{name} is damaged: its bytes do not fit its name"):
         store.pack(ids_of(1), tmp_path / "packed", {})
     assert not (tmp_path / "packed").exists()
-    assert fragment_problem(store.shelf, name) is not None
-    assert [address for address, _ in damaged_objects(root)] == [store.shelf.at(name)]
+    assert Fragment(store.backend, name).problem() is not None
+    assert [address for address, _ in damaged_objects(root)] == [store.backend.address(name)]
 
 
 def test_a_changed_record_is_found(bucket, root):
     store = FeatureStore(root, RECORD)
     for data in (json.dumps({**RECORD, "weights": "b"}).encode(), b"\xff{"):
-        bucket.put(store.shelf.at("fingerprint.json").removeprefix(f"s3://{BUCKET}/"), data)
-        assert [address for address, _ in damaged_objects(root)] == [store.shelf.at("fingerprint.json")]
+        bucket.put(store.backend.address("fingerprint.json").removeprefix(f"s3://{BUCKET}/"), data)
+        assert [address for address, _ in damaged_objects(root)] == [store.backend.address("fingerprint.json")]
 
 
 def test_what_s3_refuses_is_one_line(bucket, root):
@@ -114,4 +116,4 @@ def test_what_s3_refuses_is_one_line(bucket, root):
             store.add(ids_of(1), rows_of(1))
     finally:
         bucket.look_at_keys(10**9)
-    assert store.shelf.names() == []
+    assert store.backend.names() == []

@@ -52,13 +52,13 @@ def test_another_record_is_another_folder(tmp_path: Path):
 
 def test_the_fingerprint_lies_readable_beside_the_fragments(tmp_path: Path):
     store = FeatureStore(tmp_path, RECORD)
-    assert json.loads((store.shelf.path / "fingerprint.json").read_text()) == RECORD
+    assert json.loads((store.backend.path / "fingerprint.json").read_text()) == RECORD
 
 
 def test_a_damaged_fragment_is_named_and_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     store = FeatureStore(tmp_path, RECORD)
     store.add(ids_of(1), rows_of(1))
-    (fragment,) = store.shelf.path.glob("*.safetensors")
+    (fragment,) = store.backend.path.glob("*.safetensors")
     store.add(ids_of(2), rows_of(2))
     fragment.write_bytes(fragment.read_bytes()[:-3])
     again = FeatureStore(tmp_path, RECORD)
@@ -70,7 +70,7 @@ def test_a_damaged_fragment_is_named_and_set_aside(tmp_path: Path, capsys: pytes
 def test_a_flipped_byte_in_a_fragment_is_not_served(tmp_path: Path):
     store = FeatureStore(tmp_path, RECORD)
     store.add(ids_of(1), rows_of(1))
-    (fragment,) = store.shelf.path.glob("*.safetensors")
+    (fragment,) = store.backend.path.glob("*.safetensors")
     content = bytearray(fragment.read_bytes())
     content[-1] ^= 1
     fragment.write_bytes(bytes(content))

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from stages.graft.core.image_ids import Ids, as_keys, pack_ids, unpack_ids
-from stages.graft.storage.row_index import NOWHERE, RowIndex
+from stages.graft.storage.row_index import NOT_FOUND, RowIndex
 
 
 def ids_of(*numbers):
@@ -14,7 +14,7 @@ def ids_of(*numbers):
 
 
 def test_an_empty_index_knows_nothing():
-    assert RowIndex().find(pack_ids(ids_of(1, 2))).tolist() == [[NOWHERE] * 2] * 2
+    assert RowIndex().find(pack_ids(ids_of(1, 2))).tolist() == [[NOT_FOUND] * 2] * 2
     assert RowIndex().find(pack_ids([])).shape == (0, 2)
 
 
@@ -27,7 +27,7 @@ def test_it_answers_as_a_dictionary_does_between_additions(rng):
         if fragment % 3 == 2:
             asked = rng.permutation(500).tolist()
             found = index.find(pack_ids(ids_of(*asked))).tolist()
-            assert [place if place[0] != NOWHERE else None for place in found] == [expected.get(n) for n in asked]
+            assert [place if place[0] != NOT_FOUND else None for place in found] == [expected.get(n) for n in asked]
 
 
 def test_ids_are_packed_whole_and_order_as_their_text(rng):

@@ -49,7 +49,7 @@ def test_a_long_table_is_cut_and_comes_back(tmp_path, cut, num_rows, sizes):
 
 @pytest.mark.parametrize("num_rows", [0, 1, 3, 7])
 def test_csv_written_in_parts_is_that_of_the_whole_table(tmp_path, monkeypatch, num_rows):
-    monkeypatch.setattr(tables, "_AT_ONCE", 3)
+    monkeypatch.setattr(tables, "_CHUNK_ROWS", 3)
     written(table_of(num_rows), tmp_path / "parts.csv")
     write_csv(table_of(num_rows), tmp_path / "whole.csv")
     assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
@@ -121,7 +121,7 @@ def test_is_sorted(values, expected):
 
 
 def test_texts_gives_every_value(monkeypatch):
-    monkeypatch.setattr(tables, "_AT_ONCE", 3)
+    monkeypatch.setattr(tables, "_CHUNK_ROWS", 3)
     assert list(texts(pd.Series(list("abcdefg"), dtype=str))) == list("abcdefg")
 
 

@@ -41,8 +41,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ids = [f"{number:02d}{row:062d}" for row in range(number + 1)]
         opened.add(ids, np.zeros((number + 1, 4), np.float32))
         used = time.time() - number * 10 * DAY
-        assert isinstance(opened.shelf, FolderBackend)
-        os.utime(opened.shelf.path / RECORD, (used, used))
+        assert isinstance(opened.backend, FolderBackend)
+        os.utime(opened.backend.path / RECORD, (used, used))
         made_from = {"format": 3, **backbone(name), "openvino": "2026.4.1-1", "torch": "2", "torchvision": "0"}
         network = folder / "networks" / fingerprint_of(made_from)
         write_json({"made_from": made_from, "sha256": None, "cosine": {}, "error": None}, network / NETWORK)
