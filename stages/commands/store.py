@@ -88,13 +88,13 @@ def format_entries(entries: Sequence[Entry], in_use: InUse) -> str:
 
 def entry_cells(entry: Entry, use: str) -> tuple[str, ...]:
     """Format the cells of an entry's line."""
-    made_with = entry.made_with
-    runtime = " ".join([*str(made_with.get("runtime", "")).split("-")[0].split(), str(made_with.get("precision", ""))])
+    cache_key = entry.cache_key
+    runtime = " ".join([*str(cache_key.get("runtime", "")).split("-")[0].split(), str(cache_key.get("precision", ""))])
     return (
         entry.kind,
-        str(made_with.get("name", "")),
-        str(made_with.get("weights", "")),
-        str(made_with.get("preprocessing", {}).get("crop_px", "")),
+        str(cache_key.get("name", "")),
+        str(cache_key.get("weights", "")),
+        str(cache_key.get("preprocessing", {}).get("crop_px", "")),
         runtime.strip(),
         "" if entry.num_rows is None else str(entry.num_rows),
         format_size(entry.num_bytes),

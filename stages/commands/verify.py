@@ -19,10 +19,10 @@ from stages.graft.maintenance.verification import (
     Damage,
     Repository,
     check_dvc,
-    check_left_behind,
+    check_leftovers,
     check_lock_entries,
     check_objects,
-    quoted,
+    quote_path,
     refill,
 )
 from stages.graft.storage.cache_folder import feature_store_location, store_folder
@@ -46,7 +46,7 @@ def verify_everything(rerun: bool) -> None:
     """
     damages = list(dict.fromkeys(find_damage()))
     for damage in damages:
-        print(f"{damage.what}\n" + "".join(f"    {command}\n" for command in damage.repair))
+        print(f"{damage.message}\n" + "".join(f"    {command}\n" for command in damage.commands))
     if damages:
         sys.exit(f"graft verify: {len(damages)} damaged; the commands under each bring it back, then verify again")
     print("graft verify: every byte is as dvc.lock and the store say")
@@ -72,17 +72,19 @@ def find_damage() -> Iterator[Damage]:
     yield from damages
     if damages:
         return  # the other checks read dvc.lock
-    yield from check_left_behind(repository)
+    yield from check_leftovers(repository)
     yield from check_lock_entries(repository)
     yield from check_objects(repository)
     again = "the next run that needs it makes or fetches it again"
     for path, what in damaged_files(store_folder(), checkpoints_folder()):
-        yield Damage(what=f"{what}\n{again}:", repair=(f"rm -rf {quoted(to_remove(path))}",))
+        yield Damage(message=f"{what}\n{again}:", commands=(f"rm -rf {quote_path(to_remove(path))}",))
     for path in left_aside(store_folder()):
-        yield Damage(what=f"{path} was found damaged and set aside; nothing reads it:", repair=(f"rm {quoted(path)}",))
+        yield Damage(
+            message=f"{path} was found damaged and set aside; nothing reads it:", commands=(f"rm {quote_path(path)}",)
+        )
     features = feature_store_location()
     for address, what in damaged_objects(features) if isinstance(features, str) else ():
-        yield Damage(what=f"{what}\n{again}:", repair=(f"aws s3 rm {shlex.quote(address)}",))
+        yield Damage(message=f"{what}\n{again}:", commands=(f"aws s3 rm {shlex.quote(address)}",))
     backbone = load_params("backbone", BackboneParams)
     if problem := weights_problem(backbone.weights, backbone.sha256):
-        yield Damage(what=f"{problem}; fetch it again from where it came", repair=())
+        yield Damage(message=f"{problem}; fetch it again from where it came", commands=())

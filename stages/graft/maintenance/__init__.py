@@ -1,1 +1,1 @@
-"""Care of what was made: verify it, rebuild it, remove what is no longer used."""
+"""Maintenance of results and of the store: verify them, rebuild them, remove what is unused."""

@@ -1,6 +1,6 @@
-"""What dvc.lock says of files: every output and dependency with its MD5, and the stage it belongs to.
+"""Entries of dvc.lock: every output and dependency with its MD5 and its stage.
 
-Read from dvc.lock and dvc.yaml as they are; no stage is known here by name.
+They come from dvc.lock and dvc.yaml only; no stage is known by name.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,23 +14,23 @@ from stages.graft.core.params import read_yaml
 LOCK, PIPELINE = Path("dvc.lock"), Path("dvc.yaml")
 
 FOLDER = ".dir"
-"""How DVC ends the hash of a folder."""
+"""End of a folder's hash."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LockEntry:
-    """One line of dvc.lock: a file or folder, and the bytes it had."""
+    """An output or dependency in dvc.lock."""
 
     stage: str
-    """Whose output or dependency it is; of a dependency of several stages, the first."""
+    """Name of its stage; for a dependency of several stages, the first."""
     path: str
-    """As in dvc.lock, from the repository's root."""
+    """Path from the repository's root, as in dvc.lock."""
     md5: str
-    """Hex; of a folder, of the list of its files, and `.dir` behind it."""
+    """MD5 of the file, hex; for a folder, of the list of its files, with `.dir` after it."""
     is_out: bool
-    """An output; else a dependency that no stage makes."""
+    """True for an output; False for a dependency that no stage makes."""
     is_cached: bool
-    """An output that DVC keeps in its cache; else git or its user does."""
+    """True for an output that DVC keeps in its cache; False for what git or the user keeps."""
 
     @property
     def is_folder(self) -> bool:
@@ -39,10 +39,10 @@ class LockEntry:
 
 
 def read_lock_entries(root: Path) -> list[LockEntry]:
-    """Read all claims, in the order of dvc.lock, each path once; addresses, which have no MD5, are left out.
+    """Read all entries in the order of dvc.lock, each path once; addresses, which have no MD5, are left out.
 
     Raises:
-        DataError: there is no dvc.lock, it is not whole, or it holds a merge conflict.
+        DataError: there is no dvc.lock, it is incomplete, or it has a merge conflict.
     """
     stages = _read_lock(root)
     uncached = _uncached(root)
@@ -76,12 +76,12 @@ def _read_lock(root: Path) -> dict[str, Mapping[str, Any]]:
 
 
 def _is_within(path: str, outs: Iterable[str]) -> bool:
-    """Tell whether a path is an output, or lies in one."""
+    """Tell whether a path is an output, or is in one."""
     return any(Path(path).is_relative_to(out) for out in outs)
 
 
 def _uncached(root: Path) -> set[str]:
-    """The outputs that dvc.yaml keeps out of DVC's cache."""
+    """Outputs that dvc.yaml keeps out of DVC's cache."""
     if not (root / PIPELINE).is_file():
         return set()
     stages: Mapping[str, Mapping[str, Sequence[Any]]] = read_yaml(root / PIPELINE).get("stages") or {}

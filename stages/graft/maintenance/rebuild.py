@@ -1,4 +1,4 @@
-"""Everything made anew in a temporary folder, from the tracked files, with an empty store: are the bytes the same?"""
+"""Rebuild: run the pipeline again in a temporary folder with an empty store, and compare the bytes."""
 
 import os
 import shutil
@@ -14,33 +14,30 @@ from stages.graft.maintenance.dvc_lock import read_lock_entries
 from stages.graft.storage.files import read_json
 
 KEPT = ("downloads", "weights")
-"""Folders of the store that hold what others made: they are proven by their hashes, and not fetched again."""
+"""Folders of the store with downloads; their hashes are checked, and they are not downloaded again."""
 
 
 def rebuild(root: Path, scratch: Path, store: Path) -> Path:
-    """Run the whole pipeline on a copy of the tracked files, as they are now; gives the copy.
+    """Run the pipeline on a copy of the tracked files, with their changes, and give the copy.
 
-    Nothing of it is published, and neither DVC's cache nor the store is read.
+    Nothing is published. DVC's cache is not read, and of the store only the downloads.
 
     Args:
         root: the repository.
         scratch: an empty folder.
-        store: whose downloads are used.
+        store: folder of the store.
     Raises:
-        GraftError: the pipeline fails there.
+        GraftError: the pipeline fails.
     """
     copy = scratch / "rebuilt"
     subprocess.run(["git", "clone", "--quiet", str(root.resolve()), str(copy)], check=True)
     for path in _changed_files(root):
         _copy_or_remove(root / path, copy / path)
-    for claim in read_lock_entries(root):
-        if not claim.is_out and not (copy / claim.path).exists() and (root / claim.path).exists():
-            (copy / claim.path).parent.mkdir(parents=True, exist_ok=True)
-            (copy / claim.path).symlink_to((root / claim.path).resolve())  # images that git does not hold
+    for entry in read_lock_entries(root):
+        if not entry.is_out and not (copy / entry.path).exists():  # such as images that git does not keep
+            _link(root / entry.path, copy / entry.path)
     for name in KEPT:
-        if (store / name).is_dir():
-            (scratch / "store").mkdir(exist_ok=True)
-            (scratch / "store" / name).symlink_to((store / name).resolve())
+        _link(store / name, scratch / "store" / name)
     command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-commit"]
     if subprocess.run(command, cwd=copy, env=_environment(copy, scratch / "store"), check=False).returncode:
         raise GraftError("the pipeline fails when it is built from nothing; the message is above")
@@ -48,15 +45,17 @@ def rebuild(root: Path, scratch: Path, store: Path) -> Path:
 
 
 def differences(root: Path, copy: Path) -> Iterator[str]:
-    """Say which outputs of dvc.lock came out otherwise and, of reports, which values."""
-    before, after = ({one.path: one.md5 for one in read_lock_entries(place) if one.is_out} for place in (root, copy))
+    """Name the outputs of dvc.lock that differ after the rebuild and, of reports, the values."""
+    before, after = (
+        {entry.path: entry.md5 for entry in read_lock_entries(folder) if entry.is_out} for folder in (root, copy)
+    )
     for path in sorted(before.keys() | after.keys()):
         if before.get(path) != after.get(path):
-            values = "; ".join(_other_values(root / path, copy / path)) if path.endswith(".json") else ""
+            values = "; ".join(_changed_values(root / path, copy / path)) if path.endswith(".json") else ""
             yield f"{path} has other bytes when it is rebuilt" + (f": {values}" if values else "")
 
 
-def _other_values(before: Path, after: Path) -> Iterator[str]:
+def _changed_values(before: Path, after: Path) -> Iterator[str]:
     if not (before.is_file() and after.is_file()):
         return
     old, new = flatten(read_json(before)), flatten(read_json(after))
@@ -66,9 +65,15 @@ def _other_values(before: Path, after: Path) -> Iterator[str]:
 
 
 def _changed_files(root: Path) -> list[str]:
-    """Tracked files that are not as the last commit holds them."""
+    """Tracked files that differ from the last commit."""
     changed = ask_git(root, "diff", "--name-only", "--relative", "-z", LAST_COMMIT) or b""
     return [path.decode() for path in changed.split(b"\0") if path]
+
+
+def _link(source: Path, path: Path) -> None:
+    if source.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(source.resolve())
 
 
 def _copy_or_remove(source: Path, path: Path) -> None:
@@ -79,7 +84,7 @@ def _copy_or_remove(source: Path, path: Path) -> None:
 
 
 def _environment(copy: Path, store: Path) -> dict[str, str]:
-    """This process's, but with the copy's code, an own store and own runs."""
+    """This process's environment with the copy's code and store, and without a tracking server."""
     binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     own = {"GRAFT_STORE": str(store), "PYTHONPATH": str(copy), "PATH": binaries}
     return {name: value for name, value in os.environ.items() if name not in ("MLFLOW_TRACKING_URI", "DVC_ROOT")} | own

@@ -1,4 +1,4 @@
-"""What the store holds, an entry for each thing that can go as a whole: made with what, how large, when last used."""
+"""Inventory of the store: an entry for each file or folder that can be removed, with its size and last use."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,38 +9,38 @@ from safetensors import SafetensorError, safe_open
 
 from stages.graft.core.errors import DataError
 from stages.graft.storage.cache_folder import STATES
-from stages.graft.storage.feature_backends import RECORD
+from stages.graft.storage.feature_backends import DAMAGED, RECORD
 from stages.graft.storage.files import abandoned_files, read_json
 
 Kind = Literal["features", "network", "activations", "training", "weights", "download", "leftover"]
 
 FINGERPRINT = "[0-9a-f]" * 32
-"""A folder of features."""
+"""Pattern of a name that is a fingerprint."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One thing in the store."""
+    """A file or folder of the store that is removed as a whole."""
 
     kind: Kind
-    """features: rows of one backbone; network: converted for OpenVINO; activations: what fine-tuning computes once;
-    training: what a killed one goes on from; leftover: of a killed process, or a fragment set aside as damaged."""
+    """features: rows of one backbone; network: one converted for OpenVINO; activations: those of the frozen layers in
+    fine-tuning; training: the state of an interrupted one; leftover: of a killed process, or a damaged fragment."""
     path: Path
     """The file or folder."""
     locked_by: Path
-    """Whose lock its users hold."""
-    made_with: Mapping[str, Any]
-    """The backbone's and the runtime's records, as far as they are written beside it."""
+    """The file or folder whose lock its users share."""
+    cache_key: Mapping[str, Any]
+    """Records of the backbone and the runtime it was made with, as far as it has them."""
     num_rows: int | None
-    """Of features."""
+    """Rows of features; None for other kinds."""
     num_bytes: int
-    """On disk, without what the file system adds."""
+    """Size of the files, in bytes."""
     last_used: float
-    """Seconds since 1970."""
+    """Time of the last use, seconds since 1970."""
 
 
 def read_entries(store: Path) -> list[Entry]:
-    """Look through the whole store."""
+    """List the entries of the store."""
     if not store.is_dir():
         return []
     entries = [*_features(store), *_networks(store), *_activations(store), *_trainings(store)]
@@ -73,22 +73,20 @@ def _trainings(store: Path) -> Iterator[Entry]:
 
 
 def _fetched(store: Path) -> Iterator[Entry]:
-    """Weights of timm's hub, and archives; the notes on torchvision's weights are too small to name."""
+    """Weights from timm's hub and archives; the records of torchvision's weights are too small to list."""
     for record in sorted(store.glob("weights/*/file.json")):
-        made_with = {"name": record.parent.name.replace("--", "/"), **_record(record)}
-        yield _entry("weights", record.parent, record, made_with, locked_by=store / "weights")
+        cache_key = {"name": record.parent.name.replace("--", "/"), **_record(record)}
+        yield _entry("weights", record.parent, record, cache_key, locked_by=store / "weights")
     for path in sorted(store.glob("downloads/[!.]*")):
-        if path.suffix != ".lock":
+        if path.suffix != ".lock":  # of an older version
             yield _entry("download", path, path, {"sha256": path.stem}, locked_by=path.parent)
 
 
 def _leftovers(store: Path) -> Iterator[Entry]:
     folders = [store, *(path for path in store.glob("[!.]*") if path.is_dir())]
     folders += [path for path in store.glob("*/[!.]*") if path.is_dir()]
-    for path in [
-        *(path for folder in folders for path in abandoned_files(folder)),
-        *store.glob(f"{FINGERPRINT}/*.damaged"),
-    ]:
+    abandoned = [path for folder in folders for path in abandoned_files(folder)]
+    for path in (*abandoned, *store.glob(f"{FINGERPRINT}/*{DAMAGED}")):
         yield _entry("leftover", path, path, {})
 
 
@@ -96,7 +94,7 @@ def _entry(
     kind: Kind,
     path: Path,
     used: Path,
-    made_with: Mapping[str, Any],
+    cache_key: Mapping[str, Any],
     *,
     num_rows: int | None = None,
     locked_by: Path | None = None,
@@ -106,7 +104,7 @@ def _entry(
         kind=kind,
         path=path,
         locked_by=locked_by or path,
-        made_with=made_with,
+        cache_key=cache_key,
         num_rows=num_rows,
         num_bytes=sum(file.stat().st_size for file in files),
         last_used=(used if used.exists() else path).stat().st_mtime,
@@ -114,7 +112,7 @@ def _entry(
 
 
 def _record(path: Path) -> dict[str, Any]:
-    """A readable record; nothing where there is none or it is damaged, which `graft verify` says."""
+    """Read a record; empty when it is missing or damaged, which `graft verify` reports."""
     try:
         return read_json(path)
     except DataError:

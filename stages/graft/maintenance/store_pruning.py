@@ -1,4 +1,4 @@
-"""Which of the store's entries a repository uses: in its branches, tags and experiments, and in its workspace."""
+"""Pruning of the store: which entries a repository uses, in any revision, and removal of others."""
 
 import json
 import re
@@ -20,39 +20,41 @@ from stages.graft.storage.locks import try_exclusive
 EXTRACTED, PARAMS = "reports/extract.json", "params.yaml"
 
 ADDED = {"decoder", "format", "openvino", "torch", "torchvision"}
-"""What the store's records hold beside the report's."""
+"""Keys of the store's records that the report does not have."""
 
 BACKBONE = ("name", "weights", "sha256", "preprocessing", "layers", "pooling")
-"""The part of a record that tells of the backbone alone."""
+"""Keys of a record that describe the backbone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InUse:
-    """What a repository's revisions were made with."""
+    """What the revisions of a repository use."""
 
     records: tuple[Mapping[str, Any], ...]
-    """Of backbone and runtime, one for each revision that differs."""
+    """Records of backbone and runtime, each once."""
     downloads: frozenset[str]
-    """SHA-256 of the archives that revisions name."""
+    """SHA-256 of the archives in the parameters."""
 
     def needs(self, entry: Entry) -> bool | None:
-        """Say whether a revision uses an entry; None when nobody can tell."""
-        if not entry.made_with or entry.made_with.get("weights") == FINETUNED:
-            return None  # git does not say which fine-tuned weights a revision has
+        """Tell whether a revision uses an entry; None when that is unknown."""
+        if not entry.cache_key or entry.cache_key.get("weights") == FINETUNED:
+            return None  # git does not record which fine-tuned weights a revision has
         if entry.kind == "download":
-            return entry.made_with["sha256"] in self.downloads
+            return entry.cache_key["sha256"] in self.downloads
         if entry.kind == "weights":
-            return entry.made_with.get("sha256") in [record.get("sha256") for record in self.records]
+            return entry.cache_key.get("sha256") in [record.get("sha256") for record in self.records]
         keys = None if entry.kind == "features" else BACKBONE
-        return _part(entry.made_with, keys) in [_part(record, keys) for record in self.records]
+        return _part(entry.cache_key, keys) in [_part(record, keys) for record in self.records]
 
 
 def read_use(root: Path) -> InUse:
-    """Read what every branch, tag and experiment of a repository, and its workspace, were made with."""
+    """Read what every branch, tag and experiment of a repository, and its workspace, use."""
     records = {json.dumps(record, sort_keys=True): record for record in _records(root)}
     sections = [params.get("ingest") for params in _params(root)]
     hashes = [section.get("sha256") for section in sections if isinstance(section, dict)]
-    return InUse(records=tuple(records.values()), downloads=frozenset(str(one).lower() for one in hashes if one))
+    return InUse(
+        records=tuple(records.values()), downloads=frozenset(str(sha256).lower() for sha256 in hashes if sha256)
+    )
 
 
 def _records(root: Path) -> Iterator[Mapping[str, Any]]:
@@ -61,7 +63,7 @@ def _records(root: Path) -> Iterator[Mapping[str, Any]]:
             report = json.loads(data)
             yield {**report["backbone"], **report["runtime"]}
         except (ValueError, KeyError, TypeError):
-            continue  # of another pipeline, or a conflict that was committed
+            continue  # another pipeline's, or a committed conflict
 
 
 def _params(root: Path) -> Iterator[Mapping[str, Any]]:
@@ -75,7 +77,7 @@ def _params(root: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _versions(root: Path, path: str) -> Iterator[bytes]:
-    """A file's contents in the workspace and in every revision that has a name, each once."""
+    """The contents of a file in the workspace and in every named revision, each once."""
     if (root / path).is_file():
         yield (root / path).read_bytes()
     revisions = _lines(root, "for-each-ref", "--format=%(objectname)")
@@ -87,7 +89,7 @@ def _versions(root: Path, path: str) -> Iterator[bytes]:
 
 
 def _lines(root: Path, *arguments: str, given: str = "") -> list[str]:
-    """The lines git prints; none where there is no repository."""
+    """The lines git prints; none without a repository."""
     return (ask_git(root, *arguments, given=given) or b"").decode().splitlines()
 
 
@@ -103,27 +105,27 @@ def seconds_of(age: str) -> float:
     """Read an age such as 12h, 30d or 4w.
 
     Raises:
-        GraftError: it is none.
+        GraftError: it is no age.
     """
-    found = re.fullmatch(r"(\d+)([hdw])", age)
-    if found is None:
+    match = re.fullmatch(r"(\d+)([hdw])", age)
+    if match is None:
         raise GraftError(f"an age is a number of hours, days or weeks, such as 12h, 30d or 4w, not {age!r}")
-    return float(found[1]) * SECONDS[found[2]]
+    return float(match[1]) * SECONDS[match[2]]
 
 
 def to_prune(entries: Iterable[Entry], before: float | None, in_use: InUse | None) -> list[Entry]:
-    """Choose what to remove: what fits every condition given, and what killed processes left.
+    """Choose the entries to remove: those that fit every condition, and what killed processes left.
 
     Args:
-        entries: of the store.
-        before: last used before then, seconds since 1970; None for no condition.
-        in_use: what is used, so not that, nor what nobody can tell of; None for no condition.
+        entries: the store's.
+        before: time of the last use must be before this, in seconds since 1970; None for no condition.
+        in_use: entries that are in use, or may be, stay; None for no condition.
     Raises:
         GraftError: there is no condition.
     """
     if before is None and in_use is None:
         raise GraftError("say what may go: --older-than 30d, --unused, or both (what fits both goes)")
-    return [one for one in entries if one.kind == "leftover" or _fits(one, before, in_use)]
+    return [entry for entry in entries if entry.kind == "leftover" or _fits(entry, before, in_use)]
 
 
 def _fits(entry: Entry, before: float | None, in_use: InUse | None) -> bool:
@@ -132,24 +134,24 @@ def _fits(entry: Entry, before: float | None, in_use: InUse | None) -> bool:
 
 
 def prune(entries: Iterable[Entry], store: Path) -> Iterator[tuple[Entry, bool]]:
-    """Remove entries, one by one; say of each whether it went: it stays while a process has it open.
+    """Remove entries and give each with whether it was removed: it stays while a process has it open.
 
     Raises:
-        GraftError: it may not be removed.
+        GraftError: this user cannot remove it.
     """
     for entry in entries:
-        with try_exclusive(entry.locked_by) as free:
-            if free:
+        with try_exclusive(entry.locked_by) as is_locked:
+            if is_locked:
                 _remove(entry.path, store)
-        yield entry, free
+        yield entry, is_locked
 
 
 def _remove(path: Path, store: Path) -> None:
-    """Take it away as a whole first: half a folder would be taken for damaged."""
+    """Move it away first, since an incomplete folder would look damaged."""
     try:
         with temporary_folder(store, path.name) as trash:
             shutil.move(path, trash / path.name)
     except FileNotFoundError:
-        return  # somebody else was faster
+        return  # another process removed it
     except OSError as error:
         raise GraftError(f"{path} cannot be removed ({error.strerror or error}); ask its owner") from None

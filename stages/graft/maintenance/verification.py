@@ -1,4 +1,7 @@
-"""Shell commands that bring a damaged file back; a person reads them before he runs them."""
+"""Verification of dvc.lock: files that differ from it, in the workspace and in DVC's cache, with commands that help.
+
+The commands are for the shell; a person reads them before running them.
+"""
 
 import json
 import shlex
@@ -14,73 +17,38 @@ from stages.graft.maintenance.dvc_cache import (
     abandoned_dvc_files,
     all_objects,
     cache_folder,
+    committed_folder,
     committed_md5,
-    committed_tree,
     has_remote,
     index_lock,
     object_folders,
     object_path,
-    read_tree,
-    tree_list,
-    tree_md5,
+    read_folder_list,
     without_ignored,
 )
 from stages.graft.maintenance.dvc_lock import FOLDER, LOCK, LockEntry, read_lock_entries
 from stages.graft.storage.files import abandoned_files, atomic_path
+from stages.graft.storage.hashing import dvc_folder_list, dvc_folder_md5
 
-MANY = 5
-"""More damaged files of one folder than this, and the whole folder goes."""
+MAX_LISTED = 5
+"""More damaged files of one folder than this are shown and removed as a folder."""
 
-
-def remove(paths: Sequence[Path], folder: Path | None = None) -> list[str]:
-    """Remove files, or the folder they are in where they are many; nothing for no files."""
-    if folder is not None and len(paths) > MANY:
-        return [f"rm -rf {quoted(folder)}"]
-    return [f"rm -f {' '.join(map(quoted, paths))}"] if paths else []
-
-
-def refill_command(path: str) -> str:
-    """Put an output's good files in the place of objects that DVC's cache has lost."""
-    return f"graft verify --refill {quoted(path)}"
-
-
-def checkout(path: str) -> str:
-    """Bring an output back from DVC's cache."""
-    return f"dvc checkout --force {quoted(path)}"
-
-
-def pull_or_make(path: str, stage: str, has_remote: bool) -> str:
-    """Bring an output back from the remote, or make it anew; the same bytes either way."""
-    make = f"dvc repro --force --single-item {stage}"
-    return f"dvc pull --force {quoted(path)} || {make}" if has_remote else make
-
-
-def from_git(path: str) -> str:
-    """Bring a file back as the last commit holds it."""
-    return f"git checkout HEAD -- {quoted(path)}"
-
-
-def quoted(path: str | Path) -> str:
-    """A path as the shell takes it."""
-    return shlex.quote(str(path))
-
-
-GONE, OTHER, EXTRA = "is not there", "has other bytes", "does not belong there"
+MISSING, CHANGED, EXTRA = "is not there", "has other bytes", "does not belong there"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Damage:
     """Something that is not as it should be."""
 
-    what: str
-    """Which file, and what is wrong with it; a line for each."""
-    repair: tuple[str, ...]
-    """Shell commands that bring it back, in their order."""
+    message: str
+    """The files and what is wrong with each, a line each."""
+    commands: tuple[str, ...]
+    """Shell commands that repair it, in their order."""
 
 
 @dataclass(frozen=True)
 class Repository:
-    """Where to look, and what has been read there."""
+    """The repository to verify, and what was read of it."""
 
     root: Path
     """Its folder."""
@@ -89,223 +57,266 @@ class Repository:
 
     @cached_property
     def cache(self) -> Path:
-        """DVC's cache."""
+        """The folder of DVC's cache."""
         return cache_folder(self.root)
 
     @cached_property
     def has_remote(self) -> bool:
-        """Whether there is a remote to pull from."""
+        """Whether DVC has a remote to pull from."""
         return has_remote(self.root)
 
     def problem(self, path: Path, md5: str) -> str | None:
-        """Say what is wrong with a file, or with a folder's list in the cache."""
-        found = self.hasher.md5(path)
-        return GONE if found is None else None if found == md5.removesuffix(FOLDER) else OTHER
+        """Say what is wrong with a file, or with the list of a folder in the cache; None when nothing is."""
+        actual = self.hasher.md5(path)
+        return MISSING if actual is None else None if actual == md5.removesuffix(FOLDER) else CHANGED
+
+    def problems(self, files: Mapping[Path, str]) -> dict[Path, str]:
+        """Say what is wrong with each bad file of some, given with their MD5."""
+        return {path: problem for path, md5 in files.items() if (problem := self.problem(path, md5))}
+
+
+def quote_path(path: str | Path) -> str:
+    """Quote a path for the shell."""
+    return shlex.quote(str(path))
+
+
+def remove_commands(paths: Sequence[Path], folder: Path | None = None) -> list[str]:
+    """Give the command that removes files, or their folder when they are many; none for no files."""
+    if folder is not None and len(paths) > MAX_LISTED:
+        return [f"rm -rf {quote_path(folder)}"]
+    return [f"rm -f {' '.join(map(quote_path, paths))}"] if paths else []
+
+
+def refill_command(path: str) -> str:
+    """Give the command that puts good files of an output back into DVC's cache."""
+    return f"graft verify --refill {quote_path(path)}"
+
+
+def checkout_command(path: str) -> str:
+    """Give the command that restores an output from DVC's cache."""
+    return f"dvc checkout --force {quote_path(path)}"
+
+
+def repro_command(stage: str) -> str:
+    """Give the command that makes the outputs of a stage again."""
+    return f"dvc repro --force --single-item {stage}"
+
+
+def pull_or_repro_command(path: str, stage: str, has_remote: bool) -> str:
+    """Give the command that restores an output from the remote, or else makes it again with the same bytes."""
+    return f"dvc pull --force {quote_path(path)} || {repro_command(stage)}" if has_remote else repro_command(stage)
+
+
+def git_checkout_command(path: str) -> str:
+    """Give the command that restores a file as the last commit has it."""
+    return f"git checkout HEAD -- {quote_path(path)}"
 
 
 def check_dvc(root: Path) -> Iterator[Damage]:
-    """Look at what DVC itself writes as it goes, which a full disk or a power cut can leave half-written."""
+    """Check the files that DVC writes as it works, which a full disk or a power cut leaves incomplete."""
     locks = root / ".dvc/tmp/rwlock"
     try:
         json.loads(locks.read_bytes() or b"{}")
     except FileNotFoundError:
         pass
     except ValueError:
-        yield Damage(what=f"{locks} is half-written: DVC cannot tell who is at work, and starts nothing",
-                     repair=tuple(remove([locks])))  # fmt: skip
+        message = f"{locks} is half-written: DVC cannot tell which commands run, and starts nothing"
+        yield Damage(message=message, commands=tuple(remove_commands([locks])))
     index = index_lock(root)
     if index is not None:
-        yield Damage(what=f"{index} stops git and DVC; unless git is at work now, DVC left it when it failed:",
-                     repair=tuple(remove([index])))  # fmt: skip
+        message = f"{index} stops git and DVC; unless git is at work now, DVC left it when it failed:"
+        yield Damage(message=message, commands=tuple(remove_commands([index])))
     try:
         read_lock_entries(root)
     except DataError as error:
         if committed_md5(root, str(LOCK)) is None:
             raise
-        yield Damage(what=str(error), repair=(from_git(str(LOCK)),))
+        yield Damage(message=str(error), commands=(git_checkout_command(str(LOCK)),))
 
 
-def check_left_behind(repository: Repository) -> Iterator[Damage]:
-    """Look for what killed processes were writing, beside every output and in DVC's cache."""
-    claims = read_lock_entries(repository.root)
-    folders = {(repository.root / claim.path).parent for claim in claims if claim.is_out}
-    found = {
-        path: "a process that was killed" for folder in folders if folder.is_dir() for path in abandoned_files(folder)
-    }
-    places = [*folders, *object_folders(repository.cache)]
-    found |= {path: "DVC, unless it is at work now" for place in places for path in abandoned_dvc_files(place)}
-    for path, who in sorted(found.items()):
-        yield Damage(what=f"{path} was left half-written by {who}", repair=(f"rm -rf {quoted(path)}",))
+def check_leftovers(repository: Repository) -> Iterator[Damage]:
+    """Find what killed processes left beside the outputs and in DVC's cache."""
+    parents = {(repository.root / entry.path).parent for entry in read_lock_entries(repository.root) if entry.is_out}
+    folders = [folder for folder in parents if folder.is_dir()]
+    writers = {path: "a process that was killed" for folder in folders for path in abandoned_files(folder)}
+    for folder in (*folders, *object_folders(repository.cache)):
+        writers |= dict.fromkeys(abandoned_dvc_files(folder), "DVC, unless it is at work now")
+    for path, writer in sorted(writers.items()):
+        yield Damage(message=f"{path} was left half-written by {writer}", commands=(f"rm -rf {quote_path(path)}",))
 
 
 def check_lock_entries(repository: Repository) -> Iterator[Damage]:
-    """Hash every output and dependency of dvc.lock, in the order of the stages.
+    """Hash every output and dependency in dvc.lock, in the order of the stages.
 
     Raises:
         DataError: there is no readable dvc.lock.
     """
-    for claim in bar(read_lock_entries(repository.root), desc="verify dvc.lock", unit="entries"):
-        found = _cached(claim, repository) if claim.is_cached else _uncached(claim, repository)
-        if found is not None:
-            yield found
+    for entry in bar(read_lock_entries(repository.root), desc="verify dvc.lock", unit="entries"):
+        damage = _check_cached(entry, repository) if entry.is_cached else _check_uncached(entry, repository)
+        if damage is not None:
+            yield damage
 
 
-def problem_here(claim: LockEntry, repository: Repository) -> str | None:
-    """Say what is wrong with a file or folder where it lies; None when its bytes are those of dvc.lock."""
-    path = repository.root / claim.path
-    if not claim.is_folder:
-        return repository.problem(path, claim.md5)
-    return None if _is_as_claimed(claim, repository) else OTHER if path.is_dir() else GONE
+def workspace_problem(entry: LockEntry, repository: Repository) -> str | None:
+    """Say what is wrong with a file or folder of the workspace; None when its bytes are those of dvc.lock."""
+    path = repository.root / entry.path
+    if not entry.is_folder:
+        return repository.problem(path, entry.md5)
+    if not path.is_dir():
+        return MISSING
+    return None if _is_folder_unchanged(entry, repository) else CHANGED
 
 
 def check_objects(repository: Repository) -> Iterator[Damage]:
-    """Hash what else lies in DVC's cache: of other branches and of older states."""
-    claimed = {path for claim in read_lock_entries(repository.root) for path in _objects(claim, repository)}
-    others = [(md5, path) for md5, path in all_objects(repository.cache) if path not in claimed]
+    """Hash the objects in DVC's cache that dvc.lock does not name: those of other branches and of older states."""
+    checked = {path for entry in read_lock_entries(repository.root) for path in _object_paths(entry, repository)}
+    others = [(md5, path) for md5, path in all_objects(repository.cache) if path not in checked]
     for md5, path in bar(others, desc="verify DVC's cache", unit="objects"):
         if repository.problem(path, md5):
-            where = "another branch or an older state, where `dvc pull` or `dvc repro` replaces it"
-            yield Damage(what=f"{path} {OTHER}; it is of {where}", repair=tuple(remove([path])))
+            source = "another branch or an older state, where `dvc pull` or `dvc repro` replaces it"
+            yield Damage(message=f"{path} {CHANGED}; it is of {source}", commands=tuple(remove_commands([path])))
 
 
 def refill(repository: Repository, path: str) -> int:
-    """Put good files of the workspace where DVC's cache has lost an output's, or has them damaged.
+    """Copy good files of an output to DVC's cache, where it has lost them or has them damaged.
 
     Returns:
-        How many.
+        The number of files.
     Raises:
-        DataError: the path is no output that DVC keeps; or as in `check_claims`.
+        DataError: the path is no output that DVC keeps, or there is no readable dvc.lock.
     """
-    claims = [claim for claim in read_lock_entries(repository.root) if claim.path == path and claim.is_cached]
-    if not claims:
+    entries = [entry for entry in read_lock_entries(repository.root) if entry.path == path and entry.is_cached]
+    if not entries:
         raise DataError(f"{path} is no output that dvc.lock names and DVC's cache keeps")
-    contents = _contents(claims[0], repository)
-    sources = _sources(contents, repository)
-    bad = {place: md5 for place, md5 in _bad_there(contents, repository).items() if md5 in sources}
-    for place, md5 in bad.items():
+    contents = _read_contents(entries[0], repository)
+    sources = _good_sources(contents, repository)
+    targets = {target: md5 for target, md5 in _bad_objects(contents, repository).items() if md5 in sources}
+    for target, md5 in targets.items():
         source = sources[md5]
-        with atomic_path(place) as temporary:
+        with atomic_path(target) as temporary:
             temporary.write_bytes(source.read_bytes() if isinstance(source, Path) else source)
-            temporary.chmod(0o444)  # DVC's mark of an object that is whole
-    return len(bad)
+            temporary.chmod(0o444)  # DVC takes a read-only object for complete
+    return len(targets)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Contents:
-    """What an output is made of, as far as anybody knows."""
+    """The files of an output, as far as they are known."""
 
     files: Mapping[Path, str]
-    """The MD5 each file must have; of a folder whose list is lost, its own."""
-    listed: Mapping[str, bytes | None]
-    """Of a folder: its own MD5, and its list where that can be told."""
+    """Expected MD5 by path; for a folder whose list is lost, the folder's own."""
+    lists: Mapping[str, bytes | None]
+    """For a folder: the list of its files by the folder's MD5; None when the list is lost."""
 
 
-def _cached(claim: LockEntry, repository: Repository) -> Damage | None:
-    """Compare an output that DVC keeps with its claim, file by file, here and in the cache."""
-    contents = _contents(claim, repository)
-    bad_here = {path: found for path, md5 in contents.files.items() if (found := repository.problem(path, md5))}
-    bad_here |= dict.fromkeys(_extra(claim, repository, contents.files), EXTRA)
-    bad_there = _bad_there(contents, repository)
-    if not (bad_here or bad_there):
+def _check_cached(entry: LockEntry, repository: Repository) -> Damage | None:
+    """Compare an output that DVC keeps with its lock entry, file by file, in the workspace and in the cache."""
+    contents = _read_contents(entry, repository)
+    bad_files = repository.problems(contents.files)
+    bad_files |= dict.fromkeys(_extra_files(entry, repository, contents.files), EXTRA)
+    bad_objects = _bad_objects(contents, repository)
+    if not (bad_files or bad_objects):
         return None
-    sources = _sources(contents, repository) if bad_there else {}
-    lost = [path for path, md5 in bad_there.items() if md5 not in sources]
-    commands = [refill_command(claim.path)] if len(lost) < len(bad_there) else []
-    commands += remove([path for path, problem in bad_here.items() if problem != GONE], repository.root / claim.path)
-    commands += remove([path for path in lost if path.exists()])
+    sources = _good_sources(contents, repository) if bad_objects else {}
+    lost = [path for path, md5 in bad_objects.items() if md5 not in sources]
+    commands = [refill_command(entry.path)] if len(lost) < len(bad_objects) else []
+    present = [path for path, problem in bad_files.items() if problem != MISSING]
+    commands += remove_commands(present, repository.root / entry.path)
+    commands += remove_commands([path for path in lost if path.exists()])
     if lost:
-        commands.append(pull_or_make(claim.path, claim.stage, repository.has_remote))
-    elif bad_here:
-        commands.append(checkout(claim.path))
-    problems = {path: repository.problem(path, md5) or OTHER for path, md5 in bad_there.items()}
-    lines = _in_words(claim.path, bad_here) + _in_words("DVC's cache", problems)
-    return Damage(what="\n".join(lines), repair=tuple(commands))
+        commands.append(pull_or_repro_command(entry.path, entry.stage, repository.has_remote))
+    elif bad_files:
+        commands.append(checkout_command(entry.path))
+    lines = _format_problems(entry.path, bad_files)
+    lines += _format_problems("DVC's cache", repository.problems(bad_objects))
+    return Damage(message="\n".join(lines), commands=tuple(commands))
 
 
-def _uncached(claim: LockEntry, repository: Repository) -> Damage | None:
-    """Compare what git or its user keeps with its claim."""
-    problem = problem_here(claim, repository)
+def _check_uncached(entry: LockEntry, repository: Repository) -> Damage | None:
+    """Compare a file or folder that git or the user keeps with its lock entry."""
+    problem = workspace_problem(entry, repository)
     if problem is None:
         return None
-    if claim.is_folder and tree_md5(tree := committed_tree(repository.root, claim.path)) == claim.md5:
-        return _of_git(claim, repository, tree)
-    what = f"{claim.path} {problem} than dvc.lock says" if problem == OTHER else f"{claim.path} {problem}"
-    if committed_md5(repository.root, claim.path) == claim.md5:
-        return Damage(what=what, repair=(from_git(claim.path),))
-    if claim.is_out:
-        return Damage(what=what, repair=(f"dvc repro --force --single-item {claim.stage}",))
-    return Damage(what=f"{what}, and git does not have those; if the change is meant:", repair=("dvc repro",))
+    if entry.is_folder and dvc_folder_md5(files := committed_folder(repository.root, entry.path)) == entry.md5:
+        return _check_committed_folder(entry, repository, files)
+    message = f"{entry.path} {problem} than dvc.lock says" if problem == CHANGED else f"{entry.path} {problem}"
+    if committed_md5(repository.root, entry.path) == entry.md5:
+        return Damage(message=message, commands=(git_checkout_command(entry.path),))
+    if entry.is_out:
+        return Damage(message=message, commands=(repro_command(entry.stage),))
+    return Damage(message=f"{message}, and git does not have those; if the change is meant:", commands=("dvc repro",))
 
 
-def _of_git(claim: LockEntry, repository: Repository, tree: Mapping[str, str]) -> Damage:
-    """Name what is wrong in a folder that git keeps; what is new there may be somebody's work, and is not removed."""
-    files = {repository.root / claim.path / name: md5 for name, md5 in tree.items()}
-    bad = {path: found for path, md5 in files.items() if (found := repository.problem(path, md5))}
+def _check_committed_folder(entry: LockEntry, repository: Repository, committed: Mapping[str, str]) -> Damage:
+    """Name what is wrong in a folder that git keeps; new files may be a user's work and are not removed."""
+    files = {repository.root / entry.path / name: md5 for name, md5 in committed.items()}
+    bad = repository.problems(files)
     if bad:
-        places = [claim.path] if len(bad) > MANY else [path.relative_to(repository.root).as_posix() for path in bad]
-        return Damage(what="\n".join(_in_words(claim.path, bad)), repair=tuple(map(from_git, places)))
-    new = dict.fromkeys(_extra(claim, repository, files), "is new, and not in dvc.lock")
-    lines = [*_in_words(claim.path, new), "if that is meant:"]
-    return Damage(what="\n".join(lines), repair=("dvc repro",))
+        paths = [path.relative_to(repository.root).as_posix() for path in bad]
+        commands = map(git_checkout_command, [entry.path] if len(bad) > MAX_LISTED else paths)
+        return Damage(message="\n".join(_format_problems(entry.path, bad)), commands=tuple(commands))
+    new = dict.fromkeys(_extra_files(entry, repository, files), "is new, and not in dvc.lock")
+    lines = [*_format_problems(entry.path, new), "if that is meant:"]
+    return Damage(message="\n".join(lines), commands=("dvc repro",))
 
 
-def _contents(claim: LockEntry, repository: Repository) -> _Contents:
+def _read_contents(entry: LockEntry, repository: Repository) -> _Contents:
     """Read the list of an output's files from the cache; where that is bad, from the folder itself if it fits."""
-    here = repository.root / claim.path
-    if not claim.is_folder:
-        return _Contents(files={here: claim.md5}, listed={})
-    path = object_path(repository.cache, claim.md5)
-    if repository.problem(path, claim.md5) is None:
-        tree, data = read_tree(path), path.read_bytes()
+    path = repository.root / entry.path
+    if not entry.is_folder:
+        return _Contents(files={path: entry.md5}, lists={})
+    object_ = object_path(repository.cache, entry.md5)
+    if repository.problem(object_, entry.md5) is None:
+        files = read_folder_list(object_)
     else:
-        tree = repository.hasher.tree(here)
-        data = tree_list(tree)
-        if tree_md5(tree) != claim.md5:  # nobody knows what was in it: the folder as a whole is bad
-            return _Contents(files={here: claim.md5}, listed={claim.md5: None})
-    return _Contents(files={here / name: md5 for name, md5 in tree.items()}, listed={claim.md5: data})
+        files = repository.hasher.folder(path)
+        if dvc_folder_md5(files) != entry.md5:  # the list is lost, so the folder as a whole is bad
+            return _Contents(files={path: entry.md5}, lists={entry.md5: None})
+    return _Contents(files={path / name: md5 for name, md5 in files.items()}, lists={entry.md5: dvc_folder_list(files)})
 
 
-def _bad_there(contents: _Contents, repository: Repository) -> dict[Path, str]:
-    """The objects of an output that DVC's cache lacks or holds damaged, with the MD5 each must have."""
-    wanted = [*contents.listed, *(md5 for md5 in contents.files.values() if md5 not in contents.listed)]
-    objects = {object_path(repository.cache, md5): md5 for md5 in wanted}
-    return {path: md5 for path, md5 in objects.items() if repository.problem(path, md5)}
+def _bad_objects(contents: _Contents, repository: Repository) -> dict[Path, str]:
+    """The objects of an output that DVC's cache has lost or has damaged, with their expected MD5."""
+    objects = {object_path(repository.cache, md5): md5 for md5 in (*contents.lists, *contents.files.values())}
+    return {path: objects[path] for path in repository.problems(objects)}
 
 
-def _sources(contents: _Contents, repository: Repository) -> dict[str, Path | bytes]:
-    """What objects of the cache can be made from here, by their MD5: good files, and a folder's list."""
+def _good_sources(contents: _Contents, repository: Repository) -> dict[str, Path | bytes]:
+    """What objects of the cache can be made from, by MD5: good files of the workspace, and the list of a folder."""
     files = ((md5, path) for path, md5 in contents.files.items() if repository.problem(path, md5) is None)
-    return {**dict(files), **{md5: data for md5, data in contents.listed.items() if data is not None}}
+    return {**dict(files), **{md5: data for md5, data in contents.lists.items() if data is not None}}
 
 
-def _extra(claim: LockEntry, repository: Repository, files: Mapping[Path, str]) -> list[Path]:
-    """Files in an output's folder that are not its own, nor left aside by .dvcignore."""
-    here = repository.root / claim.path
-    if not claim.is_folder or here in files:
+def _extra_files(entry: LockEntry, repository: Repository, files: Mapping[Path, str]) -> list[Path]:
+    """Files in an output's folder that do not belong to it and that .dvcignore does not name."""
+    folder = repository.root / entry.path
+    if not entry.is_folder or folder in files:
         return []
-    found = [path for path in here.rglob("*") if path.is_file() and path not in files]
-    return [Path(path) for path in without_ignored(repository.root, [str(path) for path in sorted(found)])]
+    extra = [str(path) for path in sorted(folder.rglob("*")) if path.is_file() and path not in files]
+    return [Path(path) for path in without_ignored(repository.root, extra)]
 
 
-def _is_as_claimed(claim: LockEntry, repository: Repository) -> bool:
-    """Compare a folder with its claim: all of it, else without what .dvcignore names."""
-    tree = repository.hasher.tree(repository.root / claim.path)
-    if tree_md5(tree) == claim.md5:
+def _is_folder_unchanged(entry: LockEntry, repository: Repository) -> bool:
+    """Compare a folder with its lock entry: all files, or all that .dvcignore does not name."""
+    files = repository.hasher.folder(repository.root / entry.path)
+    if dvc_folder_md5(files) == entry.md5:
         return True
-    kept = set(without_ignored(repository.root, [f"{claim.path}/{name}" for name in tree]))
-    return tree_md5({name: md5 for name, md5 in tree.items() if f"{claim.path}/{name}" in kept}) == claim.md5
+    kept = without_ignored(repository.root, [f"{entry.path}/{name}" for name in files])
+    names = [path.removeprefix(f"{entry.path}/") for path in kept]
+    return dvc_folder_md5({name: files[name] for name in names}) == entry.md5
 
 
-def _objects(claim: LockEntry, repository: Repository) -> list[Path]:
-    """Where DVC's cache keeps an output."""
-    if not claim.is_cached:
+def _object_paths(entry: LockEntry, repository: Repository) -> list[Path]:
+    """The objects of an output in DVC's cache."""
+    if not entry.is_cached:
         return []
-    return [object_path(repository.cache, md5) for md5 in (claim.md5, *_contents(claim, repository).files.values())]
+    md5s = (entry.md5, *_read_contents(entry, repository).files.values())
+    return [object_path(repository.cache, md5) for md5 in md5s]
 
 
-def _in_words(place: str, bad: Mapping[Path, str]) -> list[str]:
-    """A line for each file, or one for all of them where they are many."""
-    if len(bad) <= MANY:
+def _format_problems(place: str, bad: Mapping[Path, str]) -> list[str]:
+    """A line for each file, or one line when they are many."""
+    if len(bad) <= MAX_LISTED:
         return [f"{path} {problem}" for path, problem in bad.items()]
     first = next(iter(bad))
     return [f"{place}: {len(bad)} files, the first of them {first}, which {bad[first]}"]

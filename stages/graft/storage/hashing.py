@@ -1,4 +1,4 @@
-"""Hashes that identify files and records."""
+"""Hashes that identify files, folders and records."""
 
 import hashlib
 import json
@@ -44,3 +44,24 @@ def check_sha256(path: Path, expected: str, stated_by: str, error: type[GraftErr
 def fingerprint_of(record: Mapping[str, Any]) -> str:
     """Hash a record of JSON values, such as all that can change a bit of a feature; 32 hex digits."""
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def md5_of(path: Path) -> str:
+    """Read the whole file and give its MD5, as DVC does; 32 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, new_md5).hexdigest()
+
+
+def new_md5(data: bytes = b"") -> "hashlib._Hash":
+    """Begin an MD5; it identifies files for DVC and protects nothing."""
+    return hashlib.md5(data, usedforsecurity=False)
+
+
+def dvc_folder_list(files: Mapping[str, str]) -> bytes:
+    """Write the list of a folder's files as DVC does, from the MD5 of each file by its path in the folder."""
+    return json.dumps([{"md5": files[path], "relpath": path} for path in sorted(files)], sort_keys=True).encode()
+
+
+def dvc_folder_md5(files: Mapping[str, str]) -> str:
+    """Hash a folder as DVC does: the MD5 of the list of its files, with `.dir` after it."""
+    return f"{new_md5(dvc_folder_list(files)).hexdigest()}.dir"

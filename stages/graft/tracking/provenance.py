@@ -1,7 +1,6 @@
 """Where a result comes from: commit, branch, DVC experiment, lock file, weights, library versions, user."""
 
 import getpass
-import hashlib
 import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from stages.graft.core.git import ask_git
 from stages.graft.core.params import flatten
 from stages.graft.storage.files import read_json
+from stages.graft.storage.hashing import md5_of
 
 LOCK, MODEL = "dvc.lock", "data/model/model.json"
 OUTPUTS = ("reports", LOCK)
@@ -78,7 +78,7 @@ def _git(root: Path) -> Tags:
 def _lock(path: Path) -> Tags:
     if not path.is_file():
         return {}
-    return {"md5.dvc_lock": hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}
+    return {"md5.dvc_lock": md5_of(path)}
 
 
 def _weights(path: Path) -> Tags:

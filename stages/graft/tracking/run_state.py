@@ -13,6 +13,7 @@ from pydantic import Field
 
 from stages.graft.core.params import Params, flatten, load_params, read_yaml
 from stages.graft.storage.files import read_json
+from stages.graft.storage.hashing import dvc_folder_md5, md5_of
 from stages.graft.storage.tables import count_rows
 
 PARAMS, MANIFEST = "params.yaml", "data/manifest.csv"
@@ -117,12 +118,8 @@ def _key(params: bytes, manifest: Path) -> str:
 
 
 def _md5(path: Path) -> str:
-    """As DVC computes it: of a folder, the MD5 of the list of its files with theirs."""
-    md5s = {file.name: hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest() for file in _files(path)}
-    if not path.is_dir():
-        return md5s[path.name]
-    listed = json.dumps([{"md5": md5, "relpath": name} for name, md5 in md5s.items()])
-    return f"{hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest()}.dir"
+    """MD5 of a file or folder, as DVC computes it."""
+    return dvc_folder_md5({file.name: md5_of(file) for file in path.iterdir()}) if path.is_dir() else md5_of(path)
 
 
 def _files(path: Path) -> list[Path]:

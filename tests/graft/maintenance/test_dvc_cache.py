@@ -4,7 +4,8 @@ import subprocess
 
 from dvc_objects.fs.utils import tmp_fname
 
-from stages.graft.maintenance.dvc_cache import Hasher, abandoned_dvc_files, committed_tree, tree_md5
+from stages.graft.maintenance.dvc_cache import Hasher, abandoned_dvc_files, committed_folder
+from stages.graft.storage.hashing import dvc_folder_md5
 from tests.support.clones import IDENTITY
 
 
@@ -21,8 +22,8 @@ def test_a_committed_folder_has_the_hash_it_had_on_disk(tmp_path):
         (tmp_path / name).write_bytes(data)
     for command in (["init"], ["add", "."], ["commit", "--message", "all"]):
         subprocess.run(["git", *IDENTITY, *command], cwd=tmp_path, check=True, capture_output=True)
-    before = Hasher().tree(tmp_path / "code")
+    before = Hasher().folder(tmp_path / "code")
     (tmp_path / "code/a ü.py").write_bytes(b"changed")
-    assert committed_tree(tmp_path, "code") == before
-    assert tree_md5(committed_tree(tmp_path, "code")) != tree_md5(Hasher().tree(tmp_path / "code"))
-    assert committed_tree(tmp_path, "nowhere") == {}
+    assert committed_folder(tmp_path, "code") == before
+    assert dvc_folder_md5(committed_folder(tmp_path, "code")) != dvc_folder_md5(Hasher().folder(tmp_path / "code"))
+    assert committed_folder(tmp_path, "nowhere") == {}

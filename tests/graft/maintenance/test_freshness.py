@@ -4,9 +4,9 @@ import pytest
 import yaml
 
 from stages.graft.core.errors import DataError
-from stages.graft.maintenance.dvc_cache import tree_md5
 from stages.graft.maintenance.freshness import outdated
 from stages.graft.storage.files import write_json, write_text
+from stages.graft.storage.hashing import dvc_folder_md5
 
 
 def md5(path) -> str:
@@ -23,7 +23,7 @@ def root(tmp_path):
     write_text("<p>", tmp_path / "reports/report.html")
     listed = {"model.json": md5(tmp_path / "data/model/model.json")}
     outs = [{"path": path, "md5": md5(tmp_path / path)} for path in ("data/manifest.csv", "reports/metrics.json")]
-    outs += [{"path": "data/model", "md5": tree_md5(listed)}, {"path": "data/images", "md5": "0.dir"}]
+    outs += [{"path": "data/model", "md5": dvc_folder_md5(listed)}, {"path": "data/images", "md5": "0.dir"}]
     params = {"params.yaml": {"head.kind": "mlp", "head.l2": [1.0, 2.0]}}
     lock = {"stages": {"train": {"cmd": "train", "params": params, "outs": outs}}}
     write_text(yaml.safe_dump(lock), tmp_path / "dvc.lock")
