@@ -1,7 +1,7 @@
-"""MLflow tracking: one run per pipeline state, published from its files, with a child for each training watched live.
+"""MLflow tracking: one run for each state of the pipeline, written from its files, with a child run for each training.
 
-The only module that imports MLflow, and only once a store has answered: the import takes seconds. Nothing here breaks
-a build: what goes wrong becomes one line, and `graft publish` publishes later, from the files.
+MLflow is imported only after the store has answered: the import takes seconds. An error here never breaks a build: it
+becomes one line, and `graft publish` publishes later, from the files.
 """
 
 import shutil
@@ -30,32 +30,31 @@ from stages.graft.tracking.server import (
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-LATER = "graft publish"
 CURVE = "its curve is published with the results"
 
 
 def publish(root: Path = Path()) -> None:
-    """Write the run of the pipeline's present state from its files; once it is there, a second call changes nothing.
+    """Write the run of the pipeline's present state from its files; a second call changes nothing.
 
     Args:
         root: the pipeline's folder, with params.yaml, data/ and reports/.
     """
-    with _harmless(f"warning: {{}}; the results are safe, `{LATER}` publishes them later"):
+    with _errors_in_one_line("warning: {}; the results are safe, `graft publish` publishes them later"):
         state, results, tags = read_state(root), read_results(root), read_provenance(root)
-        with _open(root, state.experiment) as runs:
-            runs.sweep()
-            run = runs.of(state, tags)
-            news = runs.write(run, state, results, root)
-            runs.adopt_commit(run, state, tags)
-            offered = _offer(runs, run.info.run_id, state, root)
-        done = "published" if news else "is published already"
+        with _open_runs(root, state.experiment) as runs:
+            runs.close_abandoned()
+            run = runs.find_or_start(state, tags)
+            is_new = runs.write(run, state, results, root)
+            runs.update_commit(run, state, tags)
+            decision = _register_model(runs, run.info.run_id, state, root)
+        done = "published" if is_new else "is published already"
         print(f"tracking: run {run.info.run_name} of {state.experiment} {done}")
-        if offered:
-            print(f"tracking: {offered}")
+        if decision:
+            print(f"tracking: {decision}")
 
 
 class LiveRun:
-    """One training as it goes: takes its metrics epoch by epoch, or lets them pass when there is no store."""
+    """The child run of a training; it logs nothing when there is no store."""
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
@@ -66,19 +65,19 @@ class LiveRun:
         """Log one epoch's metrics, named as in the stage's curve, split first: `val_loss`, `train_accuracy`, …"""
         if self._runs is None:
             return
-        logged = False
-        with _harmless(f"{self._stage} goes on unwatched: {{}}; {CURVE}"):
+        is_logged = False
+        with _errors_in_one_line(f"{self._stage} goes on unwatched: {{}}; {CURVE}"):
             points = {f"{self._stage}/{name}": value for name, value in metrics.items()}
             self._runs.log_epoch(self._ids[0], epoch, points)
-            logged = True
-        if not logged:
-            self._runs = None  # for good: a dead server is not waited for at every epoch
+            is_logged = True
+        if not is_logged:
+            self._runs = None  # no further epoch waits for a dead server
 
     def _begin(self, root: Path) -> None:
         state, tags = read_state(root), read_provenance(root)
-        with _open(root, state.experiment) as runs:
-            runs.sweep()
-            self._ids = runs.begin_child(runs.of(state, tags), self._stage)
+        with _open_runs(root, state.experiment) as runs:
+            runs.close_abandoned()
+            self._ids = runs.start_child(runs.find_or_start(state, tags), self._stage)
             self._runs = runs
 
     def _end(self, status: str) -> None:
@@ -89,14 +88,14 @@ class LiveRun:
 
 @contextmanager
 def live_run(stage: str, root: Path = Path()) -> Iterator[LiveRun]:
-    """Watch a training in MLflow while it runs, as a child of its state's run.
+    """Show a training in MLflow while it runs, as a child of its state's run.
 
     Args:
         stage: the stage that trains.
         root: the pipeline's folder.
     """
     live, status = LiveRun(stage), "FAILED"
-    with _harmless(f"{stage} runs unwatched: {{}}; {CURVE}"):
+    with _errors_in_one_line(f"{stage} runs unwatched: {{}}; {CURVE}"):
         live._begin(root)
     try:
         yield live
@@ -105,13 +104,13 @@ def live_run(stage: str, root: Path = Path()) -> Iterator[LiveRun]:
         status = "KILLED"
         raise
     finally:
-        with _harmless(f"MLflow does not know that {stage} has ended ({status}): {{}}"):
+        with _errors_in_one_line(f"MLflow does not know that {stage} has ended ({status}): {{}}"):
             live._end(status)
 
 
 @contextmanager
-def _harmless(line: str) -> Iterator[None]:
-    """Turn whatever goes wrong into one line on stderr, with the reason in its braces."""
+def _errors_in_one_line(line: str) -> Iterator[None]:
+    """Catch every error and print one line to stderr, with the reason in its braces."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of MLflow and what it imports
@@ -122,8 +121,8 @@ def _harmless(line: str) -> Iterator[None]:
 
 
 @contextmanager
-def _open(root: Path, experiment: str) -> Iterator[Runs]:
-    """Open the store and the experiment, made if they are new; on a local store, one process at a time."""
+def _open_runs(root: Path, experiment: str) -> Iterator[Runs]:
+    """Open the store and the experiment; create them if they are new."""
     address = find_address(root)
     with publishing_lock(address):
         check_alive(address)
@@ -136,18 +135,19 @@ def _open(root: Path, experiment: str) -> Iterator[Runs]:
         yield Runs(client=client, entities=entities, experiment=_find_experiment(client, experiment, address))
 
 
-def _offer(runs: Runs, run_id: str, state: RunState, root: Path) -> str | None:
-    """Register the model, if `tracking.model_name` and the gate say so; gives what became of it, in a line."""
+def _register_model(runs: Runs, run_id: str, state: RunState, root: Path) -> str | None:
+    """Register the model if `tracking.model_name` and the gate allow it; returns the decision in a line."""
     if state.model_name is None:
         return None
     from stages.graft.tracking.registry import Registry
 
     uri = runs.client.tracking_uri
-    return Registry(client=runs.client, uri=uri, experiment=runs.experiment, name=state.model_name).offer(run_id, root)
+    registry = Registry(client=runs.client, uri=uri, experiment=runs.experiment, name=state.model_name)
+    return registry.register(run_id, root)
 
 
 def _make_database(path: Path) -> None:
-    """Make MLflow's tables elsewhere and bring them whole: a database whose making was cut short never opens again."""
+    """Create MLflow's tables in a temporary folder and move them: a half-made database never opens again."""
     from mlflow import MlflowClient
 
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder, atomic_path(path) as temporary:
@@ -157,17 +157,17 @@ def _make_database(path: Path) -> None:
 
 
 def _find_experiment(client: "MlflowClient", name: str, address: Address) -> str:
-    """Find or make the experiment; gives its id."""
+    """Find or create the experiment; returns its id."""
     from mlflow import MlflowException
 
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         try:
             return str(client.create_experiment(name, address.artifacts.as_uri() if address.artifacts else None))
-        except MlflowException:  # on a server, another process may have been faster
-            found = client.get_experiment_by_name(name)
-            if found is None:
+        except MlflowException:  # on a server, another process may have created it
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
                 raise
-    if found.lifecycle_stage != "active":
+    if experiment.lifecycle_stage != "active":
         raise RuntimeError(f"the MLflow experiment `{name}` is deleted: restore it, or change `tracking.experiment`")
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)

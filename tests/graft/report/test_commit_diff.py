@@ -7,6 +7,7 @@ from stages.graft.report.commit_diff import (
     ABSENT,
     Change,
     Changes,
+    ImageChanges,
     change_rows,
     escape_markdown,
     format_gate_change,
@@ -19,6 +20,7 @@ from stages.graft.storage.files import read_json, write_json
 from tests.support.pictures import write
 from tests.support.reports import NASTY, commit_all, write_reports
 
+IMAGES = ImageChanges(num_shared=100, same_test=True, num_gained=6, num_lost=1)
 ACCURACY = Change(name="accuracy", before=0.9, after=0.95, before_interval=(0.83, 0.945), after_interval=(0.9, 0.98))
 PASSED = {
     "passed": True, "reasons": [], "min_accuracy": 0.9, "accuracy_low": 0.95, "min_recall": 0.8, "lowest_recall": 0.875,
@@ -33,10 +35,7 @@ def changes() -> Changes:
         subject="A | first",
         params=(Change(name="split.seed", before=0, after=1), Change(name="head.wide", before=ABSENT, after=True)),
         metrics=(ACCURACY, Change(name="num_test", before=100.0, after=120)),
-        num_shared=100,
-        same_test=True,
-        num_gained=6,
-        num_lost=1,
+        images=IMAGES,
     )
 
 
@@ -55,8 +54,8 @@ def test_intervals_apart_and_the_direction(changes):
 
 
 def test_on_other_test_images_nothing_is_better(changes):
-    other = dataclasses.replace(changes, same_test=False)
-    assert change_rows(other)[2][3] == "intervals overlap"
+    other = dataclasses.replace(IMAGES, same_test=False)
+    assert change_rows(dataclasses.replace(changes, images=other))[2][3] == "intervals overlap"
     assert format_image_changes(other).startswith("100 test images were scored both times: 6 are right only now")
 
 
@@ -79,10 +78,11 @@ def test_text_stands_in_columns(changes):
 
 
 def test_nothing_changed_is_said(changes):
-    same = dataclasses.replace(changes, params=(), metrics=(), num_gained=0, num_lost=0)
+    images = dataclasses.replace(IMAGES, num_gained=0, num_lost=0)
+    same = dataclasses.replace(changes, params=(), metrics=(), images=images)
     assert "No parameter and no metric changed." in format_markdown(same)
     assert "none went from wrong to right or back" in format_text(same)
-    assert format_image_changes(dataclasses.replace(same, num_shared=0)) == "No test image was scored both times."
+    assert format_image_changes(dataclasses.replace(images, num_shared=0)) == "No test image was scored both times."
 
 
 def test_the_gates_verdict_and_whether_it_turned():
@@ -126,8 +126,8 @@ def test_nothing_changed(root):
     commit_all(root)
     changes = read_changes(root)
     assert (changes.params, changes.metrics) == ((), ())
-    assert (changes.num_shared, changes.same_test, changes.num_gained, changes.num_lost) == (18, True, 0, 0)
-    assert changes.p_value == 1
+    assert changes.images == ImageChanges(num_shared=18, same_test=True, num_gained=0, num_lost=0)
+    assert changes.images.p_value == 1
     assert changes.subject == NASTY
     assert len(changes.commit) == 7
 
@@ -148,15 +148,15 @@ def test_parameters_metrics_and_answers_that_changed(root):
         ("ece", False),
         ("num_test", None),
     ]
-    assert (changes.same_test, changes.num_gained, changes.num_lost) == (True, 2, 0)
-    assert changes.p_value == 0.5
+    assert changes.images == ImageChanges(num_shared=18, same_test=True, num_gained=2, num_lost=0)
+    assert changes.images.p_value == 0.5
 
 
 def test_other_test_images_are_not_compared(root):
     commit_all(root)
     write_reports(root, per_class=8)
     changes = read_changes(root)
-    assert (changes.num_shared, changes.same_test) == (18, False)
+    assert (changes.images.num_shared, changes.images.same_test) == (18, False)
 
 
 def test_a_commit_with_conflict_marks_is_no_error(root):

@@ -1,4 +1,4 @@
-"""Succession by hand: the counts, both limits at their edge, other images, corrected labels."""
+"""Promotion, calculated on paper: the counts, both limits at their edge, other images, corrected labels."""
 
 import pytest
 
@@ -6,30 +6,32 @@ from stages.graft.storage.files import write_text
 from stages.graft.tracking.promotion import Prediction, Predictions, decide_promotion, read_predictions
 
 
-def calls(*right: bool, label: str = "dent") -> Predictions:
-    """Images of one class, each found or not."""
-    return {f"{k:03}": Prediction(label=label, predicted=label if one else "other") for k, one in enumerate(right)}
+def predictions(*right: bool, label: str = "dent") -> Predictions:
+    """Images of one class, each right or wrong."""
+    return {
+        f"{k:03}": Prediction(label=label, predicted=label if is_right else "other") for k, is_right in enumerate(right)
+    }
 
 
 def of(both: int, gained: int, lost: int, neither: int = 0) -> tuple[Predictions, Predictions]:
     """Champion and challenger that agree and differ on so many images."""
     before = [True] * both + [False] * gained + [True] * lost + [False] * neither
     after = [True] * both + [True] * gained + [False] * lost + [False] * neither
-    return calls(*before), calls(*after)
+    return predictions(*before), predictions(*after)
 
 
-def test_the_reason_counts_by_hand():
+def test_the_reason_names_the_counts():
     """196 of 200 before, 197 after: 3 images gained, 2 lost; of 5 that changed, p = 1."""
-    found = decide_promotion(*of(both=194, gained=3, lost=2, neither=1))
-    assert found.follows
-    assert found.reason == (
+    promotion = decide_promotion(*of(both=194, gained=3, lost=2, neither=1))
+    assert promotion.is_promoted
+    assert promotion.reason == (
         "no worse than the champion on the same 200 test images: 98.5% against the champion's 98.0% "
         "(3 images gained, 2 lost, McNemar p = 1)"
     )
 
 
 @pytest.mark.parametrize(
-    ("both", "gained", "lost", "follows"),
+    ("both", "gained", "lost", "is_promoted"),
     [
         (100, 0, 0, True),  # the same
         (9, 0, 1, True),  # one image, whatever its share
@@ -43,8 +45,8 @@ def test_the_reason_counts_by_hand():
         (118, 40, 42, True),  # by two of 200
     ],
 )
-def test_what_speaks_against_a_challenger(both: int, gained: int, lost: int, follows: bool):
-    assert decide_promotion(*of(both, gained, lost)).follows is follows
+def test_which_challengers_are_promoted(both: int, gained: int, lost: int, is_promoted: bool):
+    assert decide_promotion(*of(both, gained, lost)).is_promoted is is_promoted
 
 
 def test_the_order_of_the_images_decides_nothing():
@@ -54,21 +56,21 @@ def test_the_order_of_the_images_decides_nothing():
 
 
 def test_other_images_are_not_compared():
-    before, after = calls(*[False] * 10), calls(*[True] * 8)
-    found = decide_promotion(before, after)
-    assert not found.follows
-    assert "tested on other images (8 here, 10 there, 8 of them the same)" in found.reason
-    assert not decide_promotion({}, {}).follows
+    before, after = predictions(*[False] * 10), predictions(*[True] * 8)
+    promotion = decide_promotion(before, after)
+    assert not promotion.is_promoted
+    assert "tested on other images (8 now, 10 then, 8 of them the same)" in promotion.reason
+    assert not decide_promotion({}, {}).is_promoted
     assert "not on record" in decide_promotion(None, after).reason
 
 
 def test_both_are_judged_by_the_labels_of_today():
-    """Image 000 was called a hole by both; its label has been corrected since."""
-    before = {**calls(*[True] * 9), "000": Prediction(label="dent", predicted="hole")}
-    after = {**calls(*[True] * 9), "000": Prediction(label="hole", predicted="hole")}
-    found = decide_promotion(before, after)
-    assert found.follows
-    assert "100.0% against the champion's 100.0% (0 images gained, 0 lost" in found.reason
+    """Image 000 was called a hole by both; its label was corrected since."""
+    before = {**predictions(*[True] * 9), "000": Prediction(label="dent", predicted="hole")}
+    after = {**predictions(*[True] * 9), "000": Prediction(label="hole", predicted="hole")}
+    promotion = decide_promotion(before, after)
+    assert promotion.is_promoted
+    assert "100.0% against the champion's 100.0% (0 images gained, 0 lost" in promotion.reason
 
 
 def test_a_table_is_read_by_its_columns(tmp_path):

@@ -1,4 +1,4 @@
-"""The registry on real stores: who becomes a version, challenger and champion, once; what is in a logged model."""
+"""The registry on real stores: which models become a version, challenger and champion; what a logged model holds."""
 
 import json
 import os
@@ -37,8 +37,8 @@ def write_project(
     write_text("id,file,label\na,a.png,dent\n", root / "data/manifest.csv")
     write_json({"accuracy": 0.9}, root / "reports/metrics.json")
     write_json({"passed": not reasons, "reasons": reasons}, root / "reports/gate.json")
-    calls = "".join(f"i{k},secret.png,dent,{'dent' if one == '+' else 'hole'},0.5\n" for k, one in enumerate(right))
-    write_text(f"id,file,label,predicted,confidence\n{calls}", root / "reports/predictions.csv")
+    answers = "".join(f"i{k},secret.png,dent,{'dent' if mark == '+' else 'hole'},0.5\n" for k, mark in enumerate(right))
+    write_text(f"id,file,label,predicted,confidence\n{answers}", root / "reports/predictions.csv")
     record = {"runtime": {"runtime": "openvino 1"}, "backbone": {"name": "tiny"}, "sha256": {"head": f"{seed}"}}
     write_json(record, root / "data/bundle/bundle.json")
     write_json({"classes": ["dent", "hole"]}, root / "data/bundle/model.json")
@@ -138,20 +138,20 @@ def test_a_logged_model_holds_all_it_needs_and_no_more(root, lines, client):
 
 def test_a_refusal_of_the_gate_registers_nothing_and_says_why(root, lines, client):
     write_project(root, 0, "+-", reasons=("Accuracy is low.", "The recall of `hole` is 0.0%."))
-    said = "not registered. Accuracy is low. The recall of `hole` is 0.0%."
-    assert lines() == [said]
-    assert run_tags(client) == [said]
+    refusal = "not registered. Accuracy is low. The recall of `hole` is 0.0%."
+    assert lines() == [refusal]
+    assert run_tags(client) == [refusal]
     assert not client.search_registered_models()
     before = dump(root)
-    assert lines() == [said]
+    assert lines() == [refusal]
     assert dump(root) == before
 
 
-def test_a_better_one_follows_a_worse_one_does_not(root, lines, client):
+def test_a_better_model_is_promoted_and_a_worse_one_is_not(root, lines, client):
     lines()
     write_project(root, 1, "++++++++++")
-    [follows] = lines()
-    assert follows.startswith("version 2 of plates is the new champion: no worse than the champion on the same 10 test")
+    [line] = lines()
+    assert line.startswith("version 2 of plates is the new champion: no worse than the champion on the same 10 test")
     assert aliases(client) == {"champion": "2", "challenger": "2"}
     write_project(root, 2, "+++++++---")
     [stays] = lines()
@@ -162,7 +162,7 @@ def test_a_better_one_follows_a_worse_one_does_not(root, lines, client):
     assert aliases(client) == {"champion": "2", "challenger": "3"}
     assert run_tags(client)[2] == client.get_model_version("plates", "3").tags[DECISION] == stays
     write_project(root, 3, "+++++++++++")
-    assert "the champion was tested on other images (11 here, 10 there, 10 of them the same)" in lines()[0]
+    assert "the champion was tested on other images (11 now, 10 then, 10 of them the same)" in lines()[0]
     assert aliases(client) == {"champion": "2", "challenger": "4"}
 
 
@@ -216,7 +216,7 @@ def test_nothing_is_registered_without_a_name_or_a_gate(root, lines, client):
         "set_model_version_tag",
     ],
 )
-def test_a_store_that_fails_breaks_nothing_and_is_gone_on_with(root, lines, client, monkeypatch, capsys, step):
+def test_a_failing_store_breaks_nothing_and_is_completed_later(root, lines, client, monkeypatch, capsys, step):
     from mlflow import MlflowClient
 
     with monkeypatch.context() as patch:
