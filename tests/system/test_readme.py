@@ -218,3 +218,11 @@ def test_quoted_measurements_are_those_of_the_reports(page: str, reports: tuple[
     assert len(quoted) > 4
     for row in quoted:
         assert any(row <= other for other in measured), f"{page}: no report has a row with {row}"
+
+
+def test_the_accuracy_in_the_readme_is_that_of_the_model_card():
+    card = read_page("data/backbones/regnet_x_400mf.md")
+    [row] = [line for line in card.splitlines() if line.startswith("| neu | bundled |")]
+    quoted = re.findall(r"(\d+\.\d)%", section("README.md", "How good is it?"))
+    assert len(quoted) == 2
+    assert all(number in row for number in quoted)

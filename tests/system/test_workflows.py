@@ -1,4 +1,4 @@
-"""The workflows that CI runs: valid by GitHub's own schema, of targets that exist, with no more rights than needed."""
+"""The workflows of CI: valid by GitHub's schema, with targets that exist, and with no more rights than they need."""
 
 import re
 import subprocess
@@ -28,7 +28,7 @@ def lint(path: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_each_is_valid_and_a_slip_would_be_found(path: Path, tmp_path: Path):
+def test_each_is_valid_and_an_error_is_found(path: Path, tmp_path: Path):
     assert lint(path).returncode == 0, lint(path).stdout
     broken = tmp_path / path.name
     broken.write_text(path.read_text(encoding="utf-8").replace("runs-on:", "run-on:"), encoding="utf-8")
@@ -40,13 +40,13 @@ def test_the_commands_are_shell_and_the_targets_are_the_makefiles(path: Path):
     for step in steps(path):
         command = step.get("run", "")
         assert subprocess.run(["bash", "-n", "-c", command], capture_output=True).returncode == 0, command
-        # What a branch or a title is called must not become a command: it comes through the environment.
+        # A branch's name or a title must not become a command: it comes through the environment.
         assert "${{" not in command
         for target in re.findall(r"^make ([\w-]+)$", command, re.M):
             assert re.search(rf"^{target}: ", MAKEFILE, re.M)
 
 
-def test_checking_is_what_a_person_runs_before_pushing():
+def test_ci_checks_what_a_person_checks_before_pushing():
     ran = [step["run"] for step in steps(REPOSITORY / ".github/workflows/check.yaml") if "run" in step]
     assert ran == ["make check", "make test"]
 
