@@ -51,13 +51,13 @@ def main() -> None:
         extractor(weights, choice, store_folder() / "networks", load_compute()) as engine,
     ):
         drawing = beside.submit(write_strangers, STRANGERS)
-        store = FeatureStore(feature_store_location(), {**weights.record(), **engine.record, "decoder": DECODER})
+        store = FeatureStore(feature_store_location(), {**weights.to_record(), **engine.record, "decoder": DECODER})
         num_extracted, _ = engine.extract_missing(wanted(ids, path_of, drawing), store)
     strangers = drawing.result()
-    num_features = store.pack(ids, FEATURES, {"backbone": weights.record()})
-    store.pack(strangers, STRANGERS / "features.safetensors", {"backbone": weights.record()})
+    num_features = store.pack(ids, FEATURES, {"backbone": weights.to_record()})
+    store.pack(strangers, STRANGERS / "features.safetensors", {"backbone": weights.to_record()})
 
-    record = {"num_images": len(ids), "num_features": num_features, "backbone": weights.record()}
+    record = {"num_images": len(ids), "num_features": num_features, "backbone": weights.to_record()}
     write_json(record | {"runtime": dict(engine.record)}, REPORT)
     reused = len(ids) - num_extracted
     print(f"extract: {len(ids)} images, {num_extracted} extracted, {reused} reused, {num_features} features each")

@@ -74,7 +74,7 @@ def extract(paths: Paths, scratch: Path, name: str, compute: ComputeParams) -> E
     weights = network_weights(NETWORK, "random")
     start = time.perf_counter()
     with extractor(weights, AUTOMATIC, scratch / "networks", compute) as engine:
-        store = FeatureStore(scratch / name, {**weights.record(), **engine.record, "decoder": DECODER})
+        store = FeatureStore(scratch / name, {**weights.to_record(), **engine.record, "decoder": DECODER})
         joined = time.perf_counter()
         engine.extract_missing([([*paths], paths.__getitem__)], store)
         end = time.perf_counter()

@@ -14,7 +14,7 @@ from torchvision import datasets, transforms
 from stages.benchmarks.sandbox import BACKBONES
 from stages.graft.backbone.extraction import extract_missing, rows_of
 from stages.graft.backbone.network import load_backbone
-from stages.graft.backbone.runtime import LoadedOnce, Runtime
+from stages.graft.backbone.runtime import Runtime
 from stages.graft.backbone.weights import BackboneParams, Weights, find_weights
 from stages.graft.core.threads import in_threads, num_cpus
 from stages.graft.images.decode import Batch
@@ -86,15 +86,15 @@ def measure_rates(weights: Weights, runtime: Runtime, folder: Path, paths: Paths
     threads = torch.get_num_threads()
     loop, best_loop = (_rate(_loop_batches(weights, folder, best), seconds) for best in (False, True))
     start = time.perf_counter()
-    loaded, batch_size = LoadedOnce(runtime), int(runtime.record["batch_size"])
-    compute = loaded.load()
+    batch_size = int(runtime.record["batch_size"])
+    compute = runtime.load()
     load_seconds = time.perf_counter() - start
     images = next(_batches(paths, weights.preprocessing, batch_size))
     computed = in_threads(compute, cycle([images]), runtime.num_streams, 2 * runtime.num_streams)
     network = _rate(map(len, computed), seconds)
     decoding = _rate(map(len, _batches(paths, weights.preprocessing, batch_size)), seconds)
     num_images = max(20 * batch_size, int(network * seconds))
-    graft = _extraction_rate(dict(islice(paths.items(), num_images)), weights.preprocessing, loaded, store)
+    graft = _extraction_rate(dict(islice(paths.items(), num_images)), weights.preprocessing, runtime, store)
     torch.set_num_threads(threads)
     return Rates(
         loop=loop,
@@ -143,7 +143,7 @@ def prediction_rates(predictor: Predictor, files: Sequence[Path], scratch: Path)
                 write(row)
         predicting.append(len(files) / (time.perf_counter() - start))
         store = scratch / str(turn)
-        extracting.append(_extraction_rate(paths, predictor.preprocessing, predictor.loaded_runtime, store))
+        extracting.append(_extraction_rate(paths, predictor.preprocessing, predictor.runtime, store))
     return max(predicting), max(extracting)
 
 

@@ -99,7 +99,7 @@ def write_export(bundle: Bundle, format_: Format, files: Sequence[ImageFile], fo
     write_json(recipe(bundle.preprocessing, bundle.rule), folder / RECIPE)
     record: dict[str, Any] = {
         "format": format_,
-        "backbone": bundle.weights.record(),
+        "backbone": bundle.weights.to_record(),
         "pipeline": dict(bundle.runtime.record),
         "precisions": measure_precisions(bundle, format_, files, model, folder),
         "versions": {name: version(name) for name in (*LIBRARIES, *(ONNX_PACKAGES if format_ == "onnx" else ()))},

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from stages.graft.backbone.torchvision_weights import checkpoints_folder
+from stages.graft.backbone.torchvision_networks import checkpoints_folder
 from stages.graft.backbone.weights import BackboneParams
 from stages.graft.core.params import load_params
 from stages.graft.maintenance.rebuild import differences, rebuild

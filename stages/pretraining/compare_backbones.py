@@ -16,8 +16,9 @@ import pandas as pd
 import torch
 from pydantic import PositiveFloat, PositiveInt
 
-from stages.graft.backbone.architectures import MEAN, STD, cut_output
-from stages.graft.backbone.network import Normalised
+from stages.graft.backbone.architectures import MEAN, STD
+from stages.graft.backbone.network import NormalisedNetwork
+from stages.graft.backbone.torchvision_networks import cut_output
 from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run
 from stages.graft.data.decoded_arrays import PackedImages, packed_images
@@ -91,9 +92,9 @@ def judge(name: str, network: torch.nn.Module, labelled: LabelledSet, input_px: 
     """Features of a data set, images a second on this CPU (decoded already), and megabytes in half precision."""
     megabytes = sum(parameter.numel() for parameter in network.parameters()) * 2 / 1e6
     preprocessing = Preprocessing(resize_px=input_px, crop_px=input_px, interpolation="bilinear", mean=MEAN, std=STD)
-    trunk = Normalised(cut_output(network), preprocessing).eval()
+    backbone = NormalisedNetwork(cut_output(network), preprocessing).eval()
     start = time.perf_counter()
-    x = network_features(labelled, trunk, input_px)
+    x = network_features(labelled, backbone, input_px)
     return x, round(len(x) / (time.perf_counter() - start)), round(megabytes, 1)
 
 

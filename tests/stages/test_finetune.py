@@ -46,7 +46,7 @@ def assembled(project, monkeypatch, tmp_path):
             write_splits(manifest.assign(split=splits), folder / "data/splits.csv")
             weight = np.random.default_rng(0).normal(size=(2, 1024)).astype(np.float32) / 10
             head = Head(kind="logistic", classes=CLASSES, layers=((weight, np.zeros(2, np.float32)),))
-            save_head(head, folder / "data/head", find_weights(BACKBONE, folder).record())
+            save_head(head, folder / "data/head", find_weights(BACKBONE, folder).to_record())
         run("finetune", finetune.main)
         return folder
 
@@ -163,7 +163,7 @@ def test_wrong_source_images_are_refused_before_anything_is_trained(assembled, c
 
 def test_offline_never_asks_the_network_for_weights(assembled):
     folder = assembled(strategy="none")
-    record = find_weights(BACKBONE, folder).record() | {"weights": "IMAGENET1K_V1", "sha256": "0" * 64}
+    record = find_weights(BACKBONE, folder).to_record() | {"weights": "IMAGENET1K_V1", "sha256": "0" * 64}
     save_head(load_head(folder / "data/head"), folder / "data/head", record)
     with pytest.raises(SystemExit, match=r"^finetune: error: .*`backbone\.offline` is true"):
         assembled(offline=True, strategy="full", epochs=1)

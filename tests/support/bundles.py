@@ -59,7 +59,7 @@ def make_bundle(folder: Path, runtime: str = "auto", name: str = "squeezenet1_1"
         for part in (0, 1)
     )
     head, _ = fit_prototypes(train, val, np.ones(3, np.float32))
-    write_model(head, weights.record(), folder / "model")
+    write_model(head, weights.to_record(), folder / "model")
     rule = fit_rule(
         CLASSES, *(ScoredSet(x=one.x, logits=head.logits(one.x), y=one.y) for one in (train, val)), 0.9, 0.05
     )

@@ -1,4 +1,4 @@
-"""A network's blocks from input to output, as people name them: layer1.0 of a ResNet, features.4 of a VGG."""
+"""A network's blocks in order, by their usual names (layer1.0 of a ResNet), and the cut before one of them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,25 +7,29 @@ import torch
 from torch import Tensor, fx, nn
 from torchvision.ops.misc import ConvNormActivation
 
-from stages.graft.backbone.architectures import build_network, output_layer
-from stages.graft.core.errors import ParamsError
+from stages.graft.backbone.architectures import build_network
+from stages.graft.backbone.providers import provider_of
+from stages.graft.core.errors import ParamsError, one_line
 
 _ROWS_BY_NAME = ("Encoder", "MaxVitBlock")
-"""Modules that do nothing but hold a row of blocks, though they are no sequence."""
+"""Classes of modules that only hold a row of blocks, though they are no sequence."""
+
+_BACKBONE_PREFIXES = ("network.", "extractor.")
+"""Prefixes that a backbone adds to the names of its network's parameters."""
 
 
 def block_names(architecture: str) -> list[str]:
     """Name the blocks that have parameters, in order, without the output layer.
 
-    A block is what a network's author put in a row: an entry of a sequence, or a layer beside one.
+    A block is an entry of a sequence of modules, or a layer beside one.
 
     Raises:
         ParamsError: no network has that name.
     """
-    with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and not used
+    with torch.random.fork_rng(devices=[]):  # building draws weights, which are not used
         network = build_network(architecture, 2)
     names = [name for name in _expand("", network) if any(True for _ in network.get_submodule(name).parameters())]
-    output = output_layer(network)
+    output = provider_of(architecture).output_layer(network)
     return [name for name in names if name != output]
 
 
@@ -38,11 +42,11 @@ def _expand(prefix: str, module: nn.Module) -> list[str]:
 
 
 def first_tuned(blocks: list[str], unfreeze_from: str | int) -> int:
-    """Give the index of the first block that is trained on.
+    """Give the index of the first block that is trained.
 
     Args:
-        blocks: all of them, in order.
-        unfreeze_from: the last so many blocks; or a block's name, or the beginning of one, such as layer4.
+        blocks: the network's, in order.
+        unfreeze_from: number of blocks to train, the last ones; or a block's name, or its beginning, such as layer4.
     Raises:
         ParamsError: no block has that name; the message lists them.
     """
@@ -55,64 +59,67 @@ def first_tuned(blocks: list[str], unfreeze_from: str | int) -> int:
 
 
 def block_of(parameter: str, blocks: list[str]) -> int:
-    """Find the block that a parameter, named as in the whole network, lies in; the last one if in none.
+    """Give the index of a parameter's block; a parameter outside all blocks counts to the last one.
 
-    What lies in no block follows them all, as a final normalisation does.
+    Args:
+        parameter: its name in the network.
+        blocks: the network's, in order.
     """
-    fitting = [index for index, name in enumerate(blocks) if parameter.startswith(f"{name}.")]
-    return max(fitting, key=lambda index: len(blocks[index]), default=len(blocks) - 1)
-
-
-_INSIDE = ("network.", "extractor.")
-"""What a trunk puts before the names of its network's parameters."""
+    matching = [index for index, name in enumerate(blocks) if parameter.startswith(f"{name}.")]
+    return max(matching, key=lambda index: len(blocks[index]), default=len(blocks) - 1)
 
 
 def name_in_network(parameter: str) -> str:
-    """Strip a trunk's own prefixes from a parameter's or module's name."""
-    for prefix in _INSIDE:
+    """Give a parameter's or module's name in the network from its name in a backbone."""
+    for prefix in _BACKBONE_PREFIXES:
         parameter = parameter.removeprefix(prefix)
     return parameter
 
 
-def split_backbone(trunk: nn.Module, blocks: Sequence[str], first: int) -> tuple[nn.Module, nn.Module]:
-    """Cut a trunk before a block; both parts share its parameters.
+def split_backbone(backbone: nn.Module, blocks: Sequence[str], first: int) -> tuple[nn.Module, nn.Module]:
+    """Cut a backbone before a block; both parts share its parameters.
 
     Args:
-        trunk: uint8 images in, features out; in evaluation mode.
+        backbone: uint8 images in, features out; in evaluation mode.
         blocks: the network's, in order.
         first: index of the first block of the second part.
     Returns:
-        frozen: images to the tuple of tensors that cross the boundary; tuned: those, as arguments, to features.
+        frozen: images to the tuple of tensors that cross the cut; tuned: these tensors, as arguments, to features.
     Raises:
-        ParamsError: the network cannot be traced, or something other than a tensor crosses.
+        ParamsError: the network cannot be traced, or something other than a tensor crosses the cut.
     """
     try:
-        traced = fx.symbolic_trace(trunk)
+        traced = fx.symbolic_trace(backbone)
     except Exception as error:  # the tracer raises many kinds on control flow it cannot follow
-        reason = " ".join(str(error).split())[:150]
         raise ParamsError(
-            f"`finetune.strategy: partial` cannot cut this network ({reason}); use full, or none"
+            f"`finetune.strategy: partial` cannot cut this network ({one_line(error)}); use full, or none"
         ) from None
-    tuned: set[fx.Node] = set()
-    for node in traced.graph.nodes:
-        target = name_in_network(str(node.target)) + "."
-        owns = node.op in ("call_module", "get_attr") and any(target.startswith(f"{name}.") for name in blocks)
-        if any(one in tuned for one in node.all_input_nodes) or (owns and block_of(target, list(blocks)) >= first):
-            tuned.add(node)
-    output = next(node for node in traced.graph.nodes if node.op == "output")
+    tuned = _nodes_from(traced.graph, blocks, first)
+    *order, output = traced.graph.nodes
     if output not in tuned:
         raise ParamsError("`finetune.unfreeze_from`: the features do not depend on these blocks; start earlier")
-    order = [node for node in traced.graph.nodes if node.op != "output"]
-    used = [node for node in order if node not in tuned and any(one in tuned for one in node.users)]
+    used = [node for node in order if node not in tuned and any(user in tuned for user in node.users)]
     crossing = [node for node in used if node.op != "get_attr"]
-    first_part = _part(traced, [node for node in order if node not in tuned], [], tuple(crossing))
     constants = [node for node in used if node.op == "get_attr"]
-    last_part = _part(traced, [*constants, *(node for node in order if node in tuned)], crossing, output.args[0])
-    return _Frozen(first_part), last_part
+    frozen_part = _part(traced, [node for node in order if node not in tuned], [], tuple(crossing))
+    tuned_part = _part(traced, [*constants, *(node for node in order if node in tuned)], crossing, output.args[0])
+    return _Frozen(frozen_part), tuned_part
+
+
+def _nodes_from(graph: fx.Graph, blocks: Sequence[str], first: int) -> set[fx.Node]:
+    """Collect the nodes of the blocks from the first one on, and all nodes computed from them."""
+    nodes: set[fx.Node] = set()
+    for node in graph.nodes:
+        target = name_in_network(str(node.target)) + "."
+        in_block = node.op in ("call_module", "get_attr") and any(target.startswith(f"{name}.") for name in blocks)
+        is_tuned = in_block and block_of(target, list(blocks)) >= first
+        if is_tuned or any(source in nodes for source in node.all_input_nodes):
+            nodes.add(node)
+    return nodes
 
 
 def _part(traced: fx.GraphModule, nodes: Sequence[fx.Node], inputs: Sequence[fx.Node], outputs: Any) -> fx.GraphModule:
-    """A graph of some of the nodes, on the same modules."""
+    """Make a graph of some of the nodes, on the same modules."""
     graph = fx.Graph()
     copies = {node: graph.placeholder(node.name) for node in inputs}
     for node in nodes:
@@ -126,14 +133,14 @@ def _part(traced: fx.GraphModule, nodes: Sequence[fx.Node], inputs: Sequence[fx.
 
 
 class _Frozen(nn.Module):
-    """The frozen part, whose output can be kept."""
+    """The frozen part; its output can be cached."""
 
     def __init__(self, part: nn.Module) -> None:
         super().__init__()
         self.part = part
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        found: tuple[Any, ...] = self.part(images)
-        if not all(isinstance(one, Tensor) for one in found):
+        outputs: tuple[Any, ...] = self.part(images)
+        if not all(isinstance(output, Tensor) for output in outputs):
             raise ParamsError("`finetune.strategy: partial`: more than maps crosses the boundary; use full, or none")
-        return found
+        return outputs

@@ -1,7 +1,7 @@
-"""Images to features: rows the store has are reused, the others go through the network in batches of one fixed shape.
+"""From images to features: rows in the store are reused, the others are computed in batches of one fixed shape.
 
-Each worker decodes a batch and then has it computed, so that decoding and the network share the processors without
-waiting for each other, and no more pixels are in memory than the workers hold.
+Each worker decodes a batch and then runs the network on it. Decoding and the network share the processors without
+waiting for each other, and only one batch per worker is in memory.
 """
 
 import time
@@ -18,30 +18,30 @@ from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.storage.feature_store import Features, FeatureStore
 
 Images = tuple[Sequence[str], LocateImage]
-"""Ids, and where their files are."""
+"""Ids, and the function that locates their files."""
 
 MAX_BYTES_PER_FRAGMENT = 8 * 2**20
-"""Of features held back until a fragment is written: bounds the memory."""
+"""Bytes of features in a fragment, which are in memory until it is written."""
 
 MAX_SECONDS_PER_FRAGMENT = 20.0
-"""What a killed extraction loses at most."""
+"""Seconds between fragments: the most work that a killed extraction loses."""
 
 
 def extract_missing(
     ids: Sequence[str], path_of: LocateImage, store: FeatureStore, preprocessing: Preprocessing, runtime: Runtime
 ) -> int:
-    """Compute the rows the store lacks and add them, a fragment at a time.
+    """Compute the rows that the store lacks and add them, a fragment at a time.
 
     Args:
-        ids: the images wanted.
-        path_of: where an image's file is.
-        store: where rows are kept.
+        ids: the images.
+        path_of: locates an image's file.
+        store: of the features.
         preprocessing: resize and crop (the network itself normalises).
-        runtime: what runs the network; loaded only when a row is missing.
+        runtime: runs the network; loaded only if a row is missing.
     Returns:
-        How many rows were computed.
+        Number of rows computed.
     Raises:
-        DataError: an image cannot be decoded any more; names its path. The rows before it are kept.
+        DataError: an image cannot be decoded; names its path. The rows before it are in the store.
     """
     missing = store.missing(ids)
     if not missing:
@@ -58,16 +58,16 @@ def extract_missing(
 def embed(
     ids: Sequence[str], path_of: LocateImage, preprocessing: Preprocessing, runtime: Runtime, desc: str
 ) -> Iterator[tuple[Sequence[str], Features]]:
-    """Compute rows, a batch at a time, in order.
+    """Compute features in order, a batch at a time, and show the progress.
 
     Args:
-        ids: the images wanted.
-        path_of: where an image's file is.
+        ids: the images.
+        path_of: locates an image's file.
         preprocessing: resize and crop.
-        runtime: what runs the network.
-        desc: the step's name, for its progress.
+        runtime: runs the network.
+        desc: label of the progress bar.
     Returns:
-        ids and features (n, d) of each batch, n at most the runtime's batch size.
+        Ids and features (n, d) of each batch, n at most the runtime's batch size.
     Raises:
         DataError: an image cannot be decoded; names its path.
     """
@@ -80,7 +80,7 @@ def embed(
 def rows_of(
     ids: Sequence[str], path_of: LocateImage, preprocessing: Preprocessing, runtime: Runtime
 ) -> Iterator[tuple[Sequence[str], Features]]:
-    """As `embed`, without showing how far it is."""
+    """Compute features as `embed` does, without showing the progress."""
     compute, batch_size = runtime.load(), int(runtime.record["batch_size"])
     chunks = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
     work = partial(_compute_chunk, compute, path_of, preprocessing, batch_size)
@@ -88,7 +88,7 @@ def rows_of(
 
 
 def num_workers(runtime: Runtime) -> int:
-    """One more than streams: it decodes while the others compute."""
+    """Give the number of worker threads: one more than can compute, to decode meanwhile."""
     return max(num_cpus(), runtime.num_streams) + 1
 
 
@@ -99,7 +99,7 @@ def _compute_chunk(
 
 
 class _Fragments:
-    """Rows on their way to the store."""
+    """Collects rows and writes them to the store."""
 
     def __init__(self, store: FeatureStore) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Features from any layer of a network: the penultimate one, or nodes of its graph, pooled and put side by side."""
+"""Features from any layer of a network: the penultimate one, or nodes of its graph, pooled and concatenated."""
 
 import difflib
 from collections.abc import Sequence
@@ -8,49 +8,47 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from stages.graft.backbone.architectures import cut_output, output_layer
-from stages.graft.core.errors import ParamsError
-
-PENULTIMATE = "penultimate"
+from stages.graft.backbone.providers import provider_of
+from stages.graft.backbone.weights import PENULTIMATE, Weights
+from stages.graft.core.errors import ParamsError, one_line
 
 STD_FLOOR = 1e-3
-"""Keeps the gradient of a constant map's deviation finite."""
+"""Keeps the gradient of the standard deviation finite where a map is constant."""
 
 _SIZES_PX = (224, 256)
-"""Two input sizes: an axis whose length does not follow them holds the channels."""
+"""Two input sizes, in pixels: the axis whose length is the same for both holds the channels."""
 
 
-def feature_network(network: nn.Module, layers: Sequence[str], pooling: str) -> nn.Module:
-    """Turn a network into one that gives features, shape (n, d).
+def feature_network(network: nn.Module, weights: Weights) -> nn.Module:
+    """Turn a classification network into one that gives features, shape (n, d).
 
-    Maps (n, c, h, w), in whatever order the network keeps their axes, are pooled over h and w; tokens (n, t, c) over t;
-    rows (n, c) stay as they are.
+    Maps (n, c, h, w), with their axes in any order, are pooled over h and w; tokens (n, t, c) over t; rows (n, c) stay
+    as they are.
 
     Args:
         network: in evaluation mode; changed in place when the features are the penultimate ones alone.
-        layers: `penultimate`, or nodes of the network's graph as torchvision's feature extraction names them, or the
-            modules they lie in, whose last node is meant then.
-        pooling: avg; max; avg+max; avg+std: the mean and the standard deviation, which says how much a texture varies
-            where the mean only says how much of it there is.
+        weights: gives the network's name, the layers and the pooling. A layer is `penultimate`, a node of the graph as
+            torchvision's feature extraction names it, or a module, which stands for its last node.
     Raises:
         ParamsError: the network has no such node, or the node gives no features.
     """
-    if tuple(layers) == (PENULTIMATE,):
-        return cut_output(network)
-    nodes = graph_nodes(network)
-    wanted = [_resolve(layer, network, nodes) for layer in layers]
-    extractor = create_feature_extractor(network, list(dict.fromkeys(wanted)))
-    shapes = [_shapes(extractor, size_px) for size_px in _SIZES_PX]
-    axes = {}
-    for layer, node in zip(layers, wanted, strict=True):
-        axes[node] = pooled_axes(shapes[0].get(node), shapes[1].get(node))
-        if axes[node] is None:
+    if weights.layers == (PENULTIMATE,):
+        return provider_of(weights.name).cut_output(network)
+    names = graph_nodes(network)
+    output = provider_of(weights.name).output_layer(network)
+    nodes = [_resolve(layer, network, names, output) for layer in weights.layers]
+    extractor = create_feature_extractor(network, list(dict.fromkeys(nodes)))
+    small, large = (_shapes(extractor, size_px) for size_px in _SIZES_PX)
+    pooled = []
+    for layer, node in zip(weights.layers, nodes, strict=True):
+        if (axes := pooled_axes(small.get(node), large.get(node))) is None:
             raise ParamsError(f"`backbone.layer`: {layer!r} of {type(network).__name__} gives no features to pool")
-    return PooledLayers(extractor, [(node, axes[node] or ()) for node in wanted], pooling)
+        pooled.append((node, axes))
+    return PooledLayers(extractor, pooled, weights.pooling)
 
 
 def graph_nodes(network: nn.Module) -> list[str]:
-    """Name the nodes of a network's graph in evaluation mode, in the order they are computed.
+    """Name the nodes of a network's graph in evaluation mode, in order of computation.
 
     Raises:
         ParamsError: the network cannot be traced.
@@ -58,17 +56,20 @@ def graph_nodes(network: nn.Module) -> list[str]:
     try:
         return list(get_graph_node_names(network)[1])
     except Exception as error:  # the tracer raises many kinds on control flow it cannot follow
-        reason = " ".join(str(error).split())[:150]
         raise ParamsError(
-            f"`backbone.layer`: {type(network).__name__} cannot be traced ({reason}); only penultimate can be had"
+            f"`backbone.layer`: {type(network).__name__} cannot be traced ({one_line(error)}); "
+            "only penultimate is possible"
         ) from None
 
 
 def pooled_axes(shape: tuple[int, ...] | None, larger: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """Which axes to pool over, from a node's shape and the one it has with a larger input.
+    """Find the axes to pool over.
 
+    Args:
+        shape: of a node's output; None if it is no tensor.
+        larger: of its output for a larger input.
     Returns:
-        None when a node gives no features; empty for rows.
+        The axes, none for rows; None when the node gives no features.
     """
     match shape:
         case (_, _):
@@ -84,21 +85,21 @@ def pooled_axes(shape: tuple[int, ...] | None, larger: tuple[int, ...] | None) -
 
 
 class PooledLayers(nn.Module):
-    """Maps of several layers, each pooled to one or two numbers a channel."""
+    """Maps of several layers, each pooled to one or two numbers per channel."""
 
     def __init__(self, extractor: nn.Module, nodes: Sequence[tuple[str, tuple[int, ...]]], pooling: str) -> None:
         """Join an extractor and its pooling.
 
         Args:
             extractor: gives a dictionary of maps by node.
-            nodes: which of them, in order, and the axes to pool over.
-            pooling: as in `trunk_of`.
+            nodes: the nodes to use, in order, each with the axes to pool over.
+            pooling: as in `Weights.pooling`.
         """
         super().__init__()
         self.extractor, self.nodes, self.pooling = extractor, tuple(nodes), pooling
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (n, 3, h, w) to features (n, d)."""
+        """Compute features (n, d) of images (n, 3, h, w)."""
         maps = self.extractor(x)
         return torch.cat([part for node, axes in self.nodes for part in _pool(maps[node], axes, self.pooling)], dim=1)
 
@@ -113,9 +114,10 @@ def _pool(maps: Tensor, axes: tuple[int, ...], pooling: str) -> list[Tensor]:
     return [parts[name] for name in pooling.split("+")]
 
 
-def _resolve(layer: str, network: nn.Module, nodes: Sequence[str]) -> str:
+def _resolve(layer: str, network: nn.Module, nodes: Sequence[str], output_layer: str) -> str:
+    """Find the node that a layer of the parameters means."""
     if layer == PENULTIMATE:
-        return nodes[nodes.index(output_layer(network)) - 1]
+        return nodes[nodes.index(output_layer) - 1]
     inside = [node for node in nodes if node == layer or node.startswith(f"{layer}.")]
     if not inside:
         modules = {node.rsplit(".", depth)[0] for node in nodes for depth in range(node.count(".") + 1)}
@@ -128,7 +130,7 @@ def _resolve(layer: str, network: nn.Module, nodes: Sequence[str]) -> str:
 
 
 def _shapes(extractor: nn.Module, size_px: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of an extractor's maps of two images, found without computing; empty when the size does not suit it."""
+    """Give the shapes of an extractor's maps of two images, without computing them; none if it refuses the size."""
     try:
         maps = on_meta(extractor, torch.empty(2, 3, size_px, size_px, device="meta"))
     except Exception:  # networks refuse a size in many ways
@@ -137,6 +139,6 @@ def _shapes(extractor: nn.Module, size_px: int) -> dict[str, tuple[int, ...]]:
 
 
 def on_meta(network: nn.Module, images: Tensor) -> Any:
-    """Run a network on shapes alone, without its weights' values."""
+    """Run a network on shapes alone, without values."""
     state = {name: value.to("meta") for name, value in [*network.named_parameters(), *network.named_buffers()]}
     return torch.func.functional_call(network, state, (images,))

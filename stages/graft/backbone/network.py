@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from stages.graft.backbone.architectures import build_fitting, build_network, load_weights
 from stages.graft.backbone.layers import feature_network, on_meta
 from stages.graft.backbone.weights import FINETUNED, Weights
-from stages.graft.core.errors import ParamsError, WeightsError
+from stages.graft.core.errors import ParamsError, WeightsError, one_line
 from stages.graft.images.decode import Batch
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.storage.arrays import METADATA_KEY, usual_mode
@@ -25,11 +25,11 @@ from stages.graft.storage.feature_store import Features
 from stages.graft.storage.files import atomic_path
 
 RANDOM_SEED = 0
-"""Of the weights called random: the same ones on every run."""
+"""Seed of the weights called random."""
 
 
-class Normalised(nn.Module):
-    """A network behind its normalisation: takes uint8 pixels."""
+class NormalisedNetwork(nn.Module):
+    """A network with its input normalisation in front; takes uint8 pixels."""
 
     mean: Tensor
     std: Tensor
@@ -41,7 +41,7 @@ class Normalised(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(preprocessing.std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images of shape (n, h, w, 3), uint8, to the network's output."""
+        """Compute the network's output for images of shape (n, h, w, 3), uint8."""
         x = images.permute(0, 3, 1, 2).float()  # channels-last in memory already
         output: Tensor = self.network((x - self.mean) / self.std)
         return output
@@ -63,53 +63,52 @@ def load_network(weights: Weights) -> nn.Module:
     return network.eval()
 
 
-def load_backbone(weights: Weights) -> Normalised:
-    """Build the frozen feature extractor: uint8 images (n, h, w, 3) in, float32 features (n, d) out.
+def load_backbone(weights: Weights) -> NormalisedNetwork:
+    """Build the frozen backbone: uint8 images (n, h, w, 3) in, float32 features (n, d) out.
 
     Raises:
         ParamsError: the network has no such layer, or does not take images of that size.
         WeightsError: as in `load_network`.
     """
-    trunk = Normalised(_load_trunk(weights), weights.preprocessing).eval().requires_grad_(False)
-    _check_size(trunk, weights)
-    return trunk.to(memory_format=torch.channels_last)
-
-
-def _load_trunk(weights: Weights) -> nn.Module:
-    if weights.weights != FINETUNED or weights.path is None:
-        return feature_network(load_network(weights), weights.layers, weights.pooling)
-    trunk = feature_network(build_network(weights.name, 1000).eval(), weights.layers, weights.pooling)
-    load_weights(trunk, read_tensors(weights.path), str(weights.path))  # of the trunk alone
-    return trunk
-
-
-def _check_size(trunk: nn.Module, weights: Weights) -> None:
+    if weights.weights == FINETUNED and weights.path is not None:  # the file has no output layer
+        network = feature_network(build_network(weights.name, 1000).eval(), weights)
+        load_weights(network, read_tensors(weights.path), str(weights.path))
+    else:
+        network = feature_network(load_network(weights), weights)
+    backbone = NormalisedNetwork(network, weights.preprocessing).eval().requires_grad_(False)
     px = weights.preprocessing.crop_px
     try:
-        on_meta(trunk, torch.empty(2, px, px, 3, dtype=torch.uint8, device="meta"))
+        on_meta(backbone, torch.empty(2, px, px, 3, dtype=torch.uint8, device="meta"))
     except Exception as error:  # networks refuse a size in many ways
-        reason = " ".join(str(error).split())[:150]
-        raise ParamsError(f"`backbone.input_px`: {weights.name} does not take {px} x {px} pixels ({reason})") from None
+        raise ParamsError(
+            f"`backbone.input_px`: {weights.name} does not take {px} x {px} pixels ({one_line(error)})"
+        ) from None
+    return backbone.to(memory_format=torch.channels_last)
 
 
-def run_batch(trunk: nn.Module, images: Batch, batch_size: int, device: torch.device) -> Features:
-    """Compute features of at most `batch_size` images, uint8 of shape (n, h, w, 3), in one batch of exactly that size.
+def run_batch(network: nn.Module, images: Batch, batch_size: int, device: torch.device) -> Features:
+    """Compute features of at most `batch_size` images in one batch of exactly that size.
 
+    Args:
+        network: gives features.
+        images: uint8, shape (n, h, w, 3).
+        batch_size: in images.
+        device: of the network.
     Returns:
         shape (n, d), float32.
     """
     padding = np.zeros((batch_size - len(images), *images.shape[1:]), np.uint8)
     with torch.inference_mode():
         batch = torch.from_numpy(np.concatenate([images, padding])).to(device)
-        features: Features = trunk(batch).float().cpu().numpy()[: len(images)]
+        features: Features = network(batch).float().cpu().numpy()[: len(images)]
     return features.reshape(len(images), -1)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a checkpoint's tensors; never runs code from the file.
+    """Read a checkpoint's tensors without ever running code from the file.
 
     Raises:
-        WeightsError: it is not a whole safetensors or torch file of tensors alone.
+        WeightsError: it is not a complete safetensors file, nor a torch file of tensors alone.
     """
     try:
         content: Any = load_file(path) if path.suffix == ".safetensors" else _load_pickled(path)
@@ -123,7 +122,7 @@ def _load_pickled(path: Path) -> Any:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises several kinds on damaged or unsafe files
         reason = str(error).splitlines()[0]
-        raise WeightsError(f"{path} cannot be read as tensors alone ({reason}); save its state_dict anew") from None
+        raise WeightsError(f"{path} cannot be read as tensors alone ({reason}); save its state_dict again") from None
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -133,10 +132,10 @@ def _load_pickled(path: Path) -> Any:
 
 
 def choose_device(wanted: str) -> torch.device:
-    """Give the device asked for; auto is a GPU when there is one.
+    """Give the device of that name; auto is a GPU if there is one.
 
     Raises:
-        ParamsError: cuda is asked for and there is none.
+        ParamsError: cuda is requested and there is no GPU.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ParamsError("`extract.device` is cuda, but torch finds no GPU; set it to auto or cpu")
@@ -144,21 +143,22 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def save_tensors(network: nn.Module, path: Path) -> None:
-    """Write a network's weights in their own precision, without a record."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    with atomic_path(path) as temporary, usual_mode(temporary):
-        save_file(tensors, temporary)
+    """Write a network's weights in their own precision, without metadata."""
+    _save({name: value.detach() for name, value in network.state_dict().items()}, path, None)
 
 
 def save_network(network: nn.Module, path: Path, metadata: Mapping[str, Any]) -> None:
     """Write a network, output layer included, in half precision with its record as metadata.
 
     Args:
-        network: trunk and output layer.
+        network: backbone and output layer.
         path: a .safetensors file.
         metadata: at least `architecture`, `classes` and `preprocessing`.
     """
-    state = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
-    halves = {name: value.half() for name, value in state.items() if value.is_floating_point()}
+    halves = {name: value.half() for name, value in network.state_dict().items() if value.is_floating_point()}
+    _save(halves, path, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None) -> None:
     with atomic_path(path) as temporary, usual_mode(temporary):
-        save_file(halves, temporary, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary, metadata=metadata)

@@ -1,7 +1,7 @@
-"""OpenVINO, kept from reporting its use: every other module takes it from here.
+"""OpenVINO without telemetry; every other module imports it from here.
 
-Its converter reports over the network wherever the package openvino_telemetry is found, which openvino itself installs,
-and does so in a forked process that can hang.
+Its converter sends reports over the network if the package openvino_telemetry is installed, as it is with openvino, and
+does so in a forked process that can hang.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Which runtime a network gets: OpenVINO on a processor, torch on a GPU or where OpenVINO falls short."""
+"""The choice of a network's runtime: OpenVINO on a CPU, torch on a GPU or where OpenVINO falls short."""
 
 import ctypes
 import sys
@@ -14,38 +14,37 @@ from stages.graft.core.errors import ParamsError
 from stages.graft.core.params import Params
 
 CPU_BATCH, GPU_BATCH = 8, 128
-"""Images a batch unless the parameters say otherwise. A processor is as quick with 8 as with 32, and a few new images
-cost less padding, as does a single one that is asked about."""
+"""Default batch sizes, in images. A CPU is as fast with 8 as with 32, and a few images need less padding."""
 
 
 class RuntimeChoice(Params):
-    """The section `extract`: what runs the network."""
+    """The section `extract`: how the network is run."""
 
     runtime: Literal["auto", "torch", "openvino"]
     """auto: OpenVINO on a CPU, torch on a GPU."""
     precision: Precision
-    """auto: bf16 where the processor computes in it and the features stay the same to three digits, else fp32."""
+    """auto: bf16 where the processor supports it and the features agree to three digits, else fp32."""
     device: Literal["auto", "cpu", "cuda"]
-    """auto: a GPU when there is one."""
+    """auto: a GPU if there is one."""
     compile: bool
-    """torch alone: translate the network with torch.compile first."""
+    """Whether to apply torch.compile; for torch alone."""
     batch_size: int | None = Field(ge=1, le=4096)
-    """Images a batch; part of the fingerprint, since a row's bits depend on it; null suits the device."""
+    """In images; part of the fingerprint, since a row's bits depend on it; null for the device's default."""
 
 
 AUTOMATIC = RuntimeChoice(runtime="auto", precision="auto", device="auto", compile=False, batch_size=None)
-"""Whatever suits the machine."""
+"""Everything as it suits the machine."""
 
 
 def choose_runtime(weights: Weights, choice: RuntimeChoice, folder: Path) -> Runtime:
-    """Find what the network is to be run with; nothing is loaded if it was run with OpenVINO before.
+    """Choose a network's runtime; torch is imported only to convert the network for OpenVINO, once, or to run it.
 
     Args:
         weights: the network's.
-        choice: what the parameters ask for.
-        folder: where networks converted for OpenVINO are kept.
+        choice: the parameters.
+        folder: of the networks converted for OpenVINO.
     Raises:
-        ParamsError: OpenVINO or a GPU is asked for where it cannot be had.
+        ParamsError: OpenVINO or a GPU is requested and cannot be used.
     """
     on_gpu = choice.device == "cuda" or (choice.device == "auto" and choice.runtime != "openvino" and gpu_present())
     if choice.runtime == "openvino" and choice.device == "cuda":
@@ -62,30 +61,30 @@ def choose_runtime(weights: Weights, choice: RuntimeChoice, folder: Path) -> Run
         if choice.runtime == "openvino":
             raise ParamsError(f"`extract.runtime: openvino` cannot run {weights.name}: {prepared}; set it to auto")
         print(f"extract: {weights.name} runs on torch, since OpenVINO falls short: {prepared}", file=sys.stderr)
-    from stages.graft.backbone.torch_runtime import TorchRuntime  # torch: seconds, spent only where it is needed
+    from stages.graft.backbone.torch_runtime import TorchRuntime  # imports torch, which takes seconds
 
     return TorchRuntime(weights, "cuda" if on_gpu else "cpu", choice.precision, batch_size, choice.compile)
 
 
 def saved_runtime(folder: Path, weights: Weights, record: Mapping[str, Any]) -> Runtime:
-    """Give the runtime that was saved in a folder.
+    """Open the runtime that `Runtime.save` saved.
 
     Args:
-        folder: where `Runtime.save` left what it needs.
+        folder: the runtime's files.
         weights: the network's.
         record: the runtime's, when it was saved.
     """
     if str(record["runtime"]).startswith("openvino"):
-        from stages.graft.backbone.openvino_runtime import opened
+        from stages.graft.backbone.openvino_runtime import open_saved
 
-        return opened(folder, record["precision"], record["batch_size"])
+        return open_saved(folder, record["precision"], record["batch_size"])
     from stages.graft.backbone.torch_runtime import TorchRuntime
 
     return TorchRuntime(weights, "cuda" if gpu_present() else "cpu", "auto", record["batch_size"], compiled=False)
 
 
 def gpu_present() -> bool:
-    """Say whether an NVIDIA driver is installed and torch can use its GPU; torch is imported only if one is."""
+    """Tell whether torch can use a GPU; torch is imported only if an NVIDIA driver is installed."""
     try:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:

@@ -1,13 +1,14 @@
-"""Pretrained weights: which file, proven by its SHA-256, and how images are prepared for it; torch where needed."""
+"""Pretrained weights: the file, checked against its SHA-256, and the preprocessing and layers that go with it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from stages.graft.backbone.torchvision_weights import DEFAULT, fetch_weights, published_preprocessing
+from stages.graft.backbone.providers import provider_of
+from stages.graft.backbone.torchvision_networks import DEFAULT
 from stages.graft.core.errors import DataError, ParamsError, WeightsError
 from stages.graft.core.params import Params
 from stages.graft.images.preprocessing import Preprocessing, preprocessing_from, resized
@@ -17,12 +18,9 @@ from stages.graft.storage.hashing import check_sha256, sha256_of
 
 BUNDLED, RANDOM, FINETUNED, PENULTIMATE = "bundled", "random", "finetuned", "penultimate"
 
-TIMM = "timm:"
-"""Before the name of a network of the timm library."""
 
-
-def _several(layer: Any) -> Any:
-    """One name as a tuple of one, so that a wrong value is explained once."""
+def _as_tuple(layer: Any) -> Any:
+    """Turn one name into a tuple of one, so that a wrong value gives one error message."""
     return (layer,) if isinstance(layer, str) else tuple(layer) if isinstance(layer, list) else layer
 
 
@@ -30,84 +28,90 @@ Layers = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_le
 
 
 class BackboneParams(Params):
-    """The section `backbone`: the pretrained network features come from."""
+    """The section `backbone`: the pretrained network that computes the features."""
 
     name: str
     """A torchvision classification network, such as regnet_x_400mf, vgg19 or resnet50, or timm:<name>."""
     weights: str
     """bundled, a torchvision weights name (IMAGENET1K_V1, DEFAULT), a .safetensors or .pth file, or random."""
     sha256: str | None = Field(pattern="^[0-9a-f]{64}$")
-    """Expected SHA-256 of a local weights file; null for all others, whose hash is known."""
+    """Expected SHA-256 of a local weights file; null for other weights, whose SHA-256 is known."""
     input_px: int | None = Field(ge=32)
-    """Side of the square the network sees, in pixels; null for what its weights were made for."""
-    layer: Annotated[Layers | None, BeforeValidator(_several)] = None
-    """penultimate, a node of the network's graph, or several, side by side; null for what the weights' file says, else
-    penultimate."""
+    """Side of the network's square input, in pixels; null for the size its weights were trained for."""
+    layer: Annotated[Layers | None, BeforeValidator(_as_tuple)] = None
+    """penultimate, a node of the network's graph, or several, concatenated; null for the layers in the weights' record,
+    or else penultimate."""
     pooling: Literal["avg", "max", "avg+max", "avg+std"] | None = None
-    """How a layer's maps become numbers; null for what the weights' file says, else avg."""
+    """How a layer's maps are pooled; null for the pooling in the weights' record, or else avg."""
     offline: bool = False
     """Never open a connection."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Where a backbone's weights are and what they need; goes as a record into every file made with them."""
+    """A network's weights on this machine, and how features are computed with them."""
 
     name: str
-    """The torchvision network."""
+    """The network, as in `BackboneParams`."""
     weights: str
-    """As in the parameters."""
+    """As in `BackboneParams`, or finetuned."""
     sha256: str | None
-    """Of the file; None for random weights."""
+    """SHA-256 of the file; None for random weights."""
     preprocessing: Preprocessing
     """How images are prepared."""
     layers: tuple[str, ...] = (PENULTIMATE,)
-    """Whose output the features are: penultimate, or inner nodes of the network, pooled and put side by side."""
+    """Layers whose outputs are the features: penultimate, or nodes of the network's graph, pooled and concatenated."""
     pooling: str = "avg"
-    """avg, max, avg+max or avg+std: how a map becomes numbers."""
+    """How maps are pooled: avg, max, avg+max or avg+std (mean and standard deviation)."""
     path: Path | None
     """The file on this machine; None for random weights."""
 
-    def record(self) -> dict[str, Any]:
-        """What determines the network's output, without this machine's paths."""
+    def to_record(self) -> dict[str, Any]:
+        """Give everything that determines the features as JSON values, without paths of this machine."""
         fields = asdict(self)
         del fields["path"]
         return fields
 
 
 def find_weights(params: BackboneParams, bundled: Path) -> Weights:
-    """Find the weights the parameters ask for, download them if need be, and prove their SHA-256.
+    """Find the weights that the parameters name, download them if necessary, and check their SHA-256.
 
     Args:
         params: the section `backbone`.
-        bundled: the folder of the networks that ship with the repository.
+        bundled: folder of the networks that ship with the repository.
     Raises:
-        WeightsError: the file is missing, damaged, a Git-LFS pointer or cannot be fetched.
+        WeightsError: the file is missing, damaged, a Git-LFS pointer or cannot be downloaded.
         ParamsError: no such network or weights name, or a local file without `backbone.sha256`.
     """
     path, sha256 = _find_file(params, bundled)
-    preprocessing = resized(_preprocessing(params, path), params.input_px)
-    layers, pooling = _layers(params, path)
+    record = _graft_record(path)
+    if "preprocessing" in record:
+        preprocessing = preprocessing_from(record["preprocessing"])
+    else:
+        published = DEFAULT if params.weights == RANDOM or _is_local(params.weights) else params.weights
+        preprocessing = provider_of(params.name).preprocessing(params.name, published)
+    # The record's pooling is for its own layers; the network itself pools the penultimate features.
+    pooling = "avg" if params.layer == (PENULTIMATE,) else record.get("pooling", "avg")
     return Weights(
         name=params.name,
         weights=params.weights,
         sha256=sha256,
-        preprocessing=preprocessing,
-        layers=layers,
-        pooling=pooling,
+        preprocessing=resized(preprocessing, params.input_px),
+        layers=params.layer or tuple(record.get("layers", [PENULTIMATE])),
+        pooling=params.pooling or pooling,
         path=path,
     )
 
 
 def weights_for(record: Mapping[str, Any], bundled: Path, offline: bool = False) -> Weights:
-    """Find the weights a record was written with, on this machine.
+    """Find the weights of a record on this machine.
 
     Args:
-        record: of `Weights.record`.
-        bundled: the folder of the networks that ship with the repository.
+        record: as `Weights.to_record` gives it.
+        bundled: folder of the networks that ship with the repository.
         offline: never open a connection.
     Raises:
-        WeightsError: as in `find_weights`; also when the file found is another than the record's.
+        WeightsError: as in `find_weights`, or the file has another SHA-256 than the record.
     """
     params = BackboneParams(
         name=record["name"],
@@ -118,31 +122,32 @@ def weights_for(record: Mapping[str, Any], bundled: Path, offline: bool = False)
         pooling=record["pooling"],
         offline=offline,
     )
-    found = find_weights(params, bundled)
-    if found.sha256 != record["sha256"]:
-        raise WeightsError(f"{found.path} has SHA-256 {found.sha256}, the features were made with {record['sha256']}")
-    preprocessing = preprocessing_from(record["preprocessing"])
-    return Weights(**{**found.__dict__, "preprocessing": preprocessing})
+    weights = find_weights(params, bundled)
+    if weights.sha256 != record["sha256"]:
+        raise WeightsError(
+            f"{weights.path} has SHA-256 {weights.sha256}, the features were made with {record['sha256']}"
+        )
+    return replace(weights, preprocessing=preprocessing_from(record["preprocessing"]))
 
 
 def weights_from_record(record: Mapping[str, Any], path: Path | None = None) -> Weights:
-    """Read back what `Weights.record` wrote; nothing is looked for or proven.
+    """Read what `Weights.to_record` gave, without a look at any file.
 
     Args:
-        record: as written.
+        record: the JSON values.
         path: the file on this machine.
     """
-    fields = dict(record) | {"layers": tuple(record["layers"])}
-    return Weights(**fields | {"preprocessing": preprocessing_from(record["preprocessing"]), "path": path})
+    fields = {"layers": tuple(record["layers"]), "preprocessing": preprocessing_from(record["preprocessing"])}
+    return Weights(**dict(record) | fields | {"path": path})
 
 
 def finetuned_weights(record: Mapping[str, Any], sha256: str, path: Path) -> Weights:
-    """Describe a fine-tuned trunk's weights.
+    """Describe the weights of a fine-tuned backbone.
 
     Args:
-        record: of the pretrained weights it began with.
-        sha256: of the file.
-        path: the trunk's tensors.
+        record: of the pretrained weights that the fine-tuning started from.
+        sha256: SHA-256 of the file.
+        path: file with the backbone's tensors.
     """
     return weights_from_record({**record, "weights": FINETUNED, "sha256": sha256}, path)
 
@@ -152,16 +157,14 @@ def _is_local(weights: str) -> bool:
 
 
 def _find_file(params: BackboneParams, bundled: Path) -> tuple[Path | None, str | None]:
-    """The file and its proven SHA-256; None for random weights."""
+    """Find the file and its checked SHA-256; None for random weights."""
     if params.weights == RANDOM:
         return None, None
-    if params.weights == BUNDLED or _is_local(params.weights):
-        return _find_bundled(params.name, bundled) if params.weights == BUNDLED else _find_local(params)
-    if params.name.startswith(TIMM):
-        from stages.graft.backbone.timm_networks import find_timm_weights
-
-        return find_timm_weights(params.name, params.weights, params.offline)
-    return fetch_weights(params.name, params.weights, params.offline)
+    if params.weights == BUNDLED:
+        return _find_bundled(params.name, bundled)
+    if _is_local(params.weights):
+        return _find_local(params)
+    return provider_of(params.name).find_weights(params.name, params.weights, params.offline)
 
 
 def _find_bundled(name: str, bundled: Path) -> tuple[Path, str]:
@@ -191,26 +194,11 @@ def _find_local(params: BackboneParams) -> tuple[Path, str]:
     return path, params.sha256
 
 
-def _layers(params: BackboneParams, path: Path | None) -> tuple[tuple[str, ...], str]:
-    """Which layers, and how pooled: as the parameters say, else as a file of ours says, else the penultimate one."""
-    record = read_metadata(path) if path is not None and path.suffix == ".safetensors" else {}
-    layers = params.layer or tuple(record.get("layers", [PENULTIMATE]))
-    # How the file pools its blocks says nothing of penultimate features, which are pooled as the network does it.
-    pooling = "avg" if params.layer == (PENULTIMATE,) else record.get("pooling", "avg")
-    return layers, params.pooling or pooling
-
-
-def _preprocessing(params: BackboneParams, path: Path | None) -> Preprocessing:
-    if path is not None and path.suffix == ".safetensors":
-        try:
-            record = read_metadata(path).get("preprocessing")
-        except DataError as error:
-            raise WeightsError(str(error)) from None
-        if record is not None:
-            return preprocessing_from(record)
-    published = params.weights if not _is_local(params.weights) and params.weights != RANDOM else DEFAULT
-    if params.name.startswith(TIMM):
-        from stages.graft.backbone.timm_networks import timm_preprocessing
-
-        return timm_preprocessing(params.name, published)
-    return published_preprocessing(params.name, published)
+def _graft_record(path: Path | None) -> dict[str, Any]:
+    """Read the record in a file that Graft wrote; empty for any other file."""
+    if path is None or path.suffix != ".safetensors":
+        return {}
+    try:
+        return read_metadata(path)
+    except DataError as error:
+        raise WeightsError(str(error)) from None

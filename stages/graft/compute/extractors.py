@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stages.graft.backbone.extraction import Images, extract_missing
-from stages.graft.backbone.runtime import LoadedOnce
 from stages.graft.backbone.runtime_choice import RuntimeChoice, choose_runtime
 from stages.graft.backbone.weights import Weights
 from stages.graft.compute.engine import open_engine
@@ -61,5 +60,5 @@ class _Here:
         self.record = self._runtime.record
 
     def extract_missing(self, wanted: Iterable[Images], store: FeatureStore) -> list[int]:
-        preprocessing, runtime = self._weights.preprocessing, LoadedOnce(self._runtime)
-        return [extract_missing(ids, path_of, store, preprocessing, runtime) for ids, path_of in wanted]
+        preprocessing = self._weights.preprocessing
+        return [extract_missing(ids, path_of, store, preprocessing, self._runtime) for ids, path_of in wanted]

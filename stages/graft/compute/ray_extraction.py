@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from stages.graft.backbone.extraction import Images, rows_of
-from stages.graft.backbone.runtime import LoadedOnce, Runtime
+from stages.graft.backbone.runtime import Runtime
 from stages.graft.backbone.runtime_choice import RuntimeChoice, choose_runtime
 from stages.graft.backbone.weights import Weights
 from stages.graft.compute.ray_cluster import Item, Work, ask_worker, chunk_size, map_chunks
@@ -88,12 +88,11 @@ def _extracting(
     """What a worker does: it loads the network once."""
     runtime = choose()
     _check_same({"decoder": DECODER, **runtime.record}, expected)
-    loaded = LoadedOnce(runtime)
 
     def work(item: Item) -> dict[str, Any]:
         ids = list(item["ids"])
         places = dict(zip(ids, map(_place, item["addresses"], item["checked"]), strict=True))
-        rows = list(rows_of(ids, places.__getitem__, preprocessing, loaded))
+        rows = list(rows_of(ids, places.__getitem__, preprocessing, runtime))
         fragment = write_fragment(shelf, ids, np.concatenate([features for _, features in rows]))
         return {"fragment": fragment, "num_images": len(ids)}
 

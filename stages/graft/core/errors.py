@@ -21,3 +21,8 @@ class DataError(GraftError):
 
 class WeightsError(GraftError):
     """A weights file is missing, damaged, of the wrong network, or cannot be fetched."""
+
+
+def one_line(error: BaseException, max_length: int = 200) -> str:
+    """Give an error's message in one line of at most `max_length` characters; without a message, its class's name."""
+    return " ".join(str(error).split())[:max_length] or type(error).__name__

@@ -1,12 +1,12 @@
-"""A bundle: a folder with all that is needed to classify images elsewhere, without this repository's data or store.
+"""A bundle: a folder with everything needed to classify images, without this repository's data or store.
 
-bundle.json            what the network is, what runs it, how images are prepared, and every other file's SHA-256
-model.json             classes and the network's origin
+bundle.json            records of the network, its runtime and the preprocessing, and every other file's SHA-256
+model.json             classes and origin of the network
 head.safetensors       the head
-decision.json          temperature and thresholds: when the model is unsure
-novelty.safetensors    the detector of unknown images
-backbone.safetensors   the network's weights, as they were pretrained or fine-tuned: for torch, and to export
-network/               the network as OpenVINO runs it, if OpenVINO does
+decision.json          temperature and thresholds of the decision rule
+novelty.safetensors    the detector of out-of-distribution images
+backbone.safetensors   the network's pretrained or fine-tuned weights, for torch and for exports
+network/               the network converted for OpenVINO, if OpenVINO runs it
 """
 
 import shutil
@@ -18,49 +18,52 @@ from stages.graft.backbone.runtime import Runtime
 from stages.graft.backbone.runtime_choice import saved_runtime
 from stages.graft.backbone.weights import Weights, weights_from_record
 from stages.graft.core.errors import DataError
-from stages.graft.heads.head import HEAD, Head
+from stages.graft.heads.head import HEAD, Head, load_head
 from stages.graft.images.crop import DECODER
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.model.decision import NOVELTY, RULE, DecisionRule, load_rule, save_rule
-from stages.graft.model.model_folder import BACKBONE, MODEL, read_model
+from stages.graft.model.model_folder import BACKBONE, MODEL
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import atomic_path, read_json, write_json, write_text
 from stages.graft.storage.hashing import fingerprint_of, sha256_of
 
 BUNDLE, NETWORK = "bundle.json", "network"
 
+BUNDLE_FOLDER = Path("data/bundle")
+"""The bundle's folder in a repository."""
+
 FORMAT = 1
-"""Of the folder."""
+"""Version of the folder's layout."""
 
 LIBRARIES = ("numpy", "opencv-python-headless", "openvino", "pillow", "safetensors", "torch", "torchvision")
-"""Whose versions are noted."""
+"""Libraries whose versions are recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """What a bundle's folder holds, ready to be run."""
+    """The content of a bundle's folder."""
 
     head: Head
-    """Reads features."""
+    """From features to logits."""
     rule: DecisionRule
-    """Decides what is unsure and what is unknown."""
+    """Decides which images are unsure or out of distribution."""
     preprocessing: Preprocessing
     """How images are prepared."""
     runtime: Runtime
     """Runs the network."""
     weights: Weights
-    """The network's, their file in the bundle."""
+    """The network's; their file is in the bundle."""
 
 
 def write_bundle(model: Path, rule: DecisionRule, weights: Weights, runtime: Runtime, folder: Path) -> None:
-    """Assemble a bundle; a folder already there is replaced.
+    """Write a bundle; an existing folder is replaced.
 
     Args:
-        model: the model's folder.
-        rule: fitted to validation.
-        weights: the network's: the pretrained ones, or the fine-tuned.
-        runtime: what runs it.
-        folder: where the bundle goes.
+        model: folder of the model.
+        rule: the decision rule.
+        weights: the network's, pretrained or fine-tuned.
+        runtime: runs the network.
+        folder: the bundle's.
     """
     with atomic_path(folder) as temporary:
         temporary.mkdir()
@@ -72,7 +75,7 @@ def write_bundle(model: Path, rule: DecisionRule, weights: Weights, runtime: Run
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         record = {
             "format": FORMAT,
-            "backbone": weights.record(),
+            "backbone": weights.to_record(),
             "runtime": dict(runtime.record),
             "decoder": DECODER,
             "versions": {name: version(name) for name in LIBRARIES},
@@ -82,10 +85,10 @@ def write_bundle(model: Path, rule: DecisionRule, weights: Weights, runtime: Run
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Open a bundle; the network is loaded when it is first used.
+    """Open a bundle and check its files; the network is not loaded yet.
 
     Raises:
-        DataError: it is no bundle, or a file of it is missing or damaged.
+        DataError: it is no bundle, or a file is missing or damaged.
     """
     if not (folder / BUNDLE).is_file():
         raise DataError(f"{folder} holds no model: no {BUNDLE} in it; `dvc repro` makes data/bundle")
@@ -95,11 +98,10 @@ def load_bundle(folder: Path) -> Bundle:
     for name in (MODEL, HEAD, RULE, NOVELTY, BACKBONE, *record["sha256"]):
         path = folder / name
         if not path.is_file() or sha256_of(path) != record["sha256"].get(name):
-            raise DataError(f"{path} is missing or damaged; fetch the model again, or make it anew with `dvc repro`")
-    _, head = read_model(folder, whole=False)
+            raise DataError(f"{path} is missing or damaged; fetch the model again, or make it again with `dvc repro`")
     weights = weights_from_record(record["backbone"], folder / BACKBONE)
     return Bundle(
-        head=head,
+        head=load_head(folder),
         rule=load_rule(folder),
         preprocessing=weights.preprocessing,
         runtime=saved_runtime(folder / NETWORK, weights, record["runtime"]),
@@ -108,36 +110,32 @@ def load_bundle(folder: Path) -> Bundle:
 
 
 def _copy_weights(weights: Weights, path: Path) -> None:
-    """Write a network's weights, random ones too, as safetensors: nothing in a bundle is ever unpickled."""
+    """Write a network's weights, random ones too, as safetensors, so that a bundle never needs unpickling."""
     if weights.path is not None and weights.path.suffix == ".safetensors":
         shutil.copyfile(weights.path, path)
         return
-    kept = store_folder() / "weights" / f"{fingerprint_of(weights.record())}.safetensors"
-    proof = kept.with_suffix(".sha256")
-    if not (kept.exists() and proof.exists() and sha256_of(kept) == proof.read_text(encoding="utf-8")):
-        from stages.graft.backbone.network import load_network, save_tensors  # torch: seconds, spent once
+    cached = store_folder() / "weights" / f"{fingerprint_of(weights.to_record())}.safetensors"
+    digest = cached.with_suffix(".sha256")
+    if not (cached.exists() and digest.exists() and sha256_of(cached) == digest.read_text(encoding="utf-8")):
+        from stages.graft.backbone.network import load_network, save_tensors  # imports torch, which takes seconds
 
-        save_tensors(load_network(weights), kept)
-        write_text(sha256_of(kept), proof)
-    shutil.copyfile(kept, path)
-
-
-BUNDLE_FOLDER = Path("data/bundle")
-"""In a repository's root."""
+        save_tensors(load_network(weights), cached)
+        write_text(sha256_of(cached), digest)
+    shutil.copyfile(cached, path)
 
 
 def bundle_in(folder: Path, model: str | None = None) -> Path:
-    """Find a folder's bundle: it is one, a repository with one, or an MLflow model around one.
+    """Find the bundle in a folder: the folder itself, a repository with one, or an MLflow model with one.
 
     Args:
-        folder: where to look.
-        model: what the user called it.
+        folder: to search.
+        model: the user's name for it, for the error message.
     Raises:
-        DataError: there is none.
+        DataError: there is no bundle.
     """
-    for place in (folder, folder / BUNDLE_FOLDER, *sorted(folder.glob("*/"))):
-        if (place / BUNDLE).is_file():
-            return place
+    for candidate in (folder, folder / BUNDLE_FOLDER, *sorted(folder.glob("*/"))):
+        if (candidate / BUNDLE).is_file():
+            return candidate
     raise DataError(
         f"--model {model or folder}: no {BUNDLE} there; `dvc repro` makes data/bundle, `dvc pull` fetches it"
     )

@@ -1,4 +1,4 @@
-"""A trunk and a head as one torch network: from a head's arrays and back, saved, loaded, and scoring images."""
+"""A backbone and a head as one torch network, which is trained, saved, loaded, and scores images."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from stages.graft.backbone.network import Normalised, load_backbone, save_tensors
+from stages.graft.backbone.network import NormalisedNetwork, load_backbone, save_tensors
 from stages.graft.backbone.weights import finetuned_weights
 from stages.graft.core.progress import Progress
 from stages.graft.core.threads import in_threads
@@ -19,19 +19,19 @@ from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.model.model_folder import BACKBONE, read_model
 
 PREDICTION_BATCH = 32
-"""Images a batch; the last one is padded, since a row's bits depend on the batch's shape."""
+"""Images in a batch; the last batch is padded, since a row's bits depend on the batch's shape."""
 
 
 class Classifier(nn.Module):
-    """A trunk and a head; uint8 images (n, h, w, 3), or what the trunk's frozen part made of them, to logits (n, c)."""
+    """A backbone and a head: from uint8 images (n, h, w, 3), or the frozen part's output, to logits (n, c)."""
 
-    def __init__(self, trunk: nn.Module, head: nn.Sequential) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Sequential) -> None:
         super().__init__()
-        self.trunk, self.head = trunk, head
+        self.backbone, self.head = backbone, head
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Score images."""
-        logits: Tensor = self.head(self.trunk(*inputs).flatten(1))
+        logits: Tensor = self.head(self.backbone(*inputs).flatten(1))
         return logits
 
 
@@ -46,17 +46,22 @@ def head_module(head: Head) -> nn.Sequential:
 
 
 def head_from_module(module: nn.Sequential, like: Head) -> Head:
-    """Turn torch layers back into a head's arrays."""
+    """Turn torch layers into a head's arrays; `like` gives its kind and classes."""
     linear = [layer for layer in module if isinstance(layer, nn.Linear)]
     layers = tuple((layer.weight.detach().cpu().numpy(), layer.bias.detach().cpu().numpy()) for layer in linear)
     return Head(kind=like.kind, classes=like.classes, layers=layers)
 
 
 def predict(
-    classifier: nn.Module, ids: Sequence[str], path_of: LocateImage, preprocessing: Preprocessing, desc: str = "score"
+    classifier: nn.Module, ids: Sequence[str], path_of: LocateImage, preprocessing: Preprocessing
 ) -> npt.NDArray[np.float32]:
     """Score images.
 
+    Args:
+        classifier: in any mode; in evaluation mode afterwards.
+        ids: the images, n of them.
+        path_of: locates an image's file.
+        preprocessing: resize and crop.
     Returns:
         logits, shape (n, c), float32.
     """
@@ -65,7 +70,7 @@ def predict(
     chunks = [ids[start : start + PREDICTION_BATCH] for start in range(0, len(ids), PREDICTION_BATCH)]
     read = partial(read_batch, path_of=path_of, preprocessing=preprocessing, batch_size=PREDICTION_BATCH)
     rows = []
-    with torch.inference_mode(), Progress(len(ids), desc=desc, unit="images") as progress:
+    with torch.inference_mode(), Progress(len(ids), desc="score", unit="images") as progress:
         for chunk, images in zip(chunks, in_threads(read, chunks, num_ahead=4), strict=True):
             rows.append(classifier(torch.from_numpy(images).to(device))[: len(chunk)].cpu().numpy())
             progress.advance(len(chunk))
@@ -76,7 +81,7 @@ def load_classifier(folder: Path, device: torch.device) -> tuple[Classifier, Pre
     """Load a fine-tuned model's folder, in evaluation mode.
 
     Raises:
-        DataError: the folder is not whole.
+        DataError: a file is missing or damaged.
     """
     model, head = read_model(folder)
     weights = finetuned_weights(model.backbone, str(model.backbone_sha256), folder / BACKBONE)
@@ -87,17 +92,22 @@ def load_classifier(folder: Path, device: torch.device) -> tuple[Classifier, Pre
 def predict_logits(
     folder: Path, ids: Sequence[str], path_of: LocateImage, device: torch.device
 ) -> npt.NDArray[np.float32]:
-    """Score images with a fine-tuned model's folder.
+    """Score images with a fine-tuned model.
 
+    Args:
+        folder: the model's.
+        ids: the images, n of them.
+        path_of: locates an image's file.
+        device: where to compute.
     Returns:
         logits, shape (n, c), float32.
     Raises:
-        DataError: the folder is not whole.
+        DataError: a file is missing or damaged.
     """
     classifier, preprocessing = load_classifier(folder, device)
     return predict(classifier, ids, path_of, preprocessing)
 
 
-def save_backbone(trunk: Normalised, folder: Path) -> None:
-    """Write the trunk's weights, float32, as backbone.safetensors."""
-    save_tensors(trunk.network, folder / BACKBONE)
+def save_backbone(backbone: NormalisedNetwork, folder: Path) -> None:
+    """Write a backbone's weights, float32, as backbone.safetensors of a model's folder."""
+    save_tensors(backbone.network, folder / BACKBONE)

@@ -1,7 +1,7 @@
-"""What a model says about an image beside its class: how sure it is, when a person must look, what it does not know.
+"""The decision rule: calibrated confidence, and which images are unsure or unknown (out of distribution).
 
-decision.json          the temperature and both thresholds, with what validation said about them; written last
-novelty.safetensors    the detector of unknown images
+decision.json          the temperature and both thresholds, with their figures on validation; written last
+novelty.safetensors    the detector of out-of-distribution images
 """
 
 from dataclasses import asdict, dataclass
@@ -27,47 +27,47 @@ RULE, NOVELTY = "decision.json", "novelty.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionRule:
-    """Fitted to train and validation alone."""
+    """Temperature, thresholds and detector, fitted to train and validation alone."""
 
     classes: tuple[str, ...]
     """Class names in the order of the logits."""
     temperature: float
-    """What logits are divided by, above 0."""
+    """Divisor of the logits, above 0."""
     target_accuracy: float
-    """Wished of the answers, in (0, 1)."""
+    """Wanted accuracy of the answers that are not unsure, in (0, 1)."""
     threshold: Threshold
-    """Below its confidence the model is unsure."""
+    """An answer of lower confidence is unsure."""
     false_alarm_rate: float
-    """Share of known images that may count as unknown, in (0, 1)."""
+    """Wanted share of in-distribution images that count as unknown, in (0, 1)."""
     unknown_above: float
-    """Distance above which an image counts as unknown."""
+    """An image of a larger distance is unknown."""
     detector: NoveltyDetector
-    """Measures the distance."""
+    """Gives the distance."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What a rule makes of n images."""
+    """A rule's answers to n images."""
 
     predicted: Labels
     """The class of the highest logit, shape (n,)."""
     calibrated: Float32
     """Logits divided by the temperature, shape (n, c)."""
     unsure: npt.NDArray[np.bool_]
-    """Whether the confidence is too low for an answer, shape (n,)."""
+    """Whether the confidence is below the threshold, shape (n,)."""
     distance: npt.NDArray[np.float64]
-    """From the nearest class, about 1 or less for usual images, shape (n,)."""
+    """Distance from the nearest class, about 1 or less for in-distribution images, shape (n,)."""
     unknown: npt.NDArray[np.bool_]
-    """Whether that is too far, shape (n,)."""
+    """Whether the distance is above the threshold, shape (n,)."""
 
     @cached_property
     def probabilities(self) -> npt.NDArray[np.float64]:
-        """Calibrated, shape (n, c)."""
+        """Calibrated probabilities, shape (n, c)."""
         return softmax(self.calibrated)
 
     @property
     def confidence(self) -> npt.NDArray[np.float64]:
-        """Probability of the predicted class, shape (n,)."""
+        """Calibrated probability of the predicted class, shape (n,)."""
         return np.asarray(self.probabilities.max(axis=1))
 
 
@@ -76,11 +76,17 @@ def fit_rule(
 ) -> DecisionRule:
     """Fit the temperature and both thresholds to validation, the detector to train.
 
+    Args:
+        classes: in the order of the logits.
+        train: the training images.
+        val: the validation images.
+        target_accuracy: as in `DecisionRule`.
+        false_alarm_rate: as in `DecisionRule`.
     Raises:
         DataError: there is no validation image.
     """
     if not len(val.y):
-        raise DataError("there is no validation image to choose thresholds by; check the split")
+        raise DataError("there is no validation image to choose thresholds with; check the split")
     temperature = fit_temperature(val.logits, val.y)
     confidence = softmax(val.logits / np.float32(temperature)).max(axis=1)
     detector = fit_novelty(train.x, train.y, len(classes))
@@ -113,9 +119,8 @@ def save_rule(rule: DecisionRule, folder: Path) -> None:
     arrays = {"projection": rule.detector.projection, "centres": rule.detector.centres}
     write_arrays(arrays, folder / NOVELTY)
     record = {name: value for name, value in vars(rule).items() if name not in ("detector", "threshold")}
-    write_json(
-        record | {"threshold": asdict(rule.threshold)}, folder / RULE
-    )  # last: without it, the folder is not a rule
+    # Written last: without it, the folder is not a rule.
+    write_json(record | {"threshold": asdict(rule.threshold)}, folder / RULE)
 
 
 def load_rule(folder: Path) -> DecisionRule:
@@ -130,4 +135,4 @@ def load_rule(folder: Path) -> DecisionRule:
         threshold = Threshold(**fields.pop("threshold"))
         return DecisionRule(**fields, threshold=threshold, detector=NoveltyDetector(**arrays))
     except (TypeError, KeyError) as error:
-        raise DataError(f"{folder} is not a decision rule ({error}); `dvc repro` makes it anew") from None
+        raise DataError(f"{folder} is not a decision rule ({error}); `dvc repro` makes it again") from None

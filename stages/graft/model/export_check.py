@@ -1,4 +1,4 @@
-"""What an exported model is worth: its answers beside the pipeline's own, and its speed on this machine.
+"""The check of an exported model: its answers compared with the pipeline's, and its speed on this machine.
 
 Letters: n images, c classes.
 """
@@ -24,70 +24,72 @@ from stages.graft.model.whole_model import OUTPUTS, WholeModel
 from stages.graft.storage.arrays import Array
 
 NUM_SAMPLES = 64
-"""Images, about, that torch computes too, slowly."""
+"""Images that are compared with torch, which is slow."""
 
 SECONDS = 3.0
-"""Of each measurement of speed."""
+"""Duration of each measurement of speed."""
 
 NUM_DIGITS = 8
-"""Of differences."""
+"""Decimal digits of differences."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """What the pipeline says of n images."""
+    """The expected answers to n images."""
 
     squares: Batch
-    """Their pixels, shape (n, h, w, 3), uint8."""
+    """Pixels, shape (n, h, w, 3), uint8."""
     answers: Mapping[str, Array]
-    """As an exported model's outputs."""
+    """Arrays named like an exported model's outputs."""
 
 
 def references(predictor: Predictor, files: Sequence[ImageFile]) -> Iterator[Reference]:
-    """Have the pipeline's own runtime answer images, a batch at a time; files that are no images are left out."""
-    rows, rest = predictor.predict(files), iter(files)
-    while chunk := list(islice(rest, predictor.batch_size)):
-        good = [(file, row) for file, row in zip(chunk, rows, strict=False) if row["error"] is None]
-        if good:
-            names = [probability_column(label) for label in predictor.classes]
-            answers = {name: np.array([row[name] for _, row in good]) for name in list(OUTPUTS)[1:]}
-            answers["probabilities"] = np.array([[row[name] for name in names] for _, row in good])
-            squares = np.stack([_square(file.read(), predictor.preprocessing) for file, _ in good])
+    """Classify images with the pipeline's own runtime, a batch at a time; files that are no images are left out."""
+    rows, remaining = predictor.predict(files), iter(files)
+    columns = [probability_column(label) for label in predictor.classes]
+    while chunk := list(islice(remaining, predictor.batch_size)):
+        answered = [(file, row) for file, row in zip(chunk, rows, strict=False) if row["error"] is None]
+        if answered:
+            answers = {name: np.array([row[name] for _, row in answered]) for name in list(OUTPUTS)[1:]}
+            answers["probabilities"] = np.array([[row[name] for name in columns] for _, row in answered])
+            squares = np.stack([_square(file.read(), predictor.preprocessing) for file, _ in answered])
             yield Reference(squares=squares, answers=answers)
 
 
 def compare(runs: Mapping[str, Run], images: Iterable[Reference]) -> dict[str, dict[str, Any]]:
-    """Count and measure where each way to run an exported model differs from the pipeline.
+    """Compare each way to run an exported model with the expected answers.
 
     Args:
         runs: by name.
-        images: taken once, one by one.
+        images: with the expected answers; iterated once.
+    Returns:
+        By name, what `differences` gives.
     Raises:
         DataError: there is no image.
     """
-    found: dict[str, list[Mapping[str, Array]]] = {name: [] for name in runs}
+    answers: dict[str, list[Mapping[str, Array]]] = {name: [] for name in runs}
     expected: list[Mapping[str, Array]] = []
-    for one in images:
-        expected.append(one.answers)
+    for reference in images:
+        expected.append(reference.answers)
         for name, run in runs.items():
-            found[name].append(run(one.squares))
+            answers[name].append(run(reference.squares))
     if not expected:
         raise DataError("there is no readable image to compare the exported model on")
-    return {name: differences(_joined(parts), _joined(expected)) for name, parts in found.items()}
+    return {name: differences(_joined(parts), _joined(expected)) for name, parts in answers.items()}
 
 
-def differences(found: Mapping[str, Array], expected: Mapping[str, Array]) -> dict[str, Any]:
-    """Compare answers to n images: counts of those answered alike, and the largest differences."""
-    labels = [answers["probabilities"].argmax(axis=1) for answers in (found, expected)]
-    record: dict[str, Any] = {"num_images": len(labels[0]), "same_label": int((labels[0] == labels[1]).sum())}
-    record |= {f"same_{name}": int((found[name] == expected[name]).sum()) for name in ("unsure", "unknown")}
+def differences(answers: Mapping[str, Array], expected: Mapping[str, Array]) -> dict[str, Any]:
+    """Count the images with the same answers, and give the largest differences of the numbers."""
+    labels, expected_labels = (some["probabilities"].argmax(axis=1) for some in (answers, expected))
+    record: dict[str, Any] = {"num_images": len(labels), "same_label": int((labels == expected_labels).sum())}
+    record |= {f"same_{name}": int((answers[name] == expected[name]).sum()) for name in ("unsure", "unknown")}
     for name in ("probabilities", "distance"):
-        record[f"max_difference_{name}"] = round(float(np.abs(found[name] - expected[name]).max()), NUM_DIGITS)
+        record[f"max_difference_{name}"] = round(float(np.abs(answers[name] - expected[name]).max()), NUM_DIGITS)
     return record
 
 
 def torch_run(model: WholeModel) -> Run:
-    """Run the same model in torch, in fp32: what an exported graph was made from."""
+    """Run the model from which a graph is exported in torch, in fp32."""
 
     def compute(images: Batch) -> Mapping[str, Array]:
         with torch.inference_mode():
@@ -97,36 +99,40 @@ def torch_run(model: WholeModel) -> Run:
 
 
 def answered_by(run: Run, images: Sequence[Reference]) -> list[Reference]:
-    """Give the same images with the answers of another way to run the model."""
-    return [Reference(squares=one.squares, answers=run(one.squares)) for one in images]
+    """Replace the expected answers by those of a way to run the model."""
+    return [Reference(squares=reference.squares, answers=run(reference.squares)) for reference in images]
 
 
-def speed(one: Run, many: Run, squares: Batch) -> dict[str, Any]:
-    """Measure a graph loaded for one image at a time, and one for batches.
+def speed(run_single: Run, run_batch: Run, squares: Batch) -> dict[str, Any]:
+    """Measure a model's speed.
 
+    Args:
+        run_single: loaded for one image at a time.
+        run_batch: loaded for batches of all squares.
+        squares: images, uint8, shape (n, h, w, 3).
     Returns:
-        The median latency of one image in milliseconds, and images a second in batches.
+        The median latency of one image in milliseconds, and images per second in batches.
     """
-    alone = _times(one, squares[:1])
-    together = _times(many, squares)
+    single_seconds = _median_seconds(run_single, squares[:1])
+    batch_seconds = _median_seconds(run_batch, squares)
     return {
-        "latency_ms": round(1000 * float(np.median(alone)), 2),
+        "latency_ms": round(1000 * single_seconds, 2),
         "batch_size": len(squares),
-        "images_per_second": round(len(squares) / float(np.median(together)), 1),
+        "images_per_second": round(len(squares) / batch_seconds, 1),
         "processor": openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"),
         "num_processors": num_cpus(),
     }
 
 
-def _times(run: Run, squares: Batch) -> list[float]:
-    """Seconds of each call after the first."""
+def _median_seconds(run: Run, squares: Batch) -> float:
+    """Give the median time of a call; the first call is not counted."""
     run(squares)
     times: list[float] = []
     while sum(times) < SECONDS:
         start = time.perf_counter()
         run(squares)
         times.append(time.perf_counter() - start)
-    return times
+    return float(np.median(times))
 
 
 def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:

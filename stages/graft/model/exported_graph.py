@@ -1,4 +1,4 @@
-"""The whole model as a graph in a file, for ONNX or OpenVINO: written, and run without torch."""
+"""The whole model as a graph in a file, for ONNX or OpenVINO, which is run without torch."""
 
 import json
 import warnings
@@ -12,7 +12,7 @@ import torch
 
 from stages.graft.backbone.openvino_runtime import OPENVINO_PRECISIONS, computes_in_bf16
 from stages.graft.backbone.quiet_openvino import openvino
-from stages.graft.core.errors import GraftError, ParamsError
+from stages.graft.core.errors import GraftError, ParamsError, one_line
 from stages.graft.core.threads import num_cpus
 from stages.graft.images.decode import Batch
 from stages.graft.model.whole_model import INPUT, OUTPUTS, WholeModel
@@ -23,17 +23,17 @@ Format = Literal["onnx", "openvino"]
 FILES: Mapping[Format, tuple[str, ...]] = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin")}
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-"""The first two write the file, the last one runs it."""
+"""Packages for ONNX: the first two write the file, the last one runs it."""
 
 Run = Callable[[Batch], Mapping[str, Array]]
-"""Images (n, h, w, 3), uint8, to arrays named as in OUTPUTS."""
+"""From images (n, h, w, 3), uint8, to arrays named as in OUTPUTS."""
 
 
 def check_packages(format_: Format) -> None:
-    """See that what writes and runs a format is installed.
+    """Check that the packages that write and run a format are installed.
 
     Raises:
-        ParamsError: it is not.
+        ParamsError: a package is missing.
     """
     missing = [name for name in ONNX_PACKAGES if format_ == "onnx" and find_spec(name) is None]
     if missing:
@@ -41,41 +41,42 @@ def check_packages(format_: Format) -> None:
 
 
 def write_graph(model: WholeModel, format_: Format, size_px: int, notes: Mapping[str, str], folder: Path) -> None:
-    """Write the model's graph; any number of images at once may be given to it later.
+    """Write the model's graph, for any number of images at once.
 
     Args:
         model: on the CPU.
-        format_: of FILES.
-        size_px: side of the square images.
-        notes: kept inside the file.
-        folder: where FILES go.
+        format_: a key of FILES.
+        size_px: side of the square images, in pixels.
+        notes: metadata of the file.
+        folder: where FILES are written.
     Raises:
-        GraftError: the network cannot be had in that format.
+        GraftError: the network cannot be written in that format.
     """
     example = torch.zeros(2, size_px, size_px, 3, dtype=torch.uint8)
     write = _write_onnx if format_ == "onnx" else _write_openvino
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the tracers: constants in a graph of fixed shape are meant
+            warnings.simplefilter("ignore")  # of the tracers: constants in a graph of fixed shape are intended
             write(model, example, notes, folder / FILES[format_][0])
     except Exception as error:  # both raise many kinds on what they cannot do
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise GraftError(f"the network cannot be written as {format_}: {reason}; try another --format") from None
+        raise GraftError(
+            f"the network cannot be written as {format_}: {one_line(error)}; try another --format"
+        ) from None
 
 
 def precisions(format_: Format) -> tuple[str, ...]:
-    """In which precisions a format runs on this processor; the first one is its default."""
+    """List the precisions in which a format runs on this processor; the first one is its default."""
     return ("bf16", "fp32") if format_ == "openvino" and computes_in_bf16() else ("fp32",)
 
 
 def open_graph(folder: Path, format_: Format, precision: str, batch_size: int | None = None) -> Run:
-    """Load a graph on the CPU, all of whose processors work on one batch.
+    """Load a graph on the CPU, with all processors for one batch.
 
     Args:
-        folder: where `write_graph` left it.
-        format_: of FILES.
-        precision: of `precisions`.
-        batch_size: images a batch, always; None allows any number.
+        folder: as `write_graph` wrote it.
+        format_: a key of FILES.
+        precision: one of `precisions`.
+        batch_size: the only number of images allowed in a batch; None allows any.
     """
     path = folder / FILES[format_][0]
     return _open_onnx(path) if format_ == "onnx" else _open_openvino(path, precision, batch_size)
@@ -133,5 +134,5 @@ def _open_openvino(path: Path, precision: str, batch_size: int | None) -> Run:
 
 
 def notes_of(classes: tuple[str, ...]) -> dict[str, str]:
-    """What is kept inside the file, for whoever finds it alone."""
+    """Give the metadata of the file, for readers who have only this file."""
     return {"classes": json.dumps(list(classes), ensure_ascii=False), "outputs": json.dumps(OUTPUTS)}

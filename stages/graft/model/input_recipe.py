@@ -1,4 +1,4 @@
-"""How an image file becomes an exported model's input, in words and numbers, for those who do it without Graft."""
+"""The description of an exported model's input and outputs, for programs that prepare images without Graft."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from stages.graft.model.whole_model import INPUT, OUTPUTS
 
 
 def recipe(preprocessing: Preprocessing, rule: DecisionRule) -> dict[str, Any]:
-    """Describe an exported model to those who call it, as JSON values.
+    """Describe an exported model to its callers, as JSON values.
 
     Args:
         preprocessing: how images are prepared.
-        rule: says what the outputs mean.
+        rule: gives the classes and the thresholds.
     """
     p = preprocessing
     return {

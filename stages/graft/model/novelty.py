@@ -1,4 +1,4 @@
-"""Unknown images: how far an image's features lie from every class, and from where on that is too far.
+"""Out-of-distribution images: the distance of an image's features from the nearest class, and its threshold.
 
 Letters: n images, d features, c classes, k components.
 """
@@ -15,29 +15,29 @@ from stages.graft.heads.standardisation import fit_standardisation
 from stages.graft.metrics.classification import Float, Labels
 
 MAX_COMPONENTS = 128
-"""Of the features, k. Against generated strangers and another data set's images, on plates and on steel, with 3 to 100
-training images a class, 128 did as well as all 1,248 features or better, at a tenth of the room."""
+"""Largest k. Against generated strangers and another data set's images, on plates and on steel, with 3 to 100 training
+images a class, 128 components did as well as all 1,248 features or better, in a tenth of the space."""
 
 MAX_ROWS = 5000
-"""Training images the components are found from; means and covariance are of all."""
+"""Training images from which the components are computed; means and covariance are of all."""
 
 OVERSAMPLING, NUM_ITERATIONS = 16, 2
-"""Of the randomised search for components."""
+"""Additional random vectors and power iterations of the randomised SVD."""
 
 MIN_SHRINKAGE = 1e-6
-"""Rows that vary in few directions alone would leave a covariance without an inverse."""
+"""Least shrinkage of the covariance: rows that vary in few directions would give one without an inverse."""
 
 Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoveltyDetector:
-    """Distance to the nearest class mean, by the covariance that the classes share."""
+    """Mahalanobis distance to the nearest class mean, with a covariance shared by the classes."""
 
     projection: Float32
-    """From raw features to components of variance 1 / k within the classes, shape (d, k)."""
+    """From features to components of variance 1 / k within the classes, shape (d, k)."""
     centres: Float32
-    """The class means among the components, shape (c, k)."""
+    """Class means of the components, shape (c, k)."""
 
     def distances(self, x: Float32) -> Float64:
         """Measure images.
@@ -45,20 +45,20 @@ class NoveltyDetector:
         Args:
             x: features, shape (n, d), float32.
         Returns:
-            Distances, shape (n,): about 1, or somewhat less, for images like those it was fitted to.
+            Distances, shape (n,): about 1 or somewhat less for images like the training images.
         """
-        places = (x @ self.projection).astype(np.float64)
+        components = (x @ self.projection).astype(np.float64)
         centres = self.centres.astype(np.float64)
-        squares = [np.square(places - centre).sum(axis=1) for centre in centres]
+        squares = [np.square(components - centre).sum(axis=1) for centre in centres]
         return np.asarray(np.sqrt(np.min(squares, axis=0)))
 
 
 def fit_novelty(x: Float32, y: Labels, num_classes: int) -> NoveltyDetector:
-    """Fit class means and a shared, shrunk covariance to standardised features, reduced to their main components.
+    """Fit class means and a shared, shrunk covariance to the main components of standardised features.
 
     Args:
         x: training features, shape (n, d).
-        y: their classes, shape (n,); a class without an image has no mean, and none of its own is known.
+        y: their classes, shape (n,); a class without an image gets no mean.
         num_classes: c.
     Raises:
         DataError: a feature is not finite.
@@ -66,47 +66,27 @@ def fit_novelty(x: Float32, y: Labels, num_classes: int) -> NoveltyDetector:
         Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples, NeurIPS 2018, eq. 2.
     """
     standardisation = fit_standardisation(x)
-    with threadpool_limits(1):  # the same bits whatever the number of cores
+    with threadpool_limits(1):  # the same bits for any number of cores
         z = standardisation.apply(x)
-        basis = _components(z[:: math.ceil(len(z) / MAX_ROWS)])
-        places = z.astype(np.float64) @ basis
+        basis = _main_directions(z[:: math.ceil(len(z) / MAX_ROWS)])
+        components = z.astype(np.float64) @ basis
         present = [k for k in range(num_classes) if (y == k).any()]
-        means = np.stack([places[y == k].mean(axis=0) for k in present])
-        residuals = places - means[np.searchsorted(present, y)]
-        if not residuals.any():  # one image a class: only the spread of all is known
-            residuals = places - places.mean(axis=0)
+        means = np.stack([components[y == k].mean(axis=0) for k in present])
+        residuals = components - means[np.searchsorted(present, y)]
+        if not residuals.any():  # one image per class: only the spread of all images is known
+            residuals = components - components.mean(axis=0)
         whitening = _whitening(residuals)
         projection, offset = standardisation.fold((basis @ whitening).T, np.zeros(basis.shape[1]))
     return NoveltyDetector(projection=projection.T, centres=(means @ whitening - offset).astype(np.float32))
 
 
-def shrunk_covariance(x: Float64) -> Float64:
-    """Estimate a covariance that can be inverted however few rows there are.
-
-    Args:
-        x: rows around 0, shape (n, k), not all 0.
-    Returns:
-        The covariance, drawn towards a multiple of the identity, shape (k, k).
-    Source:
-        Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices, Journal of Multivariate
-        Analysis 2004, section 3.2.
-    """
-    n, k = x.shape
-    sample = x.T @ x / n
-    target: Float64 = np.trace(sample) / k * np.eye(k)
-    distance = np.square(sample - target).sum()
-    noise = (np.square(np.square(x).sum(axis=1)).mean() - np.square(sample).sum()) / n
-    share = 1.0 if n == 1 or distance == 0 else min(1.0, max(noise / distance, MIN_SHRINKAGE))
-    return np.asarray(share * target + (1 - share) * sample)
-
-
 def false_alarm_threshold(distances: Float, rate: float) -> float:
-    """Give the distance above which an image counts as unknown.
+    """Give the distance above which an image counts as out of distribution.
 
     Args:
         distances: of the validation images, shape (n,), n at least 1.
-        rate: share of known images that may lie above, in (0, 1). Below 1 / (n + 1) it cannot be held: the threshold is
-            then the largest distance.
+        rate: share of in-distribution images that may lie above, in (0, 1). A rate below 1 / (n + 1) cannot be held:
+            the threshold is then the largest distance.
     Source:
         Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005, section 2.2 (split conformal).
     """
@@ -115,29 +95,34 @@ def false_alarm_threshold(distances: Float, rate: float) -> float:
 
 
 def _whitening(residuals: Float64) -> Float64:
-    """What turns residuals into components of variance 1 / k; of no spread at all, nothing."""
-    k = residuals.shape[1]
-    inverse = np.linalg.inv(shrunk_covariance(residuals)) if residuals.any() else np.eye(k)
-    return np.asarray(np.linalg.cholesky(inverse / k))
+    """Give the matrix, shape (k, k), that turns residuals, shape (n, k), into components of variance 1 / k.
 
-
-def _components(z: Float32) -> Float64:
-    """Find the main directions of centred rows, shape (d, k).
-
-    Few rows have fewer directions than k. Random ones across them fill up: what is strange often lies where no training
-    image does. With 3 images a class, that took the area under the ROC curve from 0.89 to 1.00 on plates, from 0.97 to
-    0.99 on steel.
-
-    Source: Halko, Martinsson and Tropp, Finding structure with randomness, SIAM Review 2011, algorithms 4.4 and 5.1.
+    Source: Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices, 2004 (shrinkage).
     """
-    rng, num_features = np.random.default_rng(0), z.shape[1]
-    centred = z - z.mean(axis=0)
+    from sklearn.covariance import empirical_covariance, ledoit_wolf_shrinkage, shrunk_covariance
+
+    k = residuals.shape[1]
+    if not residuals.any():
+        return np.linalg.cholesky(np.eye(k) / k)
+    shrinkage = max(ledoit_wolf_shrinkage(residuals, assume_centered=True), MIN_SHRINKAGE)
+    covariance = shrunk_covariance(empirical_covariance(residuals, assume_centered=True), shrinkage)
+    return np.asarray(np.linalg.cholesky(np.linalg.inv(covariance) / k))
+
+
+def _main_directions(z: Float32) -> Float64:
+    """Give an orthonormal basis, shape (d, k), of the main directions of rows, shape (n, d).
+
+    Few rows have fewer directions than k. Random ones orthogonal to them fill up: out-of-distribution images often lie
+    where no training image does. With 3 images a class, that raised the area under the ROC curve from 0.89 to 1.00 on
+    plates, from 0.97 to 0.99 on steel.
+    """
+    from sklearn.utils.extmath import randomized_svd
+
+    num_features = z.shape[1]
     num_components = min(MAX_COMPONENTS, num_features)
-    num_found = min(num_components, max(1, len(z) - 1))
-    drawn = rng.standard_normal((num_features, min(num_found + OVERSAMPLING, *z.shape)), dtype=np.float32)
-    for _ in range(NUM_ITERATIONS):
-        drawn = centred.T @ np.linalg.qr(centred @ drawn)[0]
-    basis = np.linalg.qr(drawn)[0]
-    directions = basis @ np.linalg.svd(centred @ basis, full_matrices=False)[2][:num_found].T
-    filling = rng.standard_normal((num_features, num_components - num_found))
-    return np.linalg.qr(np.hstack([directions, filling]))[0]
+    num_directions = min(num_components, max(1, len(z) - 1))
+    _, _, directions = randomized_svd(
+        z - z.mean(axis=0), num_directions, n_oversamples=OVERSAMPLING, n_iter=NUM_ITERATIONS, random_state=0
+    )
+    filling = np.random.default_rng(0).standard_normal((num_features, num_components - num_directions))
+    return np.linalg.qr(np.hstack([directions.T, filling]))[0]

@@ -1,10 +1,10 @@
-"""What a model says about image files: decoded, computed and answered a batch at a time, in order, in bounded memory.
+"""Classification of image files with a bundle: a batch at a time, in order, in bounded memory.
 
-A file that is no image gives a row with the reason, never an end to the others.
+A file that is no image gives a row with the reason, and the others are still classified.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stages.graft.backbone.extraction import num_workers
-from stages.graft.backbone.runtime import Compute, LoadedOnce
+from stages.graft.backbone.runtime import Compute
 from stages.graft.backbone.runtime_choice import RuntimeChoice, choose_runtime
 from stages.graft.core.errors import DataError
 from stages.graft.core.threads import in_threads
@@ -29,10 +29,10 @@ from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.s3 import is_remote
 
 NUM_DIGITS = 6
-"""Of probabilities and distances."""
+"""Decimal digits of probabilities and distances."""
 
 ANSWER = ("label", "confidence", "unsure", "unknown", "distance")
-"""A row's columns beside the file, the probabilities and the error."""
+"""Columns of a row, besides the file, the probabilities and the error."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,73 +40,69 @@ class ImageFile:
     """An image to be classified."""
 
     name: str
-    """As the user knows it."""
+    """The user's name for it."""
     read: Callable[[], bytes]
-    """Reads the whole file, from any thread; a DataError says why it cannot."""
+    """Reads the whole file, in any thread; raises a DataError if it cannot be read."""
     address: str = ""
-    """Where it is, a path or s3://…, for other machines to read it; empty where only this process can."""
+    """A path or s3://…, with which other machines can read it; empty if only this process can."""
 
     @staticmethod
-    def at(place: ImageLocation, name: str | None = None) -> "ImageFile":
-        """Name a file on disk, or an image in place; it is read when its turn comes."""
-        read = partial(read_file, place) if isinstance(place, Path) else partial(read_image_bytes, place)
-        return ImageFile(name=str(place) if name is None else name, read=read)
+    def at(location: ImageLocation) -> "ImageFile":
+        """Describe the image at a location of the pipeline; it is read when it is needed."""
+        read = partial(read_file, location) if isinstance(location, Path) else partial(read_image_bytes, location)
+        return ImageFile(name=str(location), read=read)
 
     @staticmethod
     def at_address(address: str, name: str) -> "ImageFile":
-        """Name a file on disk or in S3; it is read when its turn comes."""
+        """Describe a file on disk or in S3; it is read when it is needed."""
         return ImageFile(name=name, read=partial(read_address, address), address=address)
 
     @staticmethod
     def of(data: bytes, name: str = "") -> "ImageFile":
-        """Take an image file's bytes from memory."""
+        """Describe a file whose bytes are in memory."""
         return ImageFile(name=name, read=lambda: data)
 
 
 class Answering(Protocol):
-    """What classifies image files: this machine, or a cluster."""
+    """Classifies image files, on this machine or on a cluster."""
 
     @property
     def columns(self) -> list[str]:
         """A row's columns, in order."""
 
     def predict(self, files: Iterable[ImageFile]) -> Iterator[dict[str, Any]]:
-        """As `Predictor.predict`."""
+        """Classify images as `Predictor.predict` does."""
 
 
 def load_predictor(folder: Path, choice: RuntimeChoice | None = None) -> "Predictor":
-    """Open a bundle, or the one in a pipeline's root or in an MLflow model's folder, and load its network.
+    """Open a bundle and load its network.
 
     Args:
-        folder: where it is.
-        choice: what is to run the network; None is what the model was evaluated with, and gives the same bits on the
-            same kind of processor.
+        folder: the bundle, a repository with one, or the folder of an MLflow model.
+        choice: how to run the network; None for the runtime of the evaluation, which gives the same bits on the same
+            kind of processor.
     Raises:
-        DataError: there is no bundle, or it is not whole.
+        DataError: there is no bundle, or a file of it is missing or damaged.
     """
     bundle = load_bundle(bundle_in(folder))
-    if choice is None:
-        return Predictor(bundle)
-    runtime = choose_runtime(bundle.weights, choice, store_folder() / "networks")
-    return Predictor(dataclasses.replace(bundle, runtime=runtime))
+    if choice is not None:
+        runtime = choose_runtime(bundle.weights, choice, store_folder() / "networks")
+        bundle = dataclasses.replace(bundle, runtime=runtime)
+    return Predictor(bundle)
 
 
 class Predictor:
-    """A bundle at work."""
+    """Classifies image files with a bundle."""
 
     def __init__(self, bundle: Bundle) -> None:
-        """Load the network."""
+        """Load the bundle's network."""
         self._bundle = bundle
         self.classes = bundle.head.classes
         self.preprocessing = bundle.preprocessing
+        self.runtime = bundle.runtime
         self.batch_size = int(bundle.runtime.record["batch_size"])
-        self.loaded_runtime = LoadedOnce(bundle.runtime)
-        self.loaded_runtime.load()
-
-    @property
-    def columns(self) -> list[str]:
-        """A row's columns, in order."""
-        return columns_of(self._bundle)
+        self.columns = columns_of(bundle)
+        self.runtime.load()
 
     def predict(self, files: Iterable[ImageFile]) -> Iterator[dict[str, Any]]:
         """Classify images.
@@ -115,18 +111,19 @@ class Predictor:
             files: any number, taken as they are needed.
         Returns:
             A row for each, in order: file, label (the likeliest class), confidence (its calibrated probability),
-            unsure (the confidence is below the threshold), unknown (like none of the classes), distance, p_<class>,
-            and error; of a damaged image only file and error, the rest is None.
+            unsure (the confidence is below the threshold), unknown (the image is out of distribution), distance,
+            p_<class>, and error; for a damaged image only file and error, the rest is None.
         """
-        work = partial(_answer_chunk, self._bundle, self.loaded_runtime.load(), self.batch_size)
-        with threadpool_limits(1, "blas"):  # the processors are the network's: with more, a fifth of its speed goes
-            chunks = _chunks(_fetched(files, self.batch_size), self.batch_size)
-            for rows in in_threads(work, chunks, num_workers(self._bundle.runtime)):
+        work = partial(_answer_chunk, self._bundle, self.runtime.load(), self.batch_size)
+        with threadpool_limits(1, "blas"):  # more threads take a fifth of the network's speed
+            remaining = _with_remote_files_fetched(files, self.batch_size)
+            chunks = iter(lambda: list(islice(remaining, self.batch_size)), [])
+            for rows in in_threads(work, chunks, num_workers(self.runtime)):
                 yield from rows
 
 
 def columns_of(bundle: Bundle) -> list[str]:
-    """Name a row's columns, in order."""
+    """Name the columns of a row, in order."""
     return ["file", *ANSWER, *map(probability_column, bundle.head.classes), "error"]
 
 
@@ -135,12 +132,12 @@ def probability_column(label: str) -> str:
     return f"p_{label}"
 
 
-def _fetched(files: Iterable[ImageFile], num_ahead: int) -> Iterator[ImageFile]:
-    """Have images in S3 fetched many at a time, a batch ahead; other files are read where they are used."""
-    rest = iter(files)
-    for file in rest:
+def _with_remote_files_fetched(files: Iterable[ImageFile], num_ahead: int) -> Iterator[ImageFile]:
+    """Fetch many files in S3 at a time, a batch ahead; files on disk are read where they are used."""
+    remaining = iter(files)
+    for file in remaining:
         if is_remote(file.address):
-            yield from in_threads(_in_memory, chain((file,), rest), NUM_READERS, num_ahead)
+            yield from in_threads(_in_memory, chain((file,), remaining), NUM_READERS, num_ahead)
         else:
             yield file
 
@@ -158,52 +155,36 @@ def _fail(error: DataError) -> bytes:
     raise error
 
 
-def _chunks(files: Iterable[ImageFile], size: int) -> Iterator[list[ImageFile]]:
-    rest = iter(files)
-    while chunk := list(islice(rest, size)):
-        yield chunk
-
-
 def _answer_chunk(
     bundle: Bundle, compute: Compute, batch_size: int, files: Sequence[ImageFile]
 ) -> list[dict[str, Any]]:
-    """Answer at most a batch of images, computed in one of the fixed size, as the pipeline computed its features."""
+    """Classify at most a batch of images, in a batch of the pipeline's fixed size, for the same bits."""
     p = bundle.preprocessing
     batch = np.zeros((batch_size, p.crop_px, p.crop_px, 3), np.uint8)
-    errors: dict[int, str] = {}
-    for row, file in enumerate(files):
+    empty = dict.fromkeys(columns_of(bundle))
+    rows, decoded = [empty | {"file": file.name} for file in files], []
+    for number, file in enumerate(files):
         try:
-            batch[row] = decode_square(file.read(), p.resize_px, p.crop_px, p.interpolation)
+            batch[number] = decode_square(file.read(), p.resize_px, p.crop_px, p.interpolation)
+            decoded.append(number)
         except DataError as error:
-            errors[row] = str(error)
-    good = [row for row in range(len(files)) if row not in errors]
-    if not good:
-        return [_error_row(bundle, file.name, errors[row]) for row, file in enumerate(files)]
-    x = compute(batch)[good]
-    answers = answer(bundle.rule, ScoredSet(x=x, logits=bundle.head.logits(x), y=np.zeros(0, np.int64)))
-    rows = dict(zip(good, _answer_rows(bundle.head.classes, answers), strict=True))
-    return [
-        {"file": file.name, **rows[row], "error": None} if row in rows else _error_row(bundle, file.name, errors[row])
-        for row, file in enumerate(files)
-    ]
+            rows[number]["error"] = str(error)
+    if decoded:
+        x = compute(batch)[decoded]
+        answers = answer(bundle.rule, ScoredSet(x=x, logits=bundle.head.logits(x), y=np.zeros(0, np.int64)))
+        for number, values in zip(decoded, _answer_rows(bundle.head.classes, answers), strict=True):
+            rows[number] |= values
+    return rows
 
 
 def _answer_rows(classes: Sequence[str], answers: Answers) -> Iterator[dict[str, Any]]:
-    probabilities = answers.probabilities.round(NUM_DIGITS)
+    columns, probabilities = list(map(probability_column, classes)), answers.probabilities.round(NUM_DIGITS)
     for row, k in enumerate(answers.predicted):
-        shares: Mapping[str, float] = dict(
-            zip(map(probability_column, classes), probabilities[row].tolist(), strict=True)
-        )
         yield {
             "label": classes[k],
             "confidence": float(probabilities[row, k]),
             "unsure": bool(answers.unsure[row]),
             "unknown": bool(answers.unknown[row]),
             "distance": round(float(answers.distance[row]), NUM_DIGITS),
-            **shares,
+            **dict(zip(columns, probabilities[row].tolist(), strict=True)),
         }
-
-
-def _error_row(bundle: Bundle, name: str, reason: str) -> dict[str, Any]:
-    empty = dict.fromkeys([*ANSWER, *map(probability_column, bundle.head.classes)])
-    return {"file": name, **empty, "error": reason}

@@ -1,4 +1,4 @@
-"""Rows on their way to a file, one by one: CSV, JSON lines or Parquet, by the file's suffix; whole or not there."""
+"""Tables written row by row to a CSV, JSON Lines or Parquet file, which appears when it is complete."""
 
 import csv
 import json
@@ -14,18 +14,18 @@ from stages.graft.storage.files import atomic_path
 Write = Callable[[Mapping[str, Any]], None]
 
 ROWS_PER_GROUP = 10_000
-"""Of Parquet, held back until they are written."""
+"""Rows of a Parquet file that are collected before they are written."""
 
 
 @contextmanager
 def open_rows(path: Path, types: Mapping[str, type]) -> Iterator[Write]:
-    """Give a function that writes a row; the file appears when all is written.
+    """Give a function that writes a row; the file appears at the end.
 
     Args:
-        path: its suffix says the format: .csv, .jsonl or .parquet.
-        types: of each column, in order: str, float or bool; any cell may be None.
+        path: with the suffix .csv, .jsonl or .parquet.
+        types: type of each column, in order: str, float or bool; any cell may be None.
     Raises:
-        ParamsError: another suffix, or no such file can be written.
+        ParamsError: it has another suffix, or the file cannot be written.
     """
     if path.suffix not in FORMATS:
         raise ParamsError(f"--out {path}: its name must end in {', '.join(FORMATS)}")
@@ -39,7 +39,7 @@ def open_rows(path: Path, types: Mapping[str, type]) -> Iterator[Write]:
 
 @contextmanager
 def csv_rows(file: IO[str], columns: Sequence[str]) -> Iterator[Write]:
-    """Write rows as CSV; nothing for None, true and false in lower case."""
+    """Give a function that writes a row as CSV: None as an empty cell, booleans in lower case."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
     yield lambda row: writer.writerow([_cell(row[name]) for name in columns])
@@ -64,17 +64,17 @@ def _parquet(path: Path, types: Mapping[str, type]) -> Iterator[Write]:
 
     arrow = {str: pa.string(), float: pa.float64(), bool: pa.bool_()}
     schema = pa.schema([(name, arrow[kind]) for name, kind in types.items()])
-    held: list[dict[str, Any]] = []
+    pending: list[dict[str, Any]] = []
     with parquet.ParquetWriter(path, schema) as file:
 
         def write(row: Mapping[str, Any]) -> None:
-            held.append(dict(row))
-            if len(held) >= ROWS_PER_GROUP:
-                file.write_table(pa.Table.from_pylist(held, schema))
-                held.clear()
+            pending.append(dict(row))
+            if len(pending) >= ROWS_PER_GROUP:
+                file.write_table(pa.Table.from_pylist(pending, schema))
+                pending.clear()
 
         yield write
-        file.write_table(pa.Table.from_pylist(held, schema))
+        file.write_table(pa.Table.from_pylist(pending, schema))
 
 
 def _cell(value: Any) -> Any:
@@ -82,4 +82,4 @@ def _cell(value: Any) -> Any:
 
 
 FORMATS = {".csv": _csv_file, ".jsonl": _json_lines, ".parquet": _parquet}
-"""By suffix."""
+"""Writers by suffix."""

@@ -1,4 +1,4 @@
-"""Images as a model sees them: what its last layers read, and what they make of it.
+"""Images scored by a model: the features that its head reads, and the logits.
 
 Letters: n images, d features, c classes.
 """
@@ -16,31 +16,31 @@ from stages.graft.heads.head import Float32, Head
 from stages.graft.metrics.classification import Labels
 
 Score = Callable[[Sequence[str]], tuple[Float32, Float32]]
-"""From ids, n of them, to features (n, d) and logits (n, c)."""
+"""From n ids to features (n, d) and logits (n, c)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredSet:
-    """Images as the model sees them; n images, d features, c classes."""
+    """Scored images."""
 
     x: Float32
-    """What the last layers read, shape (n, d)."""
+    """Features, shape (n, d)."""
     logits: Float32
-    """Shape (n, c)."""
+    """Logits, shape (n, c)."""
     y: Labels
-    """True classes, shape (n,); empty for images that are of none."""
+    """True classes, shape (n,); empty for images of no class."""
 
 
 def class_indices(labels: Sequence[str], classes: tuple[str, ...]) -> Labels:
     """Turn class names into indices, shape (n,).
 
     Raises:
-        DataError: an image is of a class the model does not know.
+        DataError: the model does not know a class.
     """
     index = {label: k for k, label in enumerate(classes)}
-    unknown = sorted(set(labels) - set(index))
-    if unknown:
-        raise DataError(f"the model knows no class {unknown[0]!r}, only {', '.join(classes)}; run `dvc repro`")
+    missing = sorted(set(labels) - set(index))
+    if missing:
+        raise DataError(f"the model knows no class {missing[0]!r}, only {', '.join(classes)}; run `dvc repro`")
     return np.array([index[label] for label in labels], dtype=np.int64)
 
 
@@ -53,7 +53,7 @@ def score_split(score: Score, splits: pd.DataFrame, name: str, classes: tuple[st
         name: train, val or test.
         classes: in the order of the logits.
     Raises:
-        DataError: an image is of a class the model does not know, or cannot be scored.
+        DataError: the model does not know a class, or an image cannot be scored.
     """
     rows = splits[splits["split"] == name]
     y = class_indices(rows["label"].to_list(), classes)
@@ -62,35 +62,35 @@ def score_split(score: Score, splits: pd.DataFrame, name: str, classes: tuple[st
 
 
 def score_strangers(score: Score, ids: Sequence[str]) -> ScoredSet:
-    """Score images that are of no class."""
+    """Score images of no class."""
     x, logits = score(ids)
     return ScoredSet(x=x, logits=logits, y=np.zeros(0, dtype=np.int64))
 
 
 def score_cached(head: Head, path: Path) -> Score:
-    """Score images from a file of their features, whenever some are asked for.
+    """Give a function that scores images from the file of their features.
 
     Args:
-        head: reads the features.
+        head: from features to logits.
         path: the packed features.
     Raises:
-        DataError: when called, with an id that the file has not.
+        DataError: when called, if the file lacks an id.
     """
-    ids, features = read_features(path)
-    rows_of = _rows_of(ids, str(path))
+    all_ids, features = read_features(path)
+    rows_of = _rows_of(all_ids, str(path))
 
-    def score(wanted: Sequence[str]) -> tuple[Float32, Float32]:
-        x = features[rows_of(wanted)]
+    def score(ids: Sequence[str]) -> tuple[Float32, Float32]:
+        x = features[rows_of(ids)]
         return x, head.logits(x)
 
     return score
 
 
 def score_known(ids: Sequence[str], x: Float32, logits: Float32) -> Score:
-    """Give what is known of images already scored.
+    """Give a function that looks up images already scored.
 
     Args:
-        ids: theirs, n of them.
+        ids: the images, n of them.
         x: features, shape (n, d).
         logits: shape (n, c).
     Raises:
@@ -98,20 +98,20 @@ def score_known(ids: Sequence[str], x: Float32, logits: Float32) -> Score:
     """
     rows_of = _rows_of(ids, "what the network has scored")
 
-    def score(wanted: Sequence[str]) -> tuple[Float32, Float32]:
-        rows = rows_of(wanted)
+    def score(ids: Sequence[str]) -> tuple[Float32, Float32]:
+        rows = rows_of(ids)
         return x[rows], logits[rows]
 
     return score
 
 
-def _rows_of(ids: Sequence[str], name: str) -> Callable[[Sequence[str]], list[int]]:
-    row_of = {id_: row for row, id_ in enumerate(ids)}
+def _rows_of(all_ids: Sequence[str], name: str) -> Callable[[Sequence[str]], list[int]]:
+    row_of = {id_: row for row, id_ in enumerate(all_ids)}
 
-    def rows_of(wanted: Sequence[str]) -> list[int]:
-        missing = [id_ for id_ in wanted if id_ not in row_of]
+    def rows_of(ids: Sequence[str]) -> list[int]:
+        missing = [id_ for id_ in ids if id_ not in row_of]
         if missing:
             raise DataError(f"{name} lacks {len(missing)} images (first: {missing[0]}); run `dvc repro`")
-        return [row_of[id_] for id_ in wanted]
+        return [row_of[id_] for id_ in ids]
 
     return rows_of

@@ -1,6 +1,6 @@
-"""A bundle as MLflow serves it: a table of images in, a table of answers out, a row for each, whatever the image.
+"""A bundle as MLflow serves it: a table of images in, a table with an answer for each image out.
 
-MLflow imports this module from inside a logged model, with the others it needs beside it, and calls `_load_pyfunc`.
+MLflow imports this module and the packages that it needs from a logged model's folder, and calls `_load_pyfunc`.
 """
 
 import base64
@@ -20,54 +20,54 @@ from stages.graft.model.bundle import load_bundle
 from stages.graft.model.predictor import ImageFile, Predictor
 
 IMAGE = "image"
-"""The one column that is read: an image file as base64 text, as a `data:` address, as bytes (in Python) or, where it is
+"""The column that is read: an image file as base64 text, as a `data:` address, as bytes (in Python) or, where this is
 allowed, as the `file:` address of a file on this machine."""
 
 READ_PATHS = "read_paths"
-"""The one setting, off unless who loads the model turns it on: whether `file:` addresses are read. A server that reads
-them lets everyone who can reach it ask which files it has."""
+"""The setting that allows `file:` addresses, off by default: with it, every client of a server can ask which files the
+server has."""
 
 
 class ServedModel:
-    """A bundle at work, asked through MLflow."""
+    """A bundle that is called through MLflow."""
 
     def __init__(self, folder: Path, *, read_paths: bool = False) -> None:
         """Load a bundle.
 
         Args:
             folder: the bundle's.
-            read_paths: whether `file:` addresses are read.
+            read_paths: whether to read `file:` addresses.
         """
         self._predictor = Predictor(load_bundle(folder))
         self._read_paths = read_paths
 
     @property
     def columns(self) -> list[str]:
-        """Of the answers: label, confidence, unsure, unknown, distance, p_<class> for each class, error."""
+        """Columns of the answers: label, confidence, unsure, unknown, distance, p_<class> for each class, error."""
         return [name for name in self._predictor.columns if name != "file"]
 
     def predict(self, model_input: pd.DataFrame) -> pd.DataFrame:
-        """Answer a table of images.
+        """Classify a table of images.
 
         Args:
             model_input: with the column `image`.
         Returns:
-            The columns above, a row for each image, with its index; of a bad image only the error, the rest is None.
+            A row for each image, with its index; for a bad image only the error, the rest is None.
         """
         files = (ImageFile(name="", read=partial(read_image, value, self._read_paths)) for value in model_input[IMAGE])
         rows = [[row[name] for name in self.columns] for row in self._predictor.predict(files)]
-        # Objects: None stays None, which JSON has a word for, and does not become NaN, which it has not.
+        # As objects, None stays None, which JSON can express, and does not become NaN, which it cannot.
         return pd.DataFrame(rows, columns=self.columns, index=model_input.index, dtype=object)
 
 
 def read_image(value: Any, read_paths: bool) -> bytes:
-    """Get at the bytes of an image file.
+    """Give the bytes of an image file.
 
     Args:
         value: a cell of the column `image`.
-        read_paths: whether `file:` addresses are read.
+        read_paths: whether to read `file:` addresses.
     Raises:
-        DataError: it is nothing of that kind.
+        DataError: the cell holds no image file, or the file cannot be read.
     """
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)

@@ -1,4 +1,4 @@
-"""A bundle as one torch network: from uint8 pixels to all that the model says of an image.
+"""A bundle as one torch network: from uint8 pixels to the model's complete answer.
 
 Letters: n images, c classes.
 """
@@ -18,23 +18,23 @@ OUTPUTS = {
     "unsure": "whether the highest probability is below the threshold, so that a person should look; bool, shape (n,)",
     "unknown": "whether the distance is above the threshold: like no class; bool, shape (n,)",
 }
-"""In this order."""
+"""Name and meaning of each output, in order."""
 
 
 class WholeModel(nn.Module):
-    """Backbone, head, temperature, thresholds and the detector of unknown images, in float32."""
+    """Backbone, head, temperature, thresholds and the detector of out-of-distribution images, in float32."""
 
     projection: Tensor
     centres: Tensor
 
     def __init__(self, bundle: Bundle) -> None:
-        """Build it from a bundle's weights, in evaluation mode.
+        """Build the network from a bundle's weights, in evaluation mode.
 
         Raises:
-            WeightsError: the weights are not the network's.
+            WeightsError: the weights are of another network.
         """
         super().__init__()
-        self.trunk, self.head = load_backbone(bundle.weights), head_module(bundle.head)
+        self.backbone, self.head = load_backbone(bundle.weights), head_module(bundle.head)
         rule = bundle.rule
         self.temperature, self.least_confidence = rule.temperature, rule.threshold.confidence
         self.unknown_above = rule.unknown_above
@@ -43,10 +43,10 @@ class WholeModel(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Answer images (n, h, w, 3), uint8, with OUTPUTS."""
-        x = self.trunk(images).flatten(1)
+        """Give the OUTPUTS for images (n, h, w, 3), uint8."""
+        x = self.backbone(images).flatten(1)
         probabilities = torch.softmax(self.head(x) / self.temperature, dim=1)
-        from_each = (x @ self.projection).unsqueeze(1) - self.centres.unsqueeze(0)
-        distance = from_each.square().sum(dim=2).amin(dim=1).sqrt()
+        differences = (x @ self.projection).unsqueeze(1) - self.centres.unsqueeze(0)
+        distance = differences.square().sum(dim=2).amin(dim=1).sqrt()
         unsure = probabilities.amax(dim=1) < self.least_confidence
         return probabilities, distance, unsure, distance > self.unknown_above

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from stages.graft import core
+from stages.graft.backbone.providers import provider_of
 from stages.graft.model.bundle import BUNDLE
 from stages.graft.model.model_folder import MODEL
 from stages.graft.model.predictor import probability_column
@@ -50,8 +51,8 @@ REQUIREMENTS = (
 )
 """What answering needs beside the runtime."""
 
-RUNTIMES = {"openvino": ("openvino",), "torch": ("torch", "torchvision"), "timm": ("timm",)}
-"""What a runtime needs, by the first word of its name."""
+RUNTIMES = {"openvino": ("openvino",), "torch": ("torch", "torchvision")}
+"""Packages that a runtime needs, by the first word of its name."""
 
 
 def write_model(bundle: Path, predictions: Path, lock: Path, folder: Path, model: "Model") -> None:
@@ -109,8 +110,8 @@ def signature(classes: Sequence[str]) -> "ModelSignature":
 def needed(record: dict[str, Any]) -> list[str]:
     """List the libraries that a bundle needs, by its record: torch only where OpenVINO does not run the network."""
     runtime = str(record["runtime"]["runtime"]).split()[0]
-    from_timm = runtime == "torch" and str(record["backbone"]["name"]).startswith("timm:")
-    return sorted([*REQUIREMENTS, *RUNTIMES[runtime], *(RUNTIMES["timm"] if from_timm else ())])
+    provided = provider_of(str(record["backbone"]["name"])).PACKAGES if runtime == "torch" else ()
+    return sorted([*REQUIREMENTS, *RUNTIMES[runtime], *provided])
 
 
 def _copy_code(scratch: Path) -> Path:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from stages.graft.backbone.blocks import block_names, block_of, first_tuned, name_in_network, split_backbone
-from stages.graft.backbone.network import Normalised, choose_device, load_backbone
+from stages.graft.backbone.network import NormalisedNetwork, choose_device, load_backbone
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError
 from stages.graft.data.manifest import image_locations, read_manifest
@@ -64,7 +64,7 @@ class Finetuned:
 
     head: Head
     """As trained."""
-    trunk: Normalised
+    trunk: NormalisedNetwork
     """As trained."""
     outcome: Outcome
     """The epochs, and validation before and after."""
@@ -107,7 +107,7 @@ class _Ready:
     """A task with everything loaded."""
 
     device: torch.device
-    trunk: Normalised
+    trunk: NormalisedNetwork
     names: Mapping[int, str]
     """Of the trunk's parameters in the network, by their identity: cutting the trunk renames them."""
     module: nn.Sequential
@@ -269,7 +269,7 @@ def _made_with(
 ) -> dict[str, Any]:
     """Everything but images and head that determines the activations, and the result."""
     activations = {
-        "weights": weights.record(),
+        "weights": weights.to_record(),
         "unfreeze_from": extent.unfreeze_from,
         "augmentation": extent.augmentation,
         "seed": recipe.seed,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from stages.graft.backbone.blocks import block_names
 from stages.graft.backbone.layers import feature_network
-from stages.graft.backbone.network import Normalised, load_network, run_batch
+from stages.graft.backbone.network import NormalisedNetwork, load_network, run_batch
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError
 from stages.graft.core.progress import Progress
@@ -92,10 +92,7 @@ def measure_forgetting(
     compared = None if source is None else compare_on_source(whole[0], whole[1], weights, source, device)
     answers = _outputs(whole, chosen, path_of, weights.preprocessing, device)
     # In place: the output layers have done their part, and large networks are held no more than twice.
-    trunks = [
-        _ready(feature_network(one, weights.layers, weights.pooling), weights.preprocessing, device)
-        for one in (network, tuned)
-    ]
+    trunks = [_ready(feature_network(one, weights), weights.preprocessing, device) for one in (network, tuned)]
     features = _outputs(trunks, chosen, path_of, weights.preprocessing, device)
     return Forgetting(
         num_images=len(chosen),
@@ -218,8 +215,8 @@ def format_forgetting(forgetting: Forgetting) -> str:
     )
 
 
-def _ready(network: nn.Module, preprocessing: Preprocessing, device: torch.device) -> Normalised:
-    ready = Normalised(network, preprocessing).eval().requires_grad_(False)
+def _ready(network: nn.Module, preprocessing: Preprocessing, device: torch.device) -> NormalisedNetwork:
+    ready = NormalisedNetwork(network, preprocessing).eval().requires_grad_(False)
     return ready.to(device).to(memory_format=torch.channels_last)
 
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from stages.graft.backbone.architectures import output_layer
-from stages.graft.backbone.network import Normalised, load_network, run_batch
+from stages.graft.backbone.network import NormalisedNetwork, load_network, run_batch
+from stages.graft.backbone.providers import provider_of
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError
 from stages.graft.core.progress import bar
@@ -53,7 +53,7 @@ def check_source(weights: Weights, source: SourceImages) -> None:
 
 
 def compare_on_source(
-    before: Normalised, after: Normalised, weights: Weights, source: SourceImages, device: torch.device
+    before: NormalisedNetwork, after: NormalisedNetwork, weights: Weights, source: SourceImages, device: torch.device
 ) -> PairedComparison:
     """Score labelled images of the source with the network's own output layer, before and after.
 
@@ -87,7 +87,8 @@ def _source_px(weights: Weights) -> int:
 
 def _class_numbers(classes: Sequence[str], weights: Weights, network: nn.Module) -> npt.NDArray[np.int64]:
     """Each class as the output layer numbers it: as the weights' file lists them, else in order of name."""
-    num_classes = len(network.state_dict()[f"{output_layer(network)}.weight"])
+    output = provider_of(weights.name).output_layer(network)
+    num_classes = len(network.state_dict()[f"{output}.weight"])
     is_ours = weights.path is not None and weights.path.suffix == ".safetensors"
     listed = read_metadata(weights.path).get("classes") if weights.path is not None and is_ours else None
     if listed is None and len(classes) != num_classes:

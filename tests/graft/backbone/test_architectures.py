@@ -1,4 +1,4 @@
-"""torchvision's networks by name: each family loses its output layer and gives features."""
+"""Networks by name: built for a checkpoint's classes, initialised, and given weights that fit."""
 
 import pytest
 import torch
@@ -6,45 +6,10 @@ import torch
 from stages.graft.backbone.architectures import (
     build_fitting,
     build_network,
-    cut_output,
     load_weights,
-    output_layer,
     zero_residuals,
 )
-from stages.graft.core.errors import ParamsError, WeightsError
-
-
-@pytest.mark.parametrize(
-    ("name", "layer", "num_features", "size_px"),
-    [
-        ("regnet_x_400mf", "fc", 400, 32),
-        ("resnet18", "fc", 512, 32),
-        ("shufflenet_v2_x0_5", "fc", 1024, 32),
-        ("mobilenet_v3_small", "classifier.3", 1024, 32),
-        ("squeezenet1_1", "classifier.1", 512, 64),
-        ("mnasnet0_5", "classifier.1", 1280, 32),
-        ("efficientnet_b0", "classifier.1", 1280, 32),
-        ("densenet121", "classifier", 1024, 32),
-        ("googlenet", "fc", 1024, 64),
-    ],
-)
-def test_the_output_layer_is_cut_off(name: str, layer: str, num_features: int, size_px: int):
-    network = build_network(name, 10).eval()
-    assert output_layer(network) == layer
-    with torch.inference_mode():
-        features = cut_output(network)(torch.zeros(2, 3, size_px, size_px))
-    assert features.shape == (2, num_features)
-
-
-def test_vgg19_gives_the_4096_features_before_its_output_layer():
-    with torch.device("meta"):  # shapes alone: its weights would fill half a gigabyte
-        network = cut_output(build_network("vgg19", 1000)).eval()
-        assert network(torch.zeros(1, 3, 224, 224)).shape == (1, 4096)
-
-
-def test_an_unknown_name_lists_the_nearest():
-    with pytest.raises(ParamsError, match="resnet18"):
-        build_network("resnet_18", 10)
+from stages.graft.core.errors import WeightsError
 
 
 def test_weights_of_another_network_are_refused_with_the_first_misfit():

@@ -1,4 +1,4 @@
-"""Blocks and the boundary before one: in order, whole, and cut without changing a bit."""
+"""Blocks in order, and the cut before one, which changes no bit."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ from stages.graft.images.preprocessing import Preprocessing
         ("mobilenet_v3_small", 14, "features.0", "classifier.0"),
     ],
 )
-def test_blocks_are_what_people_name(name, num_blocks, first, last):
+def test_blocks_have_their_usual_names(name, num_blocks, first, last):
     blocks = block_names(name)
     assert (len(blocks), blocks[0], blocks[-1]) == (num_blocks, first, last)
 
@@ -34,7 +34,7 @@ def test_a_start_is_a_number_a_name_or_the_beginning_of_one():
     assert block_of("norm.weight", blocks) == 3
 
 
-def trunk(name, px, layers=("penultimate",), pooling="avg"):
+def backbone_of(name, px, layers=("penultimate",), pooling="avg"):
     preprocessing = Preprocessing(
         resize_px=px, crop_px=px, interpolation="bilinear", mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.5)
     )
@@ -62,19 +62,19 @@ def trunk(name, px, layers=("penultimate",), pooling="avg"):
         ("vit_b_32", 224, ("penultimate",), "avg"),
     ],
 )
-def test_the_two_parts_are_the_whole_bit_for_bit(name, px, layers, pooling, start):
-    whole, blocks = trunk(name, px, layers, pooling), block_names(name)
+def test_the_two_parts_give_the_bits_of_the_backbone(name, px, layers, pooling, start):
+    backbone, blocks = backbone_of(name, px, layers, pooling), block_names(name)
     images = torch.randint(0, 256, (2, px, px, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    frozen, tuned = split_backbone(whole, blocks, first_tuned(blocks, start))
+    frozen, tuned = split_backbone(backbone, blocks, first_tuned(blocks, start))
     inputs = frozen(images)
-    assert torch.equal(tuned(*inputs), whole(images))
-    shared = {id(one): name_in_network(key) for key, one in whole.named_parameters()}
+    assert torch.equal(tuned(*inputs), backbone(images))
+    shared = {id(one): name_in_network(key) for key, one in backbone.named_parameters()}
     assert {block_of(shared[id(one)], blocks) for one in tuned.parameters()} <= set(
         range(len(blocks) - start, len(blocks))
     )
 
 
 def test_blocks_that_the_features_do_not_need_are_refused():
-    whole, blocks = trunk("resnet18", 32, ("layer2",)), block_names("resnet18")
+    backbone, blocks = backbone_of("resnet18", 32, ("layer2",)), block_names("resnet18")
     with pytest.raises(ParamsError, match="the features do not depend on these blocks"):
-        split_backbone(whole, blocks, first_tuned(blocks, "layer4"))
+        split_backbone(backbone, blocks, first_tuned(blocks, "layer4"))

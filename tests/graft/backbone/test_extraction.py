@@ -41,7 +41,7 @@ PathOf = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module")
-def trunk() -> nn.Module:
+def backbone() -> nn.Module:
     """A real network, small."""
     return load_backbone(WEIGHTS)
 
@@ -62,24 +62,24 @@ def write_images(folder: Path, number: int) -> list[str]:
     return [write(folder / f"{sha256(one).hexdigest()}.png", one).stem for one in data]
 
 
-class TrunkRuntime:
-    """A network at hand as a runtime."""
+class NetworkRuntime:
+    """A runtime around a torch network."""
 
     num_streams = 1
     record: ClassVar = {"batch_size": BATCH_SIZE}
 
-    def __init__(self, trunk: nn.Module) -> None:
-        self.trunk = trunk
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
 
     def load(self) -> Compute:
         torch.set_num_threads(1)  # as torch's own runtime does: bits depend on it
-        return lambda images: run_batch(self.trunk, images, BATCH_SIZE, CPU)
+        return lambda images: run_batch(self.network, images, BATCH_SIZE, CPU)
 
 
-def extract(ids: Sequence[str], path_of: PathOf, trunk: nn.Module, root: Path) -> tuple[int, Features]:
-    """Extract into the store below `root`, opened anew; how many were computed, and all rows."""
+def extract(ids: Sequence[str], path_of: PathOf, backbone: nn.Module, root: Path) -> tuple[int, Features]:
+    """Extract into the store below `root`; give the number of rows computed, and all rows."""
     store = FeatureStore(root, RECORD)
-    number = extract_missing(ids, path_of, store, PREPROCESSING, TrunkRuntime(trunk))
+    number = extract_missing(ids, path_of, store, PREPROCESSING, NetworkRuntime(backbone))
     assert store.missing(ids) == []
     return number, rows_in(FeatureStore(root, RECORD), ids)
 
@@ -96,41 +96,41 @@ class Mean(nn.Module):
         return images.double().mean(dim=(1, 2))[:, :, None, None]
 
 
-def test_features_are_those_of_the_network_on_the_decoded_image(ids, path_of, trunk, tmp_path):
-    _, rows = extract(ids, path_of, trunk, tmp_path / "store")
+def test_features_are_those_of_the_network_on_the_decoded_image(ids, path_of, backbone, tmp_path):
+    _, rows = extract(ids, path_of, backbone, tmp_path / "store")
     assert rows.dtype == np.float32
     for id_, row in zip(ids, rows, strict=True):
         image = decode_square(path_of(id_).read_bytes(), 36, 32)
-        expected = trunk(torch.from_numpy(image.copy())[None])
+        expected = backbone(torch.from_numpy(image.copy())[None])
         np.testing.assert_allclose(row, expected[0], rtol=1e-3, atol=1e-4)
 
 
-def test_a_warm_store_gives_the_bytes_of_a_cold_one_without_building_the_network(ids, path_of, trunk, tmp_path):
-    number, cold = extract(ids, path_of, trunk, tmp_path / "store")
+def test_a_warm_store_gives_the_bytes_of_a_cold_one_without_building_the_network(ids, path_of, backbone, tmp_path):
+    number, cold = extract(ids, path_of, backbone, tmp_path / "store")
     assert number == 10
 
-    class Refusing(TrunkRuntime):
+    class Refusing(NetworkRuntime):
         def load(self) -> Compute:
             raise AssertionError("nothing is missing")
 
     store = FeatureStore(tmp_path / "store", RECORD)
-    assert extract_missing(ids, path_of, store, PREPROCESSING, Refusing(trunk)) == 0
+    assert extract_missing(ids, path_of, store, PREPROCESSING, Refusing(backbone)) == 0
     assert rows_in(store, ids).tobytes() == cold.tobytes()
 
 
-def test_a_rows_bits_depend_neither_on_its_neighbours_nor_on_its_place(ids, path_of, trunk, tmp_path, rng):
-    _, rows = extract(ids, path_of, trunk, tmp_path / "store")
+def test_a_rows_bits_depend_neither_on_its_neighbours_nor_on_its_place(ids, path_of, backbone, tmp_path, rng):
+    _, rows = extract(ids, path_of, backbone, tmp_path / "store")
     for number in range(3):
         order = rng.permutation(10)
-        _, permuted = extract([ids[k] for k in order], path_of, trunk, tmp_path / f"store{number}")
+        _, permuted = extract([ids[k] for k in order], path_of, backbone, tmp_path / f"store{number}")
         assert permuted.tobytes() == rows[order].tobytes()
-    _, alone = extract(ids[7:8], path_of, trunk, tmp_path / "alone")
+    _, alone = extract(ids[7:8], path_of, backbone, tmp_path / "alone")
     assert alone.tobytes() == rows[7:8].tobytes()
 
 
-def test_a_store_filled_in_parts_gives_the_same_bytes(ids, path_of, trunk, tmp_path):
-    _, rows = extract(ids, path_of, trunk, tmp_path / "whole")
-    numbers = [extract(part, path_of, trunk, tmp_path / "parts")[0] for part in (ids[3:8], ids[:5], ids)]
+def test_a_store_filled_in_parts_gives_the_same_bytes(ids, path_of, backbone, tmp_path):
+    _, rows = extract(ids, path_of, backbone, tmp_path / "whole")
+    numbers = [extract(part, path_of, backbone, tmp_path / "parts")[0] for part in (ids[3:8], ids[:5], ids)]
     assert numbers == [5, 3, 2]
     assert rows_in(FeatureStore(tmp_path / "parts", RECORD), ids).tobytes() == rows.tobytes()
 
@@ -166,29 +166,29 @@ def path_of(id_):
         os.kill(os.getpid(), signal.SIGKILL)
     return folder / "images" / f"{id_}.png"
 
-extraction.extract_missing(ids, path_of, store, PREPROCESSING, TrunkRuntime(load_backbone(WEIGHTS)))
+extraction.extract_missing(ids, path_of, store, PREPROCESSING, NetworkRuntime(load_backbone(WEIGHTS)))
 """
 
 
-def test_a_killed_extraction_goes_on_and_ends_with_the_same_bytes(path_of, trunk, tmp_path):
+def test_a_killed_extraction_goes_on_and_ends_with_the_same_bytes(path_of, backbone, tmp_path):
     ids = write_images(tmp_path / "images", 14)
-    _, rows = extract(ids, path_of, trunk, tmp_path / "whole")
+    _, rows = extract(ids, path_of, backbone, tmp_path / "whole")
     command = [sys.executable, "-c", KILLED, str(tmp_path), *ids]
     process = subprocess.run(command, cwd=REPOSITORY, capture_output=True)
     assert process.returncode == -signal.SIGKILL, process.stderr
-    number, resumed = extract(ids, path_of, trunk, tmp_path / "killed")
+    number, resumed = extract(ids, path_of, backbone, tmp_path / "killed")
     assert number == 2  # three whole batches were stored
     assert resumed.tobytes() == rows.tobytes()
 
 
-def test_a_damaged_image_loses_none_of_the_rows_before_it(ids, path_of, trunk, tmp_path):
-    _, rows = extract(ids, path_of, trunk, tmp_path / "whole")
+def test_a_damaged_image_loses_none_of_the_rows_before_it(ids, path_of, backbone, tmp_path):
+    _, rows = extract(ids, path_of, backbone, tmp_path / "whole")
     whole = path_of(ids[-1]).read_bytes()
     path_of(ids[-1]).write_bytes(whole[:50])
     with pytest.raises(DataError, match=ids[-1]):
-        extract(ids, path_of, trunk, tmp_path / "store")
+        extract(ids, path_of, backbone, tmp_path / "store")
     path_of(ids[-1]).write_bytes(whole)
-    number, repaired = extract(ids, path_of, trunk, tmp_path / "store")
+    number, repaired = extract(ids, path_of, backbone, tmp_path / "store")
     assert number == 2  # the batch that held it
     assert repaired.tobytes() == rows.tobytes()
 
@@ -227,9 +227,9 @@ def test_every_batch_has_the_same_shape_the_last_one_too(ids, path_of, tmp_path)
 
 
 @pytest.mark.parametrize("n", [1, 3, 4])
-def test_a_short_batch_is_padded_and_only_its_own_rows_come_back(trunk, rng, n):
+def test_a_short_batch_is_padded_and_only_its_own_rows_come_back(backbone, rng, n):
     images = rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-    assert run_batch(trunk, images[:n], 4, CPU).tobytes() == run_batch(trunk, images, 4, CPU)[:n].tobytes()
+    assert run_batch(backbone, images[:n], 4, CPU).tobytes() == run_batch(backbone, images, 4, CPU)[:n].tobytes()
 
 
 def test_features_are_flattened_to_float32_rows(rng):
@@ -258,9 +258,9 @@ def test_an_image_that_cannot_be_read_is_named_by_its_path_in_one_line(ids, path
 
 
 @pytest.mark.gpu
-def test_a_gpu_gives_nearly_the_same_features(ids, path_of, trunk):
+def test_a_gpu_gives_nearly_the_same_features(ids, path_of, backbone):
     images = np.stack([read_image(path_of(id_), PREPROCESSING) for id_ in ids[:4]])
     cuda = torch.device("cuda")
-    expected = run_batch(trunk, images, 4, CPU)
+    expected = run_batch(backbone, images, 4, CPU)
     found = run_batch(load_backbone(WEIGHTS).to(cuda), images, 4, cuda)
     np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-3)

@@ -5,9 +5,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stages.graft.backbone.architectures import build_network, output_layer
+from stages.graft.backbone.architectures import build_network
 from stages.graft.backbone.layers import STD_FLOOR, PooledLayers, feature_network, graph_nodes, pooled_axes
+from stages.graft.backbone.torchvision_networks import output_layer
+from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import ParamsError
+from stages.graft.images.preprocessing import Preprocessing
 
 FAMILIES = {
     "alexnet": 64,
@@ -31,6 +34,17 @@ FAMILIES = {
 """The smallest member of each family, and an input size that it takes."""
 
 
+PREPROCESSING = Preprocessing(resize_px=32, crop_px=32, interpolation="bilinear", mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+def with_layers(network: nn.Module, *layers: str, pooling: str = "avg") -> nn.Module:
+    """The network that gives features of these layers."""
+    weights = Weights(
+        name="x", weights="random", sha256=None, preprocessing=PREPROCESSING, layers=layers, pooling=pooling, path=None
+    )
+    return feature_network(network, weights)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_penultimate_features_are_what_the_output_layer_scores(name):
     torch.manual_seed(0)
@@ -39,7 +53,7 @@ def test_the_penultimate_features_are_what_the_output_layer_scores(name):
     with torch.inference_mode():
         logits = network(x)
         layer = network.get_submodule(output_layer(network))
-        features = feature_network(network, ["penultimate"], "avg")(x)
+        features = with_layers(network, "penultimate")(x)
         if name == "squeezenet1_1":  # its convolution, ReLU and average come after the cut: only the shape is known
             assert features.shape == (1, layer.in_channels)
         else:
@@ -78,23 +92,23 @@ X = torch.tensor([[[[1.0, 3.0]], [[5.0, 5.0]], [[0.0, 0.0]]]])  # one image of 1
 )
 @pytest.mark.parametrize("layer", ["conv", "last"], ids=["channels first", "channels last"])
 def test_maps_are_pooled_over_space_wherever_the_channels_are(pooling, expected, layer):
-    features = feature_network(Toy().eval(), [layer], pooling)(X)
+    features = with_layers(Toy().eval(), layer, pooling=pooling)(X)
     np.testing.assert_allclose(features.detach().numpy(), [expected], rtol=1e-6)
 
 
-def test_layers_are_put_side_by_side_in_the_order_asked_for():
+def test_layers_are_concatenated_in_the_given_order():
     toy = Toy().eval()
-    features = feature_network(toy, ["fc", "conv", "penultimate"], "avg")(X).detach()
+    features = with_layers(toy, "fc", "conv", "penultimate")(X).detach()
     torch.testing.assert_close(features, torch.cat([toy(X), torch.tensor([[2.0, 10, 2, 10]])], dim=1))
 
 
 def test_a_module_means_its_last_node_and_its_node_says_the_same():
     network = build_network("resnet18", 5).eval()
     x = torch.rand(2, 3, 32, 32)
-    by_module = feature_network(network, ["layer2"], "avg")(x)
+    by_module = with_layers(network, "layer2")(x)
     assert by_module.shape == (2, 128)
-    torch.testing.assert_close(by_module, feature_network(network, ["layer2.1.relu_1"], "avg")(x))
-    torch.testing.assert_close(feature_network(network, ["penultimate", "layer4"], "avg")(x)[:, :512], network.avgpool(
+    torch.testing.assert_close(by_module, with_layers(network, "layer2.1.relu_1")(x))
+    torch.testing.assert_close(with_layers(network, "penultimate", "layer4")(x)[:, :512], network.avgpool(
         network.layer4(network.layer3(network.layer2(network.layer1(network.maxpool(network.relu(network.bn1(network.conv1(x)))))))
     )).flatten(1))  # fmt: skip
 
@@ -103,9 +117,9 @@ def test_a_module_means_its_last_node_and_its_node_says_the_same():
     ("name", "layer", "num_features"), [("swin_t", "features.3", 192), ("vit_b_32", "encoder.ln", 768)]
 )
 def test_transformers_keep_their_channels(name, layer, num_features):
-    trunk = feature_network(build_network(name, 5).eval(), [layer], "avg")
+    backbone = with_layers(build_network(name, 5).eval(), layer)
     with torch.inference_mode():
-        assert trunk(torch.rand(1, 3, 224, 224)).shape == (1, num_features)
+        assert backbone(torch.rand(1, 3, 224, 224)).shape == (1, num_features)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +145,7 @@ def test_an_unknown_layer_is_refused_with_the_nearest():
     with pytest.raises(
         ParamsError, match=r"`backbone.layer`: ResNet has no node 'layer44'; nearest: .*layer4"
     ) as caught:
-        feature_network(network, ["layer44"], "avg")
+        with_layers(network, "layer44")
     assert "\n" not in str(caught.value)
     assert graph_nodes(network)[1] in str(caught.value)
 
@@ -140,7 +154,7 @@ def test_a_node_without_features_is_refused():
     network = build_network("vit_b_32", 5).eval()
     size = next(node for node in graph_nodes(network) if "getattr" in node or "size" in node)
     with pytest.raises(ParamsError, match="gives no features to pool"):
-        feature_network(network, [size], "avg")
+        with_layers(network, size)
 
 
 def test_a_network_that_cannot_be_traced_says_so():
@@ -149,7 +163,7 @@ def test_a_network_that_cannot_be_traced_says_so():
             return x if x.sum() > 0 else -x
 
     with pytest.raises(ParamsError, match=r"Branching cannot be traced .*only penultimate"):
-        feature_network(Branching(), ["x"], "avg")
+        with_layers(Branching(), "x")
 
 
 def test_pooling_can_be_converted(rng):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stages.graft.backbone.architectures import build_network
-from stages.graft.backbone.network import Normalised, load_backbone, load_network, read_tensors, save_network
+from stages.graft.backbone.network import NormalisedNetwork, load_backbone, load_network, read_tensors, save_network
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import WeightsError
 from stages.graft.images.preprocessing import Preprocessing
@@ -26,7 +26,7 @@ def weights_at(path: Path | None) -> Weights:
 
 
 def test_normalisation_is_the_papers_formula_on_uint8():
-    module = Normalised(torch.nn.Identity(), PREPROCESSING)
+    module = NormalisedNetwork(torch.nn.Identity(), PREPROCESSING)
     image = torch.tensor([[[[255, 0, 51]]]], dtype=torch.uint8)  # one pixel
     expected = [(1 - 0.5) / 0.2, (0 - 0.4) / 0.25, (0.2 - 0.3) / 0.5]
     np.testing.assert_allclose(module(image).flatten(), expected, rtol=1e-5)

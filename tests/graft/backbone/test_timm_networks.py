@@ -5,9 +5,10 @@ import sys
 import pytest
 import torch
 
-from stages.graft.backbone.architectures import build_network, output_layer
+from stages.graft.backbone.architectures import build_network
 from stages.graft.backbone.network import load_backbone
-from stages.graft.backbone.timm_networks import find_timm_weights, timm_preprocessing
+from stages.graft.backbone.timm_networks import find_weights as find_published
+from stages.graft.backbone.timm_networks import output_layer, preprocessing
 from stages.graft.backbone.weights import BackboneParams, find_weights
 from stages.graft.core.errors import ParamsError, WeightsError
 
@@ -31,7 +32,7 @@ def test_penultimate_features_are_what_the_output_layer_scores(name):
         torch.testing.assert_close(layer(network(x)), logits)
 
 
-def test_a_trunk_is_built_like_any_other(tmp_path):
+def test_a_backbone_is_built_like_any_other(tmp_path):
     weights = find_weights(params(), tmp_path)
     images = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
     assert load_backbone(weights)(images).shape == (2, 512)
@@ -42,7 +43,7 @@ def test_a_trunk_is_built_like_any_other(tmp_path):
 def test_the_transforms_are_timms():
     import timm
 
-    found = timm_preprocessing("timm:resnet10t", "c3_in1k")
+    found = preprocessing("timm:resnet10t", "c3_in1k")
     config = timm.data.resolve_data_config(timm.get_pretrained_cfg("resnet10t.c3_in1k").to_dict())
     theirs = timm.data.create_transform(**config).transforms
     assert [found.resize_px, found.crop_px, found.interpolation] == [theirs[0].size, theirs[1].size[0], "bicubic"]
@@ -53,7 +54,7 @@ def test_unknown_names_and_tags_are_refused_with_those_there_are():
     with pytest.raises(ParamsError, match=r"timm has no network 'resnet10'; nearest: .*timm:resnet10t"):
         build_network("timm:resnet10", 5)
     with pytest.raises(ParamsError, match=r"must be DEFAULT or one of .*c3_in1k.*; got 'c4'"):
-        find_timm_weights("timm:resnet10t", "c4", offline=True)
+        find_published("timm:resnet10t", "c4", offline=True)
 
 
 def test_offline_never_asks_and_says_what_to_do():

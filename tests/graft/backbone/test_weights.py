@@ -40,8 +40,8 @@ def test_bundled_weights_carry_their_preprocessing_and_no_path_in_the_record(bun
     weights = find_weights(params(), bundled)
     assert weights.path == bundled / "tiny.safetensors"
     assert weights.preprocessing.resize_px == 40
-    assert weights.record()["preprocessing"]["mean"] == (0.5, 0.5, 0.5)
-    assert str(bundled) not in json.dumps(weights.record())
+    assert weights.to_record()["preprocessing"]["mean"] == (0.5, 0.5, 0.5)
+    assert str(bundled) not in json.dumps(weights.to_record())
 
 
 def test_input_px_scales_crop_and_resize_alike(bundled: Path):
@@ -51,7 +51,7 @@ def test_input_px_scales_crop_and_resize_alike(bundled: Path):
 
 def test_a_record_finds_the_same_weights_again(bundled: Path):
     weights = find_weights(params(input_px=64), bundled)
-    assert weights_for(json.loads(json.dumps(weights.record())), bundled) == weights
+    assert weights_for(json.loads(json.dumps(weights.to_record())), bundled) == weights
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_the_parameters_come_before_the_file_and_a_record_gives_both_back(
 ):
     weights = find_weights(params(name=name, layer=layer, pooling=pooling), blocks)
     assert (weights.layers, weights.pooling) == expected
-    assert weights_for(json.loads(json.dumps(weights.record())), blocks) == weights
+    assert weights_for(json.loads(json.dumps(weights.to_record())), blocks) == weights
 
 
 def test_a_local_file_of_ours_keeps_what_it_says(blocks: Path, tmp_path: Path):
@@ -117,7 +117,7 @@ def test_a_wrong_layer_is_explained_once(layer: object, message: str, tmp_path: 
 
 
 def test_a_record_of_other_weights_is_refused(bundled: Path):
-    record = find_weights(params(), bundled).record() | {"sha256": "0" * 64}
+    record = find_weights(params(), bundled).to_record() | {"sha256": "0" * 64}
     with pytest.raises(WeightsError, match="features were made with 0000"):
         weights_for(record, bundled)
 

@@ -52,7 +52,7 @@ def path_of(tmp_path: Path) -> LocateImage:
 def extract(ids: list[str], path_of: LocateImage, compute: ComputeParams, root: Path, weights: Weights = SMALL) -> int:
     """Extract into the store below `root` and pack `features.safetensors` there; how many rows were computed."""
     with extractor(weights, CHOICE, root.parent / "networks", compute) as engine:
-        store = FeatureStore(root, {**weights.record(), **engine.record, "decoder": DECODER})
+        store = FeatureStore(root, {**weights.to_record(), **engine.record, "decoder": DECODER})
         (number,) = engine.extract_missing([(ids, path_of)], store)
     store.pack(ids, root / "features.safetensors", {})
     return number

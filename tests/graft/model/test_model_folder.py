@@ -1,4 +1,4 @@
-"""The assembled model: a folder that is whole or is no model."""
+"""The model's folder: complete, or no model."""
 
 import json
 from hashlib import sha256
@@ -22,7 +22,7 @@ HEAD_OF_TWO = Head(
 )
 
 
-def write_trunk(folder: Path) -> str:
+def write_backbone(folder: Path) -> str:
     write_arrays({"w": np.arange(4.0)}, folder / BACKBONE)
     return sha256((folder / BACKBONE).read_bytes()).hexdigest()
 
@@ -36,8 +36,8 @@ def test_a_frozen_model_comes_back(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [HEAD, MODEL]
 
 
-def test_a_finetuned_model_records_the_hash_of_its_trunk(tmp_path: Path):
-    digest = write_trunk(tmp_path)
+def test_a_finetuned_model_records_the_hash_of_its_backbone(tmp_path: Path):
+    digest = write_backbone(tmp_path)
     write_model(HEAD_OF_TWO, RECORD, tmp_path)
     model, _ = read_model(tmp_path)
     assert (model.kind, model.backbone_sha256) == ("finetuned", digest)
@@ -45,14 +45,14 @@ def test_a_finetuned_model_records_the_hash_of_its_trunk(tmp_path: Path):
 
 def test_writing_twice_gives_the_same_bytes(tmp_path: Path):
     for name in ("one", "two"):
-        write_trunk(tmp_path / name)
+        write_backbone(tmp_path / name)
         write_model(HEAD_OF_TWO, RECORD, tmp_path / name)
     for file in (HEAD, MODEL, BACKBONE):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
 def test_the_record_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    write_trunk(tmp_path)
+    write_backbone(tmp_path)
     there = []
 
     def note(record: dict[str, object], path: Path) -> None:
@@ -67,7 +67,7 @@ def test_the_record_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", [MODEL, HEAD, BACKBONE])
 @pytest.mark.parametrize("damage", ["missing", "cut", "flipped"])
 def test_a_damaged_file_is_named(tmp_path: Path, name: str, damage: str):
-    write_trunk(tmp_path)
+    write_backbone(tmp_path)
     write_model(HEAD_OF_TWO, RECORD, tmp_path)
     path = tmp_path / name
     if damage == "missing":
@@ -76,9 +76,8 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, damage: str):
         path.write_bytes(path.read_bytes()[:-3])
     else:
         content = bytearray(path.read_bytes())
-        content[1 if name != BACKBONE else -1] ^= (
-            0x80  # of head and record, where their format is; of the trunk, a weight
-        )
+        # In the format of head and record; in a weight of the backbone.
+        content[1 if name != BACKBONE else -1] ^= 0x80
         path.write_bytes(bytes(content))
     with pytest.raises(DataError, match=name) as caught:
         read_model(tmp_path)

@@ -1,4 +1,4 @@
-"""The bundle as one network says what its parts say one after another."""
+"""The bundle as one network gives the answers of its parts."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_it_says_what_head_rule_and_detector_say(model, bundle):
     images = squares(12)
     images[9:] = torch.randint(0, 256, images[9:].shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        x = model.trunk(images).numpy()
+        x = model.backbone(images).numpy()
         found = dict(zip(OUTPUTS, (out.numpy() for out in model(images)), strict=True))
     expected = answer(bundle.rule, ScoredSet(x=x, logits=bundle.head.logits(x), y=np.zeros(0, np.int64)))
     np.testing.assert_allclose(found["probabilities"], expected.probabilities, atol=1e-5)

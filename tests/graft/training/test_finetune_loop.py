@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from stages.graft.backbone.blocks import block_names, first_tuned, split_backbone
-from stages.graft.backbone.network import Normalised, load_backbone, run_batch
+from stages.graft.backbone.network import NormalisedNetwork, load_backbone, run_batch
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError
 from stages.graft.data.manifest import ManifestRow, write_manifest
@@ -84,7 +84,7 @@ def toy_classifier(head: Head) -> Classifier:
         norm = nn.BatchNorm2d(4)
         norm.running_mean, norm.running_var = torch.rand(4), 0.5 + torch.rand(4)
         network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4), norm, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return Classifier(Normalised(network, PREPROCESSING).eval().requires_grad_(False), head_module(head))
+    return Classifier(NormalisedNetwork(network, PREPROCESSING).eval().requires_grad_(False), head_module(head))
 
 
 def linear_head(rng: np.random.Generator, num_features: int = 4) -> Head:
@@ -169,7 +169,7 @@ def test_epoch_0_is_the_head_on_the_frozen_features(images, sets, rng, make: Cal
     head = make(rng)
     classifier = toy_classifier(head)
     pictures = np.stack([read_image(images.path_of(id_), PREPROCESSING) for id_ in sets[1].ids])
-    logits = head.logits(run_batch(classifier.trunk, pictures, 8, CPU))
+    logits = head.logits(run_batch(classifier.backbone, pictures, 8, CPU))
     first = train(classifier, images, sets, epochs=1)[0]
     assert first.epoch == 0
     assert math.isnan(first.train_loss)
@@ -299,8 +299,8 @@ def test_a_saved_network_predicts_what_it_did_in_memory(images, rng, tmp_path):
     classifier = Classifier(load_backbone(WEIGHTS), head_module(head))
     ids = list(images.labels)[:6]
     expected = predict(classifier, ids, images.path_of, PREPROCESSING)
-    save_backbone(classifier.trunk, tmp_path / "model")
-    write_model(head_from_module(classifier.head, head), WEIGHTS.record(), tmp_path / "model")
+    save_backbone(classifier.backbone, tmp_path / "model")
+    write_model(head_from_module(classifier.head, head), WEIGHTS.to_record(), tmp_path / "model")
     found = predict_logits(tmp_path / "model", ids, images.path_of, CPU)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
@@ -324,7 +324,7 @@ def test_what_the_files_model_scores_on_validation_is_what_training_measured(
         logged.__setitem__,
     )
     save_backbone(found.trunk, tmp_path / "model")
-    write_model(found.head, WEIGHTS.record(), tmp_path / "model")
+    write_model(found.head, WEIGHTS.to_record(), tmp_path / "model")
     val, records = images.labelled(12, 16), found.outcome.records
     logits = predict_logits(tmp_path / "model", val.ids, images.path_of, CPU)
     best = min(records, key=lambda record: record.val_loss)
@@ -475,7 +475,7 @@ def test_out_of_memory_ends_with_advice(images, sets, rng, monkeypatch):
 @pytest.mark.parametrize("content", [None, b"", b"x" * 1000])
 def test_a_folder_that_is_not_whole_is_refused(images, rng, tmp_path, content: bytes | None):
     save_backbone(load_backbone(WEIGHTS), tmp_path)
-    write_model(linear_head(rng, 1024), WEIGHTS.record(), tmp_path)
+    write_model(linear_head(rng, 1024), WEIGHTS.to_record(), tmp_path)
     path = tmp_path / "backbone.safetensors"
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(DataError, match=r"backbone\.safetensors is missing or damaged"):

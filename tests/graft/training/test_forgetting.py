@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from stages.graft.backbone.architectures import build_network, output_layer
+from stages.graft.backbone.architectures import build_network
 from stages.graft.backbone.blocks import block_names
 from stages.graft.backbone.layers import feature_network
-from stages.graft.backbone.network import Normalised, load_backbone, load_network, save_network
+from stages.graft.backbone.network import NormalisedNetwork, load_backbone, load_network, save_network
+from stages.graft.backbone.torchvision_networks import output_layer
 from stages.graft.backbone.weights import BackboneParams, Weights, find_weights
 from stages.graft.core.errors import DataError
 from stages.graft.data.decoded_arrays import packed_images
@@ -36,6 +37,10 @@ NAME = "shufflenet_v2_x0_5"
 PREPROCESSING = Preprocessing(resize_px=32, crop_px=32, interpolation="bilinear", mean=(0.5,) * 3, std=(0.25,) * 3)
 CLASSES = ("beta", "alpha", "gamma")
 """As the source's output layer numbers them: not in order of name."""
+
+
+def random_weights(name: str, layers: tuple[str, ...]) -> Weights:
+    return Weights(name=name, weights="random", sha256=None, preprocessing=PREPROCESSING, layers=layers, path=None)
 
 
 def rotation(rng, d: int):
@@ -175,11 +180,11 @@ def test_the_order_of_ids_changes_nothing_and_the_record_is_rounded(weights, pat
 
 @pytest.mark.parametrize(
     ("name", "layers"),
-    [("resnet18", ["layer1", "layer4"]), ("squeezenet1_1", ["penultimate"]), ("mobilenet_v3_small", ["penultimate"])],
+    [("resnet18", ("layer1", "layer4")), ("squeezenet1_1", ("penultimate",)), ("mobilenet_v3_small", ("penultimate",))],
 )
-def test_a_trunks_weights_take_their_place_and_the_output_layer_keeps_its_own(name: str, layers: list[str]):
+def test_a_trunks_weights_take_their_place_and_the_output_layer_keeps_its_own(name: str, layers: tuple[str, ...]):
     network = build_network(name, 5).eval()
-    trunk = Normalised(feature_network(copy.deepcopy(network), layers, "avg"), PREPROCESSING)
+    trunk = NormalisedNetwork(feature_network(copy.deepcopy(network), random_weights(name, layers)), PREPROCESSING)
     given = {key: value + 1 for key, value in trunk.state_dict().items()}
     before, after, output = network.state_dict(), with_backbone(network, given).state_dict(), output_layer(network)
     assert [key for key in before if torch.equal(before[key], after[key])] == [f"{output}.weight", f"{output}.bias"]
@@ -189,7 +194,9 @@ def test_a_trunks_weights_take_their_place_and_the_output_layer_keeps_its_own(na
 def test_a_transformers_weights_have_their_place_too():
     with torch.device("meta"):  # shapes alone
         network = build_network("vit_b_16", 5).eval()
-        trunk = feature_network(build_network("vit_b_16", 5).eval(), ["encoder.layers.encoder_layer_11"], "avg")
+        trunk = feature_network(
+            build_network("vit_b_16", 5).eval(), random_weights("vit_b_16", ("encoder.layers.encoder_layer_11",))
+        )
     assert with_backbone(network, trunk.state_dict()).state_dict().keys() == network.state_dict().keys()
 
 

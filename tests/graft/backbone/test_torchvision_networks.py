@@ -1,4 +1,4 @@
-"""torchvision's weights: fetched from a real server, proven by the hash in their name, refused in one clear line."""
+"""torchvision's networks lose their output layer; weights come from a real server and are checked by their hash."""
 
 import io
 import re
@@ -16,9 +16,15 @@ import torch
 import torchvision
 from PIL import Image
 
-from stages.graft.backbone.architectures import build_network
-from stages.graft.backbone.network import Normalised, load_network
-from stages.graft.backbone.torchvision_weights import checkpoints_folder, fetch_weights, published_preprocessing
+from stages.graft.backbone.network import NormalisedNetwork, load_network
+from stages.graft.backbone.torchvision_networks import (
+    build,
+    checkpoints_folder,
+    cut_output,
+    output_layer,
+    preprocessing,
+)
+from stages.graft.backbone.torchvision_networks import find_weights as find_published
 from stages.graft.backbone.weights import BackboneParams, find_weights
 from stages.graft.core.errors import ParamsError, WeightsError
 from stages.graft.images.decode import decode, resize_and_crop
@@ -55,28 +61,61 @@ def cached(tmp_path: Path) -> Path:
     return tmp_path / "torch" / "hub" / "checkpoints" / f"{NAME}-{sha256(DATA).hexdigest()[:8]}.pth"
 
 
+@pytest.mark.parametrize(
+    ("name", "layer", "num_features", "size_px"),
+    [
+        ("regnet_x_400mf", "fc", 400, 32),
+        ("resnet18", "fc", 512, 32),
+        ("shufflenet_v2_x0_5", "fc", 1024, 32),
+        ("mobilenet_v3_small", "classifier.3", 1024, 32),
+        ("squeezenet1_1", "classifier.1", 512, 64),
+        ("mnasnet0_5", "classifier.1", 1280, 32),
+        ("efficientnet_b0", "classifier.1", 1280, 32),
+        ("densenet121", "classifier", 1024, 32),
+        ("googlenet", "fc", 1024, 64),
+    ],
+)
+def test_the_output_layer_is_cut_off(name: str, layer: str, num_features: int, size_px: int):
+    network = build(name, 10).eval()
+    assert output_layer(network) == layer
+    with torch.inference_mode():
+        features = cut_output(network)(torch.zeros(2, 3, size_px, size_px))
+    assert features.shape == (2, num_features)
+
+
+def test_vgg19_gives_the_4096_features_before_its_output_layer():
+    with torch.device("meta"):  # shapes alone: its weights would fill half a gigabyte
+        network = cut_output(build("vgg19", 1000)).eval()
+        assert network(torch.zeros(1, 3, 224, 224)).shape == (1, 4096)
+
+
+def test_an_unknown_name_lists_the_nearest():
+    with pytest.raises(ParamsError, match="resnet18"):
+        build("resnet_18", 10)
+
+
 def params(**changes: object) -> BackboneParams:
     return BackboneParams(**{"name": NAME, "weights": WEIGHTS, "sha256": None, "input_px": None} | changes)
 
 
 def refused() -> str:
     with pytest.raises(WeightsError) as caught:
-        fetch_weights(NAME, WEIGHTS)
+        find_published(NAME, WEIGHTS)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_a_file_is_fetched_once_into_torchs_own_folder(site: Site, cached: Path):
-    assert fetch_weights(NAME, WEIGHTS) == (cached, sha256(DATA).hexdigest())
+    assert find_published(NAME, WEIGHTS) == (cached, sha256(DATA).hexdigest())
     assert cached.read_bytes() == DATA
-    assert fetch_weights(NAME, "DEFAULT") == (cached, sha256(DATA).hexdigest())
+    assert find_published(NAME, "DEFAULT") == (cached, sha256(DATA).hexdigest())
     assert site.num_asked == 1
 
 
 def test_a_file_put_there_by_hand_is_taken_without_any_network(site: Site, cached: Path):
     cached.parent.mkdir(parents=True)
     cached.write_bytes(DATA)
-    assert fetch_weights(NAME, WEIGHTS)[0] == cached
+    assert find_published(NAME, WEIGHTS)[0] == cached
     assert site.num_asked == 0
 
 
@@ -90,7 +129,7 @@ def test_a_failed_download_says_what_to_put_where_and_leaves_nothing(site: Site,
     assert {path.suffix for path in cached.parent.iterdir()} <= {".part"}  # nothing taken for whole
     assert site.address(f"models/{cached.name}") in message
     site.flaw = ""
-    assert fetch_weights(NAME, WEIGHTS)[0] == cached
+    assert find_published(NAME, WEIGHTS)[0] == cached
 
 
 def test_another_file_under_its_name_is_not_kept_and_the_message_says_so(site: Site, cached: Path):
@@ -102,7 +141,7 @@ def test_another_file_under_its_name_is_not_kept_and_the_message_says_so(site: S
 
 def test_a_file_cut_short_is_gone_on_with_at_once(site: Site, cached: Path):
     site.breaks_off_after = 20_000
-    assert fetch_weights(NAME, WEIGHTS) == (cached, sha256(DATA).hexdigest())
+    assert find_published(NAME, WEIGHTS) == (cached, sha256(DATA).hexdigest())
     assert site.ranges == [None, "bytes=20000-", "bytes=40000-"]
 
 
@@ -110,7 +149,7 @@ def test_a_file_that_is_always_cut_short_ends_in_the_message_and_is_kept_for_lat
     site.breaks_off_after, site.takes_ranges = 1000, False
     assert "broke off after 1000 of 50000 bytes); 1000 bytes are kept, run again to go on" in refused()
     site.breaks_off_after = None
-    assert fetch_weights(NAME, WEIGHTS)[0] == cached
+    assert find_published(NAME, WEIGHTS)[0] == cached
 
 
 def test_the_folder_is_the_one_torch_uses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -142,17 +181,17 @@ def test_a_server_that_does_not_answer_ends_within_five_seconds(site: Site, cach
 def test_a_download_that_broke_off_goes_on_where_it_stopped(site: Site, cached: Path):
     cached.parent.mkdir(parents=True)
     cached.with_name(f"{cached.name}.part").write_bytes(DATA[:20_000])
-    assert fetch_weights(NAME, WEIGHTS)[0] == cached
+    assert find_published(NAME, WEIGHTS)[0] == cached
     assert site.ranges == ["bytes=20000-"]
 
 
 def test_offline_no_connection_is_opened_and_the_message_says_why(site: Site, cached: Path):
     with pytest.raises(WeightsError, match=r"cannot be downloaded \(`backbone.offline` is true; it is at http://127"):
-        fetch_weights(NAME, WEIGHTS, offline=True)
+        find_published(NAME, WEIGHTS, offline=True)
     assert site.num_asked == 0
     cached.parent.mkdir(parents=True)
     cached.write_bytes(DATA)
-    assert fetch_weights(NAME, WEIGHTS, offline=True)[0] == cached
+    assert find_published(NAME, WEIGHTS, offline=True)[0] == cached
 
 
 SECOND_START = """
@@ -167,8 +206,8 @@ print(found.preprocessing.resize_px)
 
 
 def test_a_second_start_finds_weights_and_transforms_without_torch(site: Site, cached: Path):
-    fetch_weights(NAME, WEIGHTS)
-    published_preprocessing(NAME)
+    find_published(NAME, WEIGHTS)
+    preprocessing(NAME)
     done = subprocess.run([sys.executable, "-c", SECOND_START], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.stdout == "256\n", done.stderr
     assert site.num_asked == 1
@@ -176,10 +215,10 @@ def test_a_second_start_finds_weights_and_transforms_without_torch(site: Site, c
 
 @pytest.mark.parametrize("damage", ["{", "", "[]", '{"url": 5, "megabytes": "x", "preprocessing": {}}'])
 def test_a_damaged_note_of_what_torchvision_says_is_made_anew(tmp_path: Path, damage: str):
-    expected = published_preprocessing("resnet50")
+    expected = preprocessing("resnet50")
     (note,) = (tmp_path / "store" / "weights").iterdir()
     note.write_text(damage)
-    assert published_preprocessing("resnet50") == expected
+    assert preprocessing("resnet50") == expected
     assert len(note.read_text()) > 100
 
 
@@ -196,14 +235,14 @@ def test_a_damaged_file_in_the_cache_is_noticed(site: Site, cached: Path, conten
 def test_fetched_weights_end_in_a_network_that_computes_what_they_say(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    network = build_network(NAME, 7).eval()
+    network = build(NAME, 7).eval()
     buffer = io.BytesIO()
     torch.save(network.state_dict(), buffer)
     offer(site, monkeypatch, buffer.getvalue())
     weights = find_weights(params(input_px=32), tmp_path)
     assert weights.sha256 == sha256(buffer.getvalue()).hexdigest()
     assert (weights.preprocessing.resize_px, weights.preprocessing.crop_px) == (37, 32)
-    assert weights.record()["weights"] == WEIGHTS
+    assert weights.to_record()["weights"] == WEIGHTS
     x = torch.rand(2, 3, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(load_network(weights)(x), network(x))
@@ -218,9 +257,9 @@ def test_fetched_bytes_that_are_no_checkpoint_are_refused(site: Site, tmp_path: 
 
 def test_unknown_names_are_refused_with_those_there_are():
     with pytest.raises(ParamsError, match=r"no network 'shufflenet'; nearest: .*shufflenet_v2_x1_0"):
-        fetch_weights("shufflenet", WEIGHTS)
+        find_published("shufflenet", WEIGHTS)
     with pytest.raises(ParamsError, match=r"one of DEFAULT, IMAGENET1K_V1, IMAGENET1K_V2; got 'IMAGENET1K_V3'"):
-        fetch_weights("resnet50", "IMAGENET1K_V3")
+        find_published("resnet50", "IMAGENET1K_V3")
 
 
 ENUMS = {
@@ -238,7 +277,7 @@ def test_every_published_file_is_named_after_its_hash():
 def test_every_published_transform_is_read():
     for name, enum in ENUMS.items():
         for member in enum:
-            found = published_preprocessing(name, member.name)
+            found = preprocessing(name, member.name)
             assert 0 < found.crop_px <= found.resize_px, (name, member)
             assert found.interpolation in ("bilinear", "bicubic")
 
@@ -254,23 +293,23 @@ def test_every_published_transform_is_read():
     ],
 )
 def test_the_transforms_are_the_published_ones(name: str, weights: str, expected: tuple[int, int, str]):
-    found = published_preprocessing(name, weights)
+    found = preprocessing(name, weights)
     assert (found.resize_px, found.crop_px, found.interpolation) == expected
     assert (found.mean, found.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def test_random_weights_take_the_transforms_of_the_best_ones(tmp_path: Path):
     random = find_weights(params(name="resnet50", weights="random"), tmp_path)
-    assert random.preprocessing == published_preprocessing("resnet50", "DEFAULT")
-    assert published_preprocessing("resnet50", "IMAGENET1K_V1") != published_preprocessing("resnet50", "DEFAULT")
+    assert random.preprocessing == preprocessing("resnet50", "DEFAULT")
+    assert preprocessing("resnet50", "IMAGENET1K_V1") != preprocessing("resnet50", "DEFAULT")
 
 
 @pytest.mark.parametrize("name", ["vgg19", "resnet50", "inception_v3", "regnet_x_400mf", "swin_t", "vit_b_16"])
 @pytest.mark.parametrize("size", [(300, 400), (640, 200), (150, 150)], ids=["tall", "wide", "small"])
 def test_images_are_prepared_as_torchvision_prepares_them(name: str, size: tuple[int, int]):
     image = decode(encoded(scene(*size), "PNG"))
-    p = published_preprocessing(name, "DEFAULT")
-    ours = Normalised(torch.nn.Identity(), p)(
+    p = preprocessing(name, "DEFAULT")
+    ours = NormalisedNetwork(torch.nn.Identity(), p)(
         torch.from_numpy(resize_and_crop(image, p.resize_px, p.crop_px, p.interpolation).copy())[None]
     )
     theirs = ENUMS[name].DEFAULT.transforms()(image)

@@ -1,6 +1,6 @@
-"""torchvision's own weights: where they are, their download, how images are prepared for them; torch at first use only.
+"""torchvision's networks and their published weights; torch is imported when it is first needed.
 
-What torchvision says of a network's weights is kept beside the store, so that a second start need not import it.
+The facts that torchvision publishes about weights are kept in the store, so that a second start does not import it.
 """
 
 import difflib
@@ -9,7 +9,7 @@ import re
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
@@ -21,40 +21,36 @@ from stages.graft.storage.files import write_json
 from stages.graft.storage.hashing import sha256_of
 from stages.graft.storage.locks import mark_used
 
+if TYPE_CHECKING:
+    from torch import nn
+
+PACKAGES: tuple[str, ...] = ()
+
 DEFAULT = "DEFAULT"
 """torchvision's name of a network's best weights."""
 
 ANSWER_SECONDS = 4.0
-"""A server that has not begun to answer by then is taken for unreachable."""
+"""A server that has not begun to answer after this time counts as unreachable."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedWeights:
-    """What torchvision says of one set of weights."""
+    """Facts that torchvision publishes about one set of weights."""
 
     url: str
-    """Of the file, which is named after the first digits of its SHA-256."""
+    """Address of the file, whose name ends in the first digits of its SHA-256."""
     megabytes: float
     """Size of the file."""
     preprocessing: Preprocessing
-    """The evaluation transforms that go with them."""
+    """The evaluation transforms."""
 
 
 _PUBLISHED = TypeAdapter(PublishedWeights)
-"""Reads one back from JSON, types and all."""
+"""Reads PublishedWeights from JSON and checks every type."""
 
 
-def fetch_weights(name: str, weights: str, offline: bool = False) -> tuple[Path, str]:
-    """Give torchvision's weights file, downloaded unless it is there, and its SHA-256, checked on every call.
-
-    Args:
-        name: of the network.
-        weights: torchvision's name of the weights.
-        offline: never open a connection.
-    Raises:
-        ParamsError: no such network or weights name.
-        WeightsError: the file cannot be had, or is damaged.
-    """
+def find_weights(name: str, weights: str, offline: bool = False) -> tuple[Path, str]:
+    """See `Provider.find_weights`. The file's SHA-256 is checked on every call."""
     published = published_weights(name, weights)
     path = checkpoints_folder() / published.url.rpartition("/")[2]
     prefix = path.stem.rpartition("-")[2]
@@ -68,8 +64,8 @@ def fetch_weights(name: str, weights: str, offline: bool = False) -> tuple[Path,
     if offline:
         raise _unavailable(path, published, f"`backbone.offline` is true; it is at {published.url}")
 
-    def misfit(found: str) -> str | None:
-        return None if found.startswith(prefix) else f"expected {prefix}…; it is not kept"
+    def misfit(sha256: str) -> str | None:
+        return None if sha256.startswith(prefix) else f"expected {prefix}…; it is not kept"
 
     try:
         return path, fetch_to(path, published.url, misfit, ANSWER_SECONDS, attempts=1)
@@ -77,37 +73,71 @@ def fetch_weights(name: str, weights: str, offline: bool = False) -> tuple[Path,
         raise _unavailable(path, published, str(error)) from None
 
 
-def published_preprocessing(name: str, weights: str = DEFAULT) -> Preprocessing:
-    """Give the evaluation transforms that torchvision publishes with its weights.
-
-    Raises:
-        ParamsError: no such network or weights name.
-    """
+def preprocessing(name: str, weights: str = DEFAULT) -> Preprocessing:
+    """See `Provider.preprocessing`."""
     return published_weights(name, weights).preprocessing
 
 
+def build(name: str, num_classes: int) -> "nn.Module":
+    """See `Provider.build`."""
+    _check_name(name)
+    import torchvision
+
+    # The auxiliary outputs of GoogLeNet and Inception are used only in their own training.
+    auxiliary = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **auxiliary)
+    return network
+
+
+def output_layer(network: "nn.Module") -> str:
+    """See `Provider.output_layer`: the last linear layer or, in SqueezeNet, the last convolution."""
+    from torch import nn
+
+    for kind in (nn.Linear, nn.Conv2d):
+        layers = [name for name, module in network.named_modules() if isinstance(module, kind)]
+        if layers:
+            return str(layers[-1])
+    raise ValueError(f"{type(network).__name__} has no output layer")
+
+
+def cut_output(network: "nn.Module") -> "nn.Module":
+    """See `Provider.cut_output`.
+
+    SqueezeNet ends in a convolution, a ReLU and an average; there the maps before the convolution are averaged.
+    """
+    from torch import nn
+
+    name = output_layer(network)
+    parent, _, child = name.rpartition(".")
+    if isinstance(network.get_submodule(name), nn.Conv2d):
+        network.set_submodule(parent, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    else:
+        setattr(network.get_submodule(parent), child, nn.Identity())
+    return network
+
+
 def published_weights(name: str, weights: str) -> PublishedWeights:
-    """Ask torchvision once; from then on, the file beside the store.
+    """Read what torchvision publishes about weights, from the store if it was asked before.
 
     Raises:
         ParamsError: no such network or weights name.
     """
-    # Names that cannot be a file's are no network's either; torchvision's message is the right one then.
-    known = re.fullmatch(r"\w+", name) and re.fullmatch(r"\w+", weights)
+    # A name that cannot be a file's is no network's either; torchvision's message is the right one then.
+    is_file_name = re.fullmatch(r"\w+", name) and re.fullmatch(r"\w+", weights)
     path = store_folder() / "weights" / f"{name}-{weights}-{version('torchvision')}.json"
-    if known and path.exists():
+    if is_file_name and path.exists():
         try:
             mark_used(path)
             return _PUBLISHED.validate_json(path.read_bytes())
         except (OSError, ValueError):
-            pass  # damaged: asked anew
+            pass  # damaged: torchvision is asked again
     published = _ask_torchvision(name, weights)
     write_json(asdict(published), path)
     return published
 
 
 def checkpoints_folder() -> Path:
-    """Where torch.hub keeps its downloads, without importing torch."""
+    """Give the folder of torch.hub's downloads, without importing torch."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("TORCH_HOME") or Path(cache) / "torch"
     return Path(home).expanduser() / "hub" / "checkpoints"
@@ -120,13 +150,19 @@ def _unavailable(path: Path, published: PublishedWeights, reason: str) -> Weight
     )
 
 
-def _ask_torchvision(name: str, weights: str) -> PublishedWeights:
-    import torchvision  # and torch with it: seconds
+def _check_name(name: str) -> None:
+    import torchvision  # and torch with it, which takes seconds
 
     names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
         near = difflib.get_close_matches(name, names, n=5, cutoff=0.4) or names
         raise ParamsError(f"`backbone.name`: torchvision has no network {name!r}; nearest: {', '.join(near)}")
+
+
+def _ask_torchvision(name: str, weights: str) -> PublishedWeights:
+    _check_name(name)
+    import torchvision
+
     enum = torchvision.models.get_model_weights(name)
     allowed = list(dict.fromkeys([DEFAULT, *enum.__members__]))
     if weights not in allowed:

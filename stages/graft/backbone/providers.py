@@ -1,0 +1,62 @@
+"""The libraries that networks come from, selected by a network's name: timm for `timm:<name>`, else torchvision.
+
+A provider is a module of this package. A new one needs its module and a line in `PROVIDERS`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from stages.graft.backbone import timm_networks, torchvision_networks
+from stages.graft.images.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Provider(Protocol):
+    """A library of pretrained networks; it imports torch and the library at the first call that needs them."""
+
+    PACKAGES: tuple[str, ...]
+    """Packages that its networks need beside torch and torchvision."""
+
+    def find_weights(self, name: str, weights: str, offline: bool) -> tuple[Path, str]:
+        """Give the file of published weights, downloaded if necessary, and its SHA-256.
+
+        Args:
+            name: the network's.
+            weights: the library's name of the weights, or DEFAULT.
+            offline: never open a connection.
+        Raises:
+            ParamsError: no such network or weights.
+            WeightsError: the file is damaged or cannot be downloaded.
+        """
+
+    def preprocessing(self, name: str, weights: str) -> Preprocessing:
+        """Give the evaluation transforms published with the weights.
+
+        Raises:
+            ParamsError: no such network or weights.
+        """
+
+    def build(self, name: str, num_classes: int) -> "nn.Module":
+        """Build a classification network with fresh weights from torch's global generator.
+
+        Raises:
+            ParamsError: no such network; the message lists the nearest names.
+        """
+
+    def output_layer(self, network: "nn.Module") -> str:
+        """Name the layer that turns penultimate features into class scores."""
+
+    def cut_output(self, network: "nn.Module") -> "nn.Module":
+        """Remove the output layer, in place: the network then gives penultimate features of shape (n, d)."""
+
+
+PROVIDERS: Mapping[str, Provider] = {"timm:": timm_networks}
+"""By the prefix of a network's name."""
+
+
+def provider_of(name: str) -> Provider:
+    """Select the provider by a network's name."""
+    return next((provider for prefix, provider in PROVIDERS.items() if name.startswith(prefix)), torchvision_networks)
