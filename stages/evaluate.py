@@ -3,7 +3,7 @@
 Fits on train and validation what the model needs to say "unsure" and "unknown", lets it answer the test images, and
 assembles the bundle: all that is needed to classify images elsewhere.
 
-Reads   data/manifest.csv, data/splits.csv, data/model/, data/features.safetensors, data/strangers/, data/baselines.csv;
+Reads   data/splits.csv, data/model/, data/features.safetensors, data/strangers/, data/baselines.csv;
         of a fine-tuned model data/images/ and data/head/
 Writes  data/bundle/, reports/metrics.json, gate.json (whether the model is good enough to be offered), verdict.json
         (fine-tuned against head-only), predictions.csv and baselines.csv, and for plots reports/plots/confusion.csv,
@@ -11,6 +11,7 @@ Writes  data/bundle/, reports/metrics.json, gate.json (whether the model is good
 Params  evaluate, backbone, extract
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ from stages.graft.backbone.runtime_choice import RuntimeChoice, choose_runtime
 from stages.graft.backbone.weights import BackboneParams, Weights, finetuned_weights, weights_for
 from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run_stage
-from stages.graft.data.manifest import image_locations, read_manifest
+from stages.graft.data.image_locations import image_locations
 from stages.graft.data.splits import UNUSED, read_splits
 from stages.graft.data.synthetic.strangers import stranger_path
 from stages.graft.evaluation import results as tables
@@ -46,7 +47,7 @@ from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import write_json
 from stages.graft.storage.tables import write_csv
 
-IMAGES, MANIFEST, SPLITS = Path("data/images"), Path("data/manifest.csv"), Path("data/splits.csv")
+IMAGES, SPLITS = Path("data/images"), Path("data/splits.csv")
 FEATURES, MODEL, HEAD = Path("data/features.safetensors"), Path("data/model"), Path("data/head")
 STRANGERS, STRANGERS_FEATURES = Path("data/strangers"), Path("data/strangers/features.safetensors")
 BASELINES, BUNDLE = Path("data/baselines.csv"), Path("data/bundle")
@@ -77,19 +78,19 @@ def main() -> None:
     model, head = read_model(MODEL)
     weights = model_weights(model, backbone.offline)
     runtime = choose_runtime(weights, load_params("extract", RuntimeChoice), store_folder() / "networks")
-    manifest, splits = read_manifest(MANIFEST), read_splits(SPLITS)
+    images = read_splits(SPLITS, ("id", "file", "label", "split"))
     stranger_ids, _ = read_features(STRANGERS_FEATURES)
     if model.kind == "frozen":
         score, score_strange = score_cached(head, FEATURES), score_cached(head, STRANGERS_FEATURES)
     else:
-        used = splits["id"][splits["split"] != UNUSED].to_list()
-        score = score_strange = network_score(head, weights, runtime, manifest, [*used, *stranger_ids])
-    train, val, test = (score_split(score, splits, name, model.classes) for name in ("train", "val", "test"))
+        used = images["id"][images["split"] != UNUSED].to_list()
+        score = score_strange = network_score(head, weights, runtime, used, stranger_ids)
+    train, val, test = (score_split(score, images, name, model.classes) for name in ("train", "val", "test"))
     rule = fit_rule(model.classes, train, val, params.target_accuracy, params.false_alarm_rate)
     write_bundle(MODEL, rule, weights, runtime, BUNDLE)
 
     evaluation = tables.Evaluation(
-        images=manifest[manifest["id"].isin(splits["id"][splits["split"] == "test"])],  # both are sorted by id
+        images=images[images["split"] == "test"],
         classes=model.classes,
         logits=test.logits,
         answers=answer(rule, test),
@@ -101,7 +102,7 @@ def main() -> None:
     write_json(record | baselines_record(comparison), METRICS)
     gate = judge(params.gate, record["accuracy_low"] or 0.0, evaluation.class_scores)
     write_json(gate_record(gate), GATE)
-    write_json({"model": model.kind} | verdict_on_test(model, splits, test), VERDICT)
+    write_json({"model": model.kind} | verdict_on_test(model, images, test), VERDICT)
     write_csv(comparison, COMPARISON)
     write_csv(tables.predictions_table(evaluation), PREDICTIONS)
     write_csv(tables.confusion_table(evaluation), PLOTS / "confusion.csv")
@@ -129,15 +130,18 @@ def model_weights(model: Model, offline: bool) -> Weights:
     return weights_for(model.backbone, BACKBONES, offline)
 
 
-def network_score(head: Head, weights: Weights, runtime: Runtime, manifest: pd.DataFrame, ids: list[str]) -> Score:
-    """Send images, strangers among them, through the fine-tuned network, once, and give what it makes of them."""
-    image_path_of, known = image_locations(manifest, IMAGES), frozenset(manifest["id"])
+def network_score(
+    head: Head, weights: Weights, runtime: Runtime, ids: Sequence[str], stranger_ids: Sequence[str]
+) -> Score:
+    """Send images and strangers through the fine-tuned network, once, and give what it makes of them."""
+    image_path_of, strangers = image_locations(SPLITS, IMAGES), frozenset(stranger_ids)
 
     def path_of(id_: str) -> ImageLocation:
-        return image_path_of(id_) if id_ in known else stranger_path(STRANGERS, id_)
+        return stranger_path(STRANGERS, id_) if id_ in strangers else image_path_of(id_)
 
-    x = np.concatenate([rows for _, rows in embed(ids, path_of, weights.preprocessing, runtime, "evaluate")])
-    return score_known(ids, x, head.logits(x))
+    scored = [*ids, *stranger_ids]
+    x = np.concatenate([rows for _, rows in embed(scored, path_of, weights.preprocessing, runtime, "evaluate")])
+    return score_known(scored, x, head.logits(x))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Stage 6 of 8, explore: what the images say before any head: doubtful labels, baselines, a map, a curve over shots.
 
-Reads   data/images/, data/manifest.csv, data/splits.csv, data/features.safetensors
+Reads   data/images/, data/splits.csv, data/features.safetensors
 Writes  data/baselines.csv, reports/explore.json, reports/label_errors.csv, reports/plots/map.csv and shots.csv
 Params  explore
 """
@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt
 
 from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run_stage
-from stages.graft.data.manifest import image_locations, read_manifest
+from stages.graft.data.image_locations import image_locations
 from stages.graft.data.splits import read_splits
 from stages.graft.evaluation.baselines import predict_baselines
 from stages.graft.evaluation.feature_map import make_map, map_table
@@ -24,7 +24,7 @@ from stages.graft.metrics.sampling import stratified_rows
 from stages.graft.storage.files import write_json
 from stages.graft.storage.tables import write_csv
 
-IMAGES, MANIFEST, SPLITS = Path("data/images"), Path("data/manifest.csv"), Path("data/splits.csv")
+IMAGES, SPLITS = Path("data/images"), Path("data/splits.csv")
 FEATURES, BASELINES, REPORT = (
     Path("data/features.safetensors"),
     Path("data/baselines.csv"),
@@ -54,8 +54,7 @@ def main() -> None:
     """Look at the images through the default head; write tables."""
     params = load_params("explore", ExploreParams)
     train, val, test, unused = load_features(FEATURES, SPLITS, "train", "val", "test", "unused")
-    manifest = read_manifest(MANIFEST)
-    images = manifest.drop(columns="split").merge(read_splits(SPLITS)[["id", "split"]], on="id")  # sorted by id, both
+    images = read_splits(SPLITS, ("id", "file", "label", "group", "split"))
 
     l2 = choose_penalty(train, val)
     # Test images are judged too: a wrong label matters there as well, and nothing is chosen by it.
@@ -64,7 +63,7 @@ def main() -> None:
     predicted = probabilities.argmax(axis=1)
     label_errors = label_errors_table(images, everything.y, everything.classes, probabilities)
     write_csv(label_errors, LABEL_ERRORS)
-    write_csv(predict_baselines(train, val, test, image_locations(manifest, IMAGES)), BASELINES)
+    write_csv(predict_baselines(train, val, test, image_locations(SPLITS, IMAGES)), BASELINES)
     shots = shots_table(train, val, l2, params.num_draws, params.seed)
     write_csv(shots, SHOTS)
 

@@ -17,7 +17,7 @@ from stages.graft.compute.extractors import extractor
 from stages.graft.compute.settings import load_compute
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
-from stages.graft.data.manifest import LOCATION_COLUMNS, image_locations, read_manifest
+from stages.graft.data.image_locations import image_locations
 from stages.graft.data.synthetic.strangers import stranger_path, write_strangers
 from stages.graft.images.crop import DECODER
 from stages.graft.images.loading import LocateImage
@@ -40,12 +40,10 @@ def main() -> None:
     """Extract the features of every image in the manifest."""
     backbone_params = load_params("backbone", BackboneParams)
     choice = load_params("extract", RuntimeChoice)
-    manifest = read_manifest(MANIFEST, columns=LOCATION_COLUMNS)
     weights = find_weights(backbone_params, BACKBONES)
 
-    path_of = image_locations(manifest, IMAGES)
+    path_of = image_locations(MANIFEST, IMAGES)
     ids = path_of.ids
-    del manifest  # packed, that is enough
     with (
         ThreadPoolExecutor(1) as beside,
         extractor(weights, choice, store_folder() / "networks", load_compute()) as engine,

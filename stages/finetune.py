@@ -1,6 +1,6 @@
 """Stage 5 of 8, finetune: assemble the model, after training the network further if that is asked for.
 
-Reads   data/head/, and when it trains data/images/, data/manifest.csv, data/splits.csv, the backbone's weights
+Reads   data/head/, and when it trains data/images/, data/splits.csv, the backbone's weights
 Writes  data/model/, reports/finetune.json, reports/plots/finetune_curve.csv, reports/plots/forgetting.csv
 Params  finetune, backbone.offline
 """
@@ -28,7 +28,7 @@ from stages.graft.storage.tables import write_csv
 if TYPE_CHECKING:
     from stages.graft.training.finetune_task import TrainedBy
 
-IMAGES, MANIFEST, SPLITS = Path("data/images"), Path("data/manifest.csv"), Path("data/splits.csv")
+IMAGES, SPLITS = Path("data/images"), Path("data/splits.csv")
 HEAD_FOLDER, BACKBONES = Path("data/head"), Path("data/backbones")
 MODEL, REPORT, CURVE = Path("data/model"), Path("reports/finetune.json"), Path("reports/plots/finetune_curve.csv")
 FORGETTING = Path("reports/plots/forgetting.csv")
@@ -140,7 +140,7 @@ def train_on(
     source = SourceImages(path=params.source_images, cache=store) if params.source_images else None
     if source is not None:
         check_source(weights, source)
-    files = PipelineFiles(images=IMAGES, manifest=MANIFEST, splits=SPLITS, store=store)
+    files = PipelineFiles(images=IMAGES, splits=SPLITS, store=store)
     with live_run("finetune") as log, open_engine(load_compute(), lambda: None, on_cluster) as trained_by:
         found = finetune_from_files(head, weights, files, recipe, extent, log.log, trained_by)
     seconds = time.monotonic() - start

@@ -45,9 +45,10 @@ class SplitParams(Params):
 def main() -> None:
     """Assign the splits, write the table and its counts."""
     params = load_params("split", SplitParams)
-    table = assign_splits(read_manifest(MANIFEST, COLUMNS), **params.model_dump())
-    report = count_splits(table)
-    write_splits(table, SPLITS)
+    manifest = read_manifest(MANIFEST, COLUMNS)
+    splits = assign_splits(manifest, **params.model_dump())
+    report = count_splits(manifest["label"], splits)
+    write_splits(MANIFEST, splits, SPLITS)
     write_json(report, REPORT)
     print("split: " + ", ".join(f"{report[f'num_{name}']} {name}" for name in ("train", "val", "test", "unused")))
 

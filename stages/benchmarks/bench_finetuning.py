@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from stages.benchmarks.generated_images import jpeg_plates
 from stages.benchmarks.rates import network_weights
@@ -25,8 +24,8 @@ from stages.benchmarks.report_parts import Row, machine_description, markdown_ta
 from stages.finetune import FinetuneParams
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run
-from stages.graft.data.manifest import ManifestRow, image_path, write_manifest
-from stages.graft.data.splits import write_splits
+from stages.graft.data.image_locations import image_path
+from stages.graft.data.manifest import ManifestRow, write_manifest
 from stages.graft.heads.head import Head
 from stages.graft.storage.files import write_text
 from stages.graft.training.finetune_loop import FinetuneRecipe
@@ -61,16 +60,13 @@ def write_plates(folder: Path, plates: Sequence[bytes], num_val: int) -> Pipelin
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(plate)
     labels = [f"class{number % 2}" for number in range(len(data))]
-    rows = [
-        ManifestRow(id=id_, file=id_, label=label, group="", split="", width=1, height=1, format="JPEG", mode="RGB")
-        for id_, label in zip(data, labels, strict=True)
-    ]
-    write_manifest(rows, folder / "manifest.csv")
     splits = ["train"] * NUM_TRAIN + ["val"] * num_val
-    write_splits(pd.DataFrame({"id": list(data), "label": labels, "split": splits}), folder / "splits.csv")
-    return PipelineFiles(
-        images=folder / "images", manifest=folder / "manifest.csv", splits=folder / "splits.csv", store=folder
-    )
+    rows = [
+        ManifestRow(id=id_, file=id_, label=label, group="", split=split, width=1, height=1, format="JPEG", mode="RGB")
+        for id_, label, split in zip(data, labels, splits, strict=True)
+    ]
+    write_manifest(rows, folder / "splits.csv")
+    return PipelineFiles(images=folder / "images", splits=folder / "splits.csv", store=folder)
 
 
 def training_seconds(files: PipelineFiles, network: str, params: FinetuneParams) -> float:

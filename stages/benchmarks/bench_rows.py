@@ -23,8 +23,9 @@ from stages.benchmarks.sandbox import Measured, Sandbox
 from stages.graft.core.image_ids import Ids, Packed, pack_ids, unpack_ids
 from stages.graft.core.stage import run
 from stages.graft.data.candidates import Member, class_folder
+from stages.graft.data.image_locations import image_locations
 from stages.graft.data.ingestion import ingest
-from stages.graft.data.manifest import LOCATION_COLUMNS, image_locations, read_manifest, write_manifest
+from stages.graft.data.manifest import read_manifest, write_manifest
 from stages.graft.storage.feature_store import FeatureStore, write_fragment
 from stages.graft.storage.files import write_text
 from stages.graft.storage.tables import ROWS_PER_SHARD, texts, write_shards
@@ -87,9 +88,7 @@ def write_rows(num_rows: int) -> None:
 
 def look_up_rows() -> None:
     """Find the images that extraction would compute."""
-    manifest = read_manifest(MANIFEST, LOCATION_COLUMNS)
-    locations = image_locations(manifest, IMAGES)
-    del manifest
+    locations = image_locations(MANIFEST, IMAGES)
     missing = FeatureStore(STORE, RECORD).missing(locations.ids)
     print(f"{len(locations.ids)} ids, {len(missing)} missing, first {locations(missing[0])}", file=sys.stderr)
 

@@ -21,7 +21,7 @@ from stages.benchmarks.sandbox import BACKBONES, Sandbox
 from stages.graft.backbone.network import choose_device
 from stages.graft.core.params import PARAMS, Params, load_params, read_yaml
 from stages.graft.core.stage import run
-from stages.graft.data.manifest import image_locations, read_manifest
+from stages.graft.data.image_locations import image_locations
 from stages.graft.heads.features import load_features
 from stages.graft.heads.head import HEAD, Head, load_head, save_head
 from stages.graft.metrics.paired_comparison import PairedComparison, compare_paired, worth_keeping
@@ -74,7 +74,7 @@ def run_stage(project: Sandbox, stage: str) -> float:
 def compare(project: Sandbox, before: Head, after: Head | None = None) -> tuple[PairedComparison, PairedComparison]:
     """Compare a head on the frozen network with another head on it, or with the model, on validation and test."""
     data = project.folder / "data"
-    locations, device = image_locations(read_manifest(data / "manifest.csv"), data / "images"), choose_device("auto")
+    locations, device = image_locations(data / "splits.csv", data / "images"), choose_device("auto")
     comparisons = []
     for split in load_features(data / "features.safetensors", data / "splits.csv", "val", "test"):
         logits = after.logits(split.x) if after else predict_logits(data / "model", split.ids, locations, device)

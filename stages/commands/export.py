@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.graft.core.errors import DataError, ParamsError
-from stages.graft.data.manifest import image_locations, read_manifest
+from stages.graft.data.image_locations import image_locations
 from stages.graft.data.splits import read_splits
 from stages.graft.model.bundle import LIBRARIES, Bundle, load_bundle
 from stages.graft.model.export_check import NUM_SAMPLES, answered_by, compare, references, speed, torch_run
@@ -33,7 +33,7 @@ from stages.graft.storage.files import atomic_path, write_json
 from stages.graft.storage.hashing import sha256_of
 from stages.graft.tracking.fetch_model import fetch_bundle
 
-IMAGES, MANIFEST, SPLITS = Path("data/images"), Path("data/manifest.csv"), Path("data/splits.csv")
+IMAGES, SPLITS = Path("data/images"), Path("data/splits.csv")
 RECIPE, REPORT, THIS_REPOSITORY = "README.json", "export.json", "."
 
 
@@ -85,7 +85,7 @@ def images_to_compare(names: Sequence[str], model: str) -> list[ImageFile]:
         return list(named_images(names, io.BytesIO()))
     if model != THIS_REPOSITORY:
         raise ParamsError("--images must name images to compare on, since --model is not this repository's")
-    splits, locate = read_splits(SPLITS), image_locations(read_manifest(MANIFEST), IMAGES)
+    splits, locate = read_splits(SPLITS), image_locations(SPLITS, IMAGES)
     test = splits["id"][splits["split"] == "test"].to_list()
     if not test:
         raise DataError(f"{SPLITS} has no test image; name some with --images")

@@ -111,9 +111,7 @@ def accuracies(
 def _accuracy(
     table: pd.DataFrame, x: Float32, train_per_class: int | None, seed: int, l2_grid: Sequence[float]
 ) -> float:
-    split = assign_splits(table, seed, VAL_FRACTION, TEST_FRACTION, train_per_class)
-    of_id = dict(zip(split["id"], split["split"], strict=True))
-    sides = table["id"].map(of_id).to_numpy()
+    sides = assign_splits(table, seed, VAL_FRACTION, TEST_FRACTION, train_per_class).to_numpy()
     classes = tuple(sorted(set(table["label"])))
     y = np.searchsorted(np.array(classes), table["label"].to_numpy(dtype=str)).astype(np.int64)
     sets = [

@@ -122,8 +122,8 @@ def test_a_finetuned_model_is_scored_from_its_images(folder, monkeypatch):
     frozen = weights_from_record(record["backbone"])
     monkeypatch.setattr(evaluate, "model_weights", lambda model, offline: frozen)
 
-    def network_score(head, weights, runtime, manifest, ids):
-        asked.extend(ids)
+    def network_score(head, weights, runtime, ids, stranger_ids):
+        asked.extend([*ids, *stranger_ids])
         x = np.random.default_rng(0).normal(size=(len(asked), 4)).astype(np.float32)
         return score_known(asked, x, np.tile(np.array([9, 0, 0], dtype=np.float32), (len(asked), 1)))
 

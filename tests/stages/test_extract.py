@@ -9,7 +9,8 @@ from stages import extract
 from stages.graft.backbone.runtime_choice import RuntimeChoice
 from stages.graft.backbone.weights import BackboneParams
 from stages.graft.core.stage import run
-from stages.graft.data.manifest import image_path, read_manifest
+from stages.graft.data.image_locations import image_path
+from stages.graft.data.manifest import read_manifest
 from stages.graft.heads.features import read_backbone_record, read_features
 from stages.graft.storage.files import read_json
 from tests.support.pictures import class_folder

@@ -43,7 +43,7 @@ def assembled(project, monkeypatch, tmp_path):
             manifest = read_manifest(folder / "data/manifest.csv")
             place = manifest.groupby("label").cumcount()
             splits = pd.Series(np.where(place < 3, "train", np.where(place < 4, "val", "test")))
-            write_splits(manifest.assign(split=splits), folder / "data/splits.csv")
+            write_splits(folder / "data/manifest.csv", splits, folder / "data/splits.csv")
             weight = np.random.default_rng(0).normal(size=(2, 1024)).astype(np.float32) / 10
             head = Head(kind="logistic", classes=CLASSES, layers=((weight, np.zeros(2, np.float32)),))
             save_head(head, folder / "data/head", find_weights(BACKBONE, folder).to_record())
@@ -126,8 +126,7 @@ def test_a_failure_leaves_the_last_model_alone(assembled):
     before = model_files(folder)
     damaged = sorted((folder / "data/images").iterdir())[0]
     damaged.write_bytes(damaged.read_bytes()[:40])
-    splits = pd.read_csv(folder / "data/splits.csv").assign(split=["train"] * 9 + ["val"])
-    write_splits(splits, folder / "data/splits.csv")
+    write_splits(folder / "data/manifest.csv", pd.Series(["train"] * 9 + ["val"]), folder / "data/splits.csv")
     with pytest.raises(SystemExit, match=rf"^finetune: error: data/images/{damaged.name}: ") as caught:
         assembled(strategy="full", epochs=1)
     assert "\n" not in str(caught.value)

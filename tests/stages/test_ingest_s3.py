@@ -6,7 +6,8 @@ import pytest
 
 from stages import ingest
 from stages.graft.core.stage import run
-from stages.graft.data.manifest import image_locations, read_manifest
+from stages.graft.data.image_locations import image_locations
+from stages.graft.data.manifest import read_manifest
 from stages.graft.images.loading import read_batch
 from stages.graft.storage import s3
 from tests.graft.images.test_loading import PREPROCESSING
@@ -60,7 +61,7 @@ def test_images_in_place_are_read_there_until_one_changes(ingested, server):
     table = read_manifest(made / "data/manifest.csv")
     assert table["address"].to_list() == [f"s3://{BUCKET}/plates/{file}" for file in table["file"]]
     assert [path.name for path in (made / "data/images").iterdir()] == ["in_place.txt"]
-    ids, path_of = table["id"].to_list(), image_locations(table, made / "data/images")
+    ids, path_of = table["id"].to_list(), image_locations(made / "data/manifest.csv", made / "data/images")
     assert read_batch(ids, path_of, PREPROCESSING, 300).any(axis=(1, 2, 3)).all()
     file = table["file"][17]
     label, number = file.removesuffix(".png").split("/")

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from stages.graft.data.manifest import image_path, read_manifest
+from stages.graft.data.image_locations import image_path
+from stages.graft.data.manifest import read_manifest
 from stages.graft.data.splits import read_splits
 from stages.graft.heads.features import write_features
 from stages.graft.storage.tables import write_csv

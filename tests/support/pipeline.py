@@ -12,19 +12,16 @@ CLASSES = ("007", "NA", "plate, bent")
 def write_pipeline_start(folder, per_class=12):
     """Write data/manifest.csv and data/features.safetensors: 3 classes, named so that careless readers stumble."""
     images = sparse_features(np.random.default_rng(0), per_class, num_classes=3)
-    rows = [
-        ManifestRow(
-            id=id_,
-            file=f"{CLASSES[k]}/{number} ü.png",
-            label=CLASSES[k],
-            group="",
-            split="",
-            width=200,
-            height=100,
-            format="PNG",
-            mode="L",
-        )
-        for number, (id_, k) in enumerate(zip(images.ids, images.y.tolist(), strict=True))
-    ]
-    write_manifest(rows, folder / "data/manifest.csv")
+    labels = [CLASSES[k] for k in images.y.tolist()]
+    write_split_table(images.ids, labels, [""] * len(labels), folder / "data/manifest.csv")
     write_features(list(images.ids), images.x, {"name": "tiny"}, folder / "data/features.safetensors")
+
+
+def write_split_table(ids, labels, splits, path):
+    """Write a manifest or a splits table of images that are nowhere."""
+    plain = {"group": "", "width": 200, "height": 100, "format": "PNG", "mode": "L"}
+    rows = [
+        ManifestRow(id=id_, file=f"{label}/{number} ü.png", label=label, split=split, **plain)
+        for number, (id_, label, split) in enumerate(zip(ids, labels, splits, strict=True))
+    ]
+    write_manifest(rows, path)

@@ -8,9 +8,8 @@ from pathlib import Path
 from stages.graft.core.errors import DataError
 from stages.graft.data.candidates import Candidate, Source
 from stages.graft.data.class_folder import read_address
+from stages.graft.data.splits import SPLITS, SYNONYMS
 from stages.graft.storage.s3 import is_remote
-
-SPLITS = ("train", "val", "test")
 
 _SHOWN = 3
 """As many missing files are named; the rest is counted."""
@@ -68,7 +67,7 @@ def _candidate(row: dict[str, str], path: Path, where: str) -> Candidate:
         if not row[column].strip():
             raise DataError(f"{where}: the {column} is empty")
     split = row.get("split", "").strip()
-    if split and split not in SPLITS:
+    if split and split.lower() not in SYNONYMS:
         raise DataError(f"{where}: split {split!r}; expected {', '.join(SPLITS)} or nothing")
     address = row["path"] if is_remote(row["path"]) else str(path.parent / row["path"])
     return Candidate(
@@ -76,7 +75,7 @@ def _candidate(row: dict[str, str], path: Path, where: str) -> Candidate:
         label=row["label"].strip(),
         read=partial(read_address, address),
         group=row.get("group", "").strip(),
-        split=split,
+        split=SYNONYMS[split.lower()] if split else "",
         address=address,
         listed=True,
     )

@@ -13,7 +13,8 @@ from stages.graft.core.errors import DataError, ParamsError
 from stages.graft.core.progress import bar
 from stages.graft.core.threads import in_threads, num_cpus
 from stages.graft.data.candidates import Candidate, Source, readable_name
-from stages.graft.data.manifest import ManifestRow, image_path
+from stages.graft.data.image_locations import image_path
+from stages.graft.data.manifest import ManifestRow
 from stages.graft.data.source_checks import BadImage, check_bad, check_classes, check_conflicts, check_kept
 from stages.graft.images.decode import inspect, is_image
 from stages.graft.storage.files import write_text

@@ -5,13 +5,10 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from stages.graft.core.errors import DataError
-from stages.graft.core.image_ids import Ids, as_keys, pack_ids
-from stages.graft.images.location import ImageInPlace, ImageLocation
-from stages.graft.storage.tables import is_sorted, read_shards, texts, write_table
+from stages.graft.storage.tables import is_sorted, read_shards, write_table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,9 +42,6 @@ ADDRESS = "address"
 
 COLUMNS = tuple(field.name for field in fields(ManifestRow) if field.name != ADDRESS)
 """Those of every manifest."""
-
-LOCATION_COLUMNS = ("id", "format", ADDRESS)
-"""Those that say where images are."""
 
 _NUMBERS = ("width", "height")
 _ID = "[0-9a-f]{64}"
@@ -86,52 +80,6 @@ def read_manifest(path: Path, columns: Sequence[str] = (*COLUMNS, ADDRESS)) -> p
         raise DataError(f"{path}: width and height must be whole numbers ({error})") from None
 
 
-def image_path(folder: Path, id_: str, format_: str) -> Path:
-    """Give the place of an image's copy: `<folder>/<id>.<format in lower case>`."""
-    return folder / f"{id_}.{format_.lower()}"
-
-
-class ImageLocations:
-    """From an id to where the image is: its copy or, where the manifest has addresses, the image in place."""
-
-    def __init__(self, manifest: pd.DataFrame, folder: Path) -> None:
-        """Take what is needed from a manifest.
-
-        Args:
-            manifest: PLACE_COLUMNS, sorted by id or not.
-            folder: of the copies.
-        """
-        self.ids = Ids(pack_ids(texts(manifest["id"])))
-        """Of all images, in the manifest's order."""
-        keys = as_keys(self.ids.packed)
-        self._folder = folder
-        self._order = None if np.all(keys[:-1] < keys[1:]) else np.argsort(keys)
-        self._keys = keys if self._order is None else keys[self._order]
-        self._addresses = manifest[ADDRESS].array if ADDRESS in manifest else None
-        codes, names = pd.factorize(manifest["format"])
-        self._formats, self._names = codes.astype(np.int16), [str(name) for name in names]
-
-    def __call__(self, id_: str) -> ImageLocation:
-        """Give an image's place.
-
-        Raises:
-            KeyError: there is no such image.
-        """
-        key = bytes.fromhex(id_)
-        found = int(np.searchsorted(self._keys, np.bytes_(key)))
-        if found == len(self._keys) or self._keys[found : found + 1].tobytes() != key:
-            raise KeyError(id_)
-        row = found if self._order is None else int(self._order[found])
-        if self._addresses is not None:
-            return ImageInPlace(str(self._addresses[row]), id_)
-        return image_path(self._folder, id_, self._names[self._formats[row]])
-
-
-def image_locations(manifest: pd.DataFrame, folder: Path) -> ImageLocations:
-    """Give the function from an id to the image's place; arguments as in `ImagePlaces`."""
-    return ImageLocations(manifest, folder)
-
-
 def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     try:
         # With "\n" as the only line end, a carriage return in a label is just a character.
@@ -139,7 +87,7 @@ def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             path, dtype=str, keep_default_na=False, na_filter=False, lineterminator="\n", usecols=columns.__contains__
         )
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist; run `dvc repro ingest`") from None
+        raise DataError(f"{path} does not exist; run `dvc repro`") from None
     except ValueError as error:  # pandas' parser errors and bad UTF-8 are ValueErrors
         raise DataError(f"{path} cannot be read as CSV ({' '.join(str(error).split())}); run `dvc repro`") from None
 

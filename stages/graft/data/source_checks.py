@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from stages.graft.core.errors import DataError
 from stages.graft.data.candidates import Source
 from stages.graft.data.manifest import ManifestRow
+from stages.graft.data.splits import SYNONYMS
 
 _SHOWN_CONFLICTS, _SHOWN_BAD = 10, 3
 """As many are listed in an error; the rest is counted."""
-
-_SPLIT_FOLDERS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +37,7 @@ def check_classes(source: Source) -> None:
             f"{where}: expected at least two classes, found {found}; "
             "the source must be the folder whose sub-folders are the classes, or a list with two labels"
         )
-    if {name.lower() for name in classes} <= _SPLIT_FOLDERS:
+    if {name.lower() for name in classes} <= SYNONYMS.keys():
         raise DataError(
             f"{where}: its folders ({', '.join(classes)}) are splits, not classes; "
             "point the source at one of them, or list the images in a CSV with the columns path,label,split"

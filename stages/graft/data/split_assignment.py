@@ -14,11 +14,8 @@ import pandas as pd
 
 from stages.graft.core.errors import DataError
 from stages.graft.core.image_ids import Keys
-from stages.graft.data.splits import SPLITS, UNUSED
-from stages.graft.storage.tables import is_sorted, texts
-
-GIVEN = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""How a manifest may name a split, in any case of letters."""
+from stages.graft.data.splits import SPLIT_NAMES, SPLITS
+from stages.graft.storage.tables import texts
 
 FREE = 0
 """In place of a split's number, which is its place among SPLITS and one."""
@@ -56,7 +53,7 @@ class Units:
 
 def assign_splits(
     manifest: pd.DataFrame, seed: int, val_fraction: float, test_fraction: float, train_per_class: int | None = None
-) -> pd.DataFrame:
+) -> "pd.Series[str]":
     """Put every image in train, val or test; a few-shot run's other train images are unused.
 
     The images of each class meet the fractions within one image; with groups, as near as whole groups come.
@@ -69,9 +66,9 @@ def assign_splits(
         test_fraction: share of each class in test, likewise.
         train_per_class: keep this many train images per class, the same first ones for every value; None keeps all.
     Returns:
-        Columns id, label, split; sorted by id.
+        The split of each row of the manifest.
     Raises:
-        DataError: a class cannot be in all three, a group is given two splits, or a split's name is not known.
+        DataError: a class cannot be in all three, or a group is given two splits.
     """
     units = _units(manifest, seed)
     draft = _Draft(units, {"test": test_fraction, "val": val_fraction})
@@ -85,9 +82,8 @@ def assign_splits(
     numbers = np.frombuffer(draft.split_of, np.uint8)[units.of_row]
     if train_per_class is not None:
         _limit_train(manifest, numbers, seed, train_per_class)
-    names = np.array(["", *SPLITS, UNUSED], dtype=object)
-    table = manifest[["id", "label"]].assign(split=pd.Series(names[numbers], manifest.index, dtype=str))
-    return table.reset_index(drop=True) if is_sorted(table["id"]) else table.sort_values("id", ignore_index=True)
+    names = np.array(["", *SPLIT_NAMES], dtype=object)
+    return pd.Series(names[numbers], manifest.index, dtype=str)
 
 
 class _Draft:
@@ -231,11 +227,7 @@ def _given_splits(manifest: pd.DataFrame, of_row: Whole, num_units: int) -> byte
     if "split" not in manifest:
         return found
     codes, names = pd.factorize(manifest["split"])
-    cleaned = [str(name).strip().lower() for name in names]
-    unknown = sorted({name for name in cleaned if name and name not in GIVEN})
-    if unknown:
-        raise DataError(f"the split column has {unknown}; allowed are {', '.join(GIVEN)}, or nothing")
-    numbers = np.array([SPLITS.index(GIVEN[name]) + 1 if name else FREE for name in cleaned], np.uint8)[codes]
+    numbers = np.array([SPLITS.index(name) + 1 if name else FREE for name in names], np.uint8)[codes]
     of_unit = np.frombuffer(found, np.uint8)
     rows = np.flatnonzero(numbers)
     of_unit[of_row[rows]] = numbers[rows]

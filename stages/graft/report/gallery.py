@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from stages.graft.core.errors import DataError
-from stages.graft.data.manifest import LOCATION_COLUMNS, image_locations, read_manifest
+from stages.graft.data.image_locations import image_locations
 from stages.graft.images.decode import open_header, to_rgb, turn_upright
 from stages.graft.images.location import ImageLocation, read_image_bytes
 from stages.graft.report.plot_tables import read_table
@@ -188,7 +188,7 @@ def data_address(data: bytes, media_type: str) -> str:
 def _thumbnails(manifest: Path, images: Path) -> FindThumbnail:
     if not manifest.exists():  # `dvc pull` brings it
         return lambda _: None
-    return thumbnail_maker(image_locations(read_manifest(manifest, LOCATION_COLUMNS), images))
+    return thumbnail_maker(image_locations(manifest, images))
 
 
 def _answers(rows: pd.DataFrame, thumbnail: FindThumbnail) -> list[GalleryImage]:

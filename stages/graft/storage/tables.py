@@ -76,6 +76,14 @@ def read_shards(path: Path, columns: Sequence[str] | None = None) -> pd.DataFram
     return table
 
 
+def read_each_shard(path: Path) -> Iterator[pd.DataFrame]:
+    """Read the files of a table written as shards one after the other, each with all columns."""
+    from pyarrow import parquet
+
+    for file in sorted(path.glob(SHARDS)):
+        yield parquet.read_table(file).to_pandas()
+
+
 def count_rows(path: Path) -> int:
     """Count the rows of a table without reading it."""
     if path.is_dir():

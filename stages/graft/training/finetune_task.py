@@ -16,7 +16,7 @@ from stages.graft.backbone.blocks import block_names, block_of, first_tuned, nam
 from stages.graft.backbone.network import NormalisedNetwork, choose_device, load_backbone
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError
-from stages.graft.data.manifest import image_locations, read_manifest
+from stages.graft.data.image_locations import image_locations
 from stages.graft.data.splits import read_splits
 from stages.graft.heads.head import Head
 from stages.graft.images.augmentation import Preset
@@ -36,10 +36,8 @@ class PipelineFiles:
 
     images: Path
     """Folder of the images."""
-    manifest: Path
-    """The table of images."""
     splits: Path
-    """The splits table."""
+    """The splits table, which also says where images are."""
     store: Path
     """For activations, and the state of a run that was killed."""
 
@@ -205,7 +203,7 @@ def _ready(task: FinetuneTask) -> _Ready:
         frozen=frozen,
         train=train,
         val=val,
-        path_of=image_locations(read_manifest(task.files.manifest), task.files.images),
+        path_of=image_locations(task.files.splits, task.files.images),
         made_with=_made_with(task.weights, task.recipe, task.extent, device),
     )
 

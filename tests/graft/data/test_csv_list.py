@@ -41,6 +41,11 @@ def test_group_and_split_and_other_columns_in_any_order(listed):
     assert (second.group, second.split) == ("", "")
 
 
+@pytest.mark.parametrize(("written", "split"), [("Valid", "val"), ("validation ", "val"), ("TEST", "test")])
+def test_a_split_may_have_any_of_its_names(listed, written, split):
+    assert listed(f"path,label,split\nhole/0.png,a,{written}\n").candidates[0].split == split
+
+
 @pytest.mark.parametrize("start", ["\ufeffpath,label\r\n", "path, label\n", '"path","label"\n', "path,label\n\n"])
 def test_ways_to_write_the_first_line(listed, start):
     assert len(listed(f"{start}hole/0.png, a\n").candidates) == 1

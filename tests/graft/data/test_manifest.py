@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.graft.core.errors import DataError
-from stages.graft.data.manifest import COLUMNS, ManifestRow, image_path, read_manifest, write_manifest
+from stages.graft.data.image_locations import image_path
+from stages.graft.data.manifest import COLUMNS, ManifestRow, read_manifest, write_manifest
 
 
 def row(file: str = "hole/0.png", label: str = "hole", **changes: str) -> ManifestRow:
@@ -68,7 +69,7 @@ def test_bad_manifests_are_refused(tmp_path, text, message):
 
 
 def test_a_missing_manifest_says_how_to_make_it(tmp_path):
-    with pytest.raises(DataError, match=r"does not exist; run `dvc repro ingest`"):
+    with pytest.raises(DataError, match=r"does not exist; run `dvc repro`"):
         read_manifest(tmp_path / "manifest.csv")
 
 

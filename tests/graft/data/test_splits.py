@@ -2,26 +2,25 @@ import pandas as pd
 import pytest
 
 from stages.graft.core.errors import DataError
+from stages.graft.data.manifest import COLUMNS, read_manifest
 from stages.graft.data.splits import count_splits, read_splits, write_splits
+from tests.support.pipeline import write_split_table
 
-TABLE = pd.DataFrame(
-    {
-        "id": ["a1", "b2", "c3", "d4"],
-        "label": ["NA", "007", "true", "NA"],
-        "split": ["train", "val", "test", "unused"],
-    }
-)
+IDS = [f"{number:064x}" for number in range(4)]
+LABELS, DRAWN = pd.Series(["NA", "007", "true", "NA"]), pd.Series(["train", "val", "test", "unused"])
 
 
-def test_text_stays_text_and_rows_are_sorted(tmp_path):
-    path = tmp_path / "splits.csv"
-    write_splits(TABLE.iloc[::-1], path)
-    pd.testing.assert_frame_equal(read_splits(path), TABLE)
-    assert path.read_bytes() == b"id,label,split\na1,NA,train\nb2,007,val\nc3,true,test\nd4,NA,unused\n"
+def test_it_is_the_manifest_with_the_splits_drawn(tmp_path):
+    manifest, path = tmp_path / "manifest.csv", tmp_path / "splits.csv"
+    write_split_table(IDS, LABELS, ["", "val", "", ""], manifest)
+    write_splits(manifest, DRAWN, path)
+    pd.testing.assert_frame_equal(read_splits(path, COLUMNS), read_manifest(manifest).assign(split=DRAWN))
+    pd.testing.assert_frame_equal(read_splits(path), pd.DataFrame({"id": IDS, "label": LABELS, "split": DRAWN}))
+    assert path.read_text().splitlines()[1] == f"{IDS[0]},NA/0 ü.png,NA,,train,200,100,PNG,L"
 
 
 def test_counts_per_class_and_split():
-    assert count_splits(TABLE) == {
+    assert count_splits(LABELS, DRAWN) == {
         "num_train": 1,
         "num_val": 1,
         "num_test": 1,
@@ -38,10 +37,10 @@ def test_counts_per_class_and_split():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "cannot be read as a splits table"),
-        ("", "cannot be read as a splits table"),
-        ("id,label\n1,a\n", "expected columns id,label,split, found id,label"),
-        ("id,label,split\n1,a,dev\n", "unknown splits .'dev'."),
+        (None, "does not exist; run `dvc repro`"),
+        ("", "cannot be read as CSV"),
+        ("id,label\n1,a\n", "columns missing: split; found id, label"),
+        (f"id,label,split\n{IDS[0]},a,dev\n", "unknown splits .'dev'."),
     ],
 )
 def test_another_file_is_refused(tmp_path, content, message):

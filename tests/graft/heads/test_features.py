@@ -4,12 +4,11 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from stages.graft.core.errors import DataError
-from stages.graft.data.splits import write_splits
 from stages.graft.heads.features import load_features, read_backbone_record, read_features, write_features
+from tests.support.pipeline import write_split_table
 
 IDS = [sha256(bytes([number])).hexdigest() for number in range(6)]
 LABELS = ["NA", "007", "true", "NA", "007", "NA"]
@@ -22,8 +21,7 @@ RECORD = {"name": "tiny", "sha256": None, "preprocessing": {"mean": (0.5, 0.5, 0
 def files(tmp_path: Path) -> tuple[Path, Path]:
     """Features and splits of six images, in different orders."""
     write_features(IDS, X, RECORD, tmp_path / "features.safetensors")
-    table = pd.DataFrame({"id": IDS, "label": LABELS, "split": SPLITS})
-    write_splits(table, tmp_path / "splits.csv")
+    write_split_table(IDS, LABELS, SPLITS, tmp_path / "splits.csv")
     return tmp_path / "features.safetensors", tmp_path / "splits.csv"
 
 
@@ -61,13 +59,13 @@ def test_an_image_without_features_is_named(files: tuple[Path, Path], tmp_path: 
 
 
 def test_features_of_images_that_left_the_splits_are_passed_over(files: tuple[Path, Path]):
-    write_splits(pd.DataFrame({"id": IDS[:2], "label": LABELS[:2], "split": SPLITS[:2]}), files[1])
+    write_split_table(IDS[:2], LABELS[:2], SPLITS[:2], files[1])
     (train,) = load_features(*files, "train")
     assert sorted(train.ids) == sorted(IDS[:2])
 
 
 def test_a_split_without_images_is_empty(files: tuple[Path, Path]):
-    write_splits(pd.DataFrame({"id": IDS, "label": LABELS, "split": ["train"] * 6}), files[1])
+    write_split_table(IDS, LABELS, ["train"] * 6, files[1])
     (val,) = load_features(*files, "val")
     assert val.x.shape == (0, 2)
     assert val.y.shape == (0,)

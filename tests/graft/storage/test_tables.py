@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from stages.graft.core.errors import DataError
-from stages.graft.data.manifest import image_locations, read_manifest, write_manifest
+from stages.graft.data.image_locations import ImageLocations
+from stages.graft.data.manifest import COLUMNS, read_manifest, write_manifest
 from stages.graft.data.splits import read_splits, write_splits
 from stages.graft.storage import tables
 from stages.graft.storage.tables import count_rows, is_sorted, read_shards, texts, write_csv, write_table
@@ -72,18 +73,21 @@ def test_equal_tables_give_equal_bytes(tmp_path, cut):
 
 def test_manifest_and_splits_say_the_same_cut_or_whole(tmp_path, monkeypatch):
     rows = [row(f"{label}/{n}.png", label, group=f"g{n}") for n in range(3) for label in LABELS[:4]]
-    splits = pd.DataFrame({"id": [f"{n:064x}" for n in range(9)], "label": "x", "split": ["train", "val", "test"] * 3})
+    splits = pd.Series(["train", "val", "test", "unused"] * 3)
     for name, size in (("whole", 100), ("cut", 4)):
         monkeypatch.setattr(tables, "ROWS_PER_SHARD", size)
         write_manifest(rows, tmp_path / name / "data/manifest.csv")
-        write_splits(splits.iloc[::-1], tmp_path / name / "splits.csv")
+        write_splits(tmp_path / name / "data/manifest.csv", splits, tmp_path / name / "splits.csv")
     whole, cut = (tmp_path / name / "data/manifest.csv" for name in ("whole", "cut"))
     assert whole.is_file()
     assert cut.is_dir()
     pd.testing.assert_frame_equal(read_manifest(cut), read_manifest(whole))
     some = ("id", "format")
     pd.testing.assert_frame_equal(read_manifest(cut, some), read_manifest(whole, some))
-    pd.testing.assert_frame_equal(read_splits(tmp_path / "cut/splits.csv"), read_splits(tmp_path / "whole/splits.csv"))
+    assert (tmp_path / "cut/splits.csv").is_dir()
+    for folder in ("cut", "whole"):
+        table = read_splits(tmp_path / folder / "splits.csv", COLUMNS)
+        pd.testing.assert_frame_equal(table, read_manifest(whole).assign(split=splits))
 
 
 def test_a_state_is_known_by_the_files_of_a_cut_manifest(tmp_path, cut):
@@ -129,7 +133,7 @@ def test_places_are_found_in_any_order_of_rows(tmp_path):
     rows = [row(f"{n}.png", format="PNG" if n % 2 else "JPEG") for n in range(20)]
     manifest = pd.DataFrame({"id": [one.id for one in rows], "format": [one.format for one in rows]})
     for table in (manifest, manifest.sort_values("id"), manifest.sort_values("format", ignore_index=True)):
-        path_of = image_locations(table, tmp_path)
+        path_of = ImageLocations(table, tmp_path)
         assert [path_of(one.id) for one in rows] == [tmp_path / f"{one.id}.{one.format.lower()}" for one in rows]
         for unknown in ("0" * 64, "f" * 64, rows[0].id[:-1] + "x".replace("x", "0" if rows[0].id[-1] != "0" else "1")):
             with pytest.raises(KeyError):

@@ -17,8 +17,6 @@ from stages.graft.backbone.blocks import block_names, first_tuned, split_backbon
 from stages.graft.backbone.network import NormalisedNetwork, load_backbone, run_batch
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError
-from stages.graft.data.manifest import ManifestRow, write_manifest
-from stages.graft.data.splits import write_splits
 from stages.graft.heads.head import Head, load_head, save_head
 from stages.graft.images.loading import read_image
 from stages.graft.images.preprocessing import Preprocessing
@@ -32,10 +30,12 @@ from stages.graft.model.classifier import (
     save_backbone,
 )
 from stages.graft.model.model_folder import write_model
+from stages.graft.storage.tables import write_csv
 from stages.graft.training.activation_cache import Activations, LabelledImages, Pixels, cached
 from stages.graft.training.finetune_loop import FinetuneEpoch, FinetuneRecipe, finetune
 from stages.graft.training.finetune_task import PipelineFiles, TrainableScope, finetune_from_files
 from tests.support.pictures import encoded, write
+from tests.support.pipeline import write_split_table
 
 CPU = torch.device("cpu")
 CLASSES = ("blue", "red")
@@ -277,21 +277,9 @@ def files(images: Images, tmp_path: Path) -> PipelineFiles:
 
 def pipeline_files(images: Images, tmp_path: Path) -> PipelineFiles:
     """What the stages before would have written."""
-    ids = list(images.labels)
-    rows = [
-        ManifestRow(id=id_, file=id_, label=label, group="", split="", width=16, height=16, format="PNG", mode="RGB")
-        for id_, label in images.labels.items()
-    ]
-    write_manifest(rows, tmp_path / "manifest.csv")
     splits = ["train"] * 12 + ["val"] * 4 + ["test"] * 2 + ["unused"] * 2
-    table = pd.DataFrame({"id": ids, "label": list(images.labels.values()), "split": splits})
-    write_splits(table, tmp_path / "splits.csv")
-    return PipelineFiles(
-        images=images.folder,
-        manifest=tmp_path / "manifest.csv",
-        splits=tmp_path / "splits.csv",
-        store=tmp_path / "store",
-    )
+    write_split_table(list(images.labels), list(images.labels.values()), splits, tmp_path / "splits.csv")
+    return PipelineFiles(images=images.folder, splits=tmp_path / "splits.csv", store=tmp_path / "store")
 
 
 def test_a_saved_network_predicts_what_it_did_in_memory(images, rng, tmp_path):
@@ -435,9 +423,9 @@ def test_a_class_without_training_images_is_refused(images, sets, rng):
 
 def test_a_class_or_a_split_without_images_is_named_before_a_network_is_cut(images, files, rng):
     head = linear_head(rng, 1024)
-    table = pd.read_csv(files.splits)
+    table = pd.read_csv(files.splits, keep_default_na=False)
     for gone, message in [(table["label"] == "red", "class 'red'"), (table["split"] == "val", "no validation image")]:
-        write_splits(table.assign(split=table["split"].where(~gone, "unused")), files.splits)
+        write_csv(table.assign(split=table["split"].where(~gone, "unused")), files.splits)
         with pytest.raises(DataError, match=rf"{message}.*; check the split"):
             finetune_from_files(head, WEIGHTS, files, recipe(), extent(unfreeze_from="no such block"), lambda *_: None)
 

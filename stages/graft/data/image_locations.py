@@ -1,0 +1,65 @@
+"""Where an image of the pipeline is: its copy in data/images or, for an image that stays in place, its address."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stages.graft.core.image_ids import Ids, as_keys, pack_ids
+from stages.graft.data.manifest import ADDRESS, read_manifest
+from stages.graft.images.location import ImageInPlace, ImageLocation
+from stages.graft.storage.tables import texts
+
+LOCATION_COLUMNS = ("id", "format", ADDRESS)
+"""The columns of a manifest or a splits table that say where images are."""
+
+
+def image_path(folder: Path, id_: str, format_: str) -> Path:
+    """Give the place of an image's copy: `<folder>/<id>.<format in lower case>`."""
+    return folder / f"{id_}.{format_.lower()}"
+
+
+class ImageLocations:
+    """From an id to where the image is: its copy or, where the manifest has addresses, the image in place."""
+
+    def __init__(self, manifest: pd.DataFrame, folder: Path) -> None:
+        """Take what is needed from a manifest.
+
+        Args:
+            manifest: PLACE_COLUMNS, sorted by id or not.
+            folder: of the copies.
+        """
+        self.ids = Ids(pack_ids(texts(manifest["id"])))
+        """Of all images, in the manifest's order."""
+        keys = as_keys(self.ids.packed)
+        self._folder = folder
+        self._order = None if np.all(keys[:-1] < keys[1:]) else np.argsort(keys)
+        self._keys = keys if self._order is None else keys[self._order]
+        self._addresses = manifest[ADDRESS].array if ADDRESS in manifest else None
+        codes, names = pd.factorize(manifest["format"])
+        self._formats, self._names = codes.astype(np.int16), [str(name) for name in names]
+
+    def __call__(self, id_: str) -> ImageLocation:
+        """Give an image's place.
+
+        Raises:
+            KeyError: there is no such image.
+        """
+        key = bytes.fromhex(id_)
+        found = int(np.searchsorted(self._keys, np.bytes_(key)))
+        if found == len(self._keys) or self._keys[found : found + 1].tobytes() != key:
+            raise KeyError(id_)
+        row = found if self._order is None else int(self._order[found])
+        if self._addresses is not None:
+            return ImageInPlace(str(self._addresses[row]), id_)
+        return image_path(self._folder, id_, self._names[self._formats[row]])
+
+
+def image_locations(table: Path, folder: Path) -> ImageLocations:
+    """Read where images are.
+
+    Args:
+        table: the manifest or the splits table.
+        folder: of the copies.
+    """
+    return ImageLocations(read_manifest(table, LOCATION_COLUMNS), folder)
