@@ -3,6 +3,7 @@
 model.json              kind, classes, the backbone's record and, when fine-tuned, its weights' SHA-256
 head.safetensors        the head
 backbone.safetensors    only when fine-tuned: the trunk's weights
+frozen_head.safetensors only when fine-tuned: the head for the pretrained network, to compare with
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from stages.graft.core.errors import DataError
 from stages.graft.heads.head import Head, load_head, save_head
 from stages.graft.storage.files import read_json, write_json
 
-MODEL, BACKBONE = "model.json", "backbone.safetensors"
+MODEL, BACKBONE, FROZEN_HEAD = "model.json", "backbone.safetensors", "frozen_head.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
