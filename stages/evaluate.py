@@ -4,7 +4,7 @@ Fits on train and validation what the model needs to say "unsure" and "unknown",
 assembles the bundle: all that is needed to classify images elsewhere.
 
 Reads   data/splits.csv, data/model/, data/features.safetensors, data/strangers/, data/baselines.csv;
-        of a fine-tuned model data/images/ and data/head/
+        of a fine-tuned model also data/images/
 Writes  data/bundle/, reports/metrics.json, gate.json (whether the model is good enough to be offered), verdict.json
         (fine-tuned against head-only), predictions.csv and baselines.csv, and for plots reports/plots/confusion.csv,
         per_class.csv, reliability.csv and risk_coverage.csv
@@ -41,14 +41,14 @@ from stages.graft.metrics.paired_comparison import compare_paired, format_compar
 from stages.graft.metrics.paired_comparison import comparison_record as verdict_record
 from stages.graft.model.bundle import write_bundle
 from stages.graft.model.decision import answer, fit_rule
-from stages.graft.model.model_folder import BACKBONE, Model, read_model
+from stages.graft.model.model_folder import BACKBONE, FROZEN_HEAD, Model, read_model
 from stages.graft.model.scoring import Score, ScoredSet, score_cached, score_known, score_split, score_strangers
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import write_json
 from stages.graft.storage.tables import write_csv
 
 IMAGES, SPLITS = Path("data/images"), Path("data/splits.csv")
-FEATURES, MODEL, HEAD = Path("data/features.safetensors"), Path("data/model"), Path("data/head")
+FEATURES, MODEL = Path("data/features.safetensors"), Path("data/model")
 STRANGERS, STRANGERS_FEATURES = Path("data/strangers"), Path("data/strangers/features.safetensors")
 BASELINES, BUNDLE = Path("data/baselines.csv"), Path("data/bundle")
 BACKBONES = Path("data/backbones")
@@ -117,7 +117,7 @@ def verdict_on_test(model: Model, splits: pd.DataFrame, test: ScoredSet) -> dict
     """Compare a fine-tuned model with the head alone on the test images; nothing is decided by it."""
     if model.kind == "frozen":
         return {}
-    head_only = score_split(score_cached(load_head(HEAD), FEATURES), splits, "test", model.classes)
+    head_only = score_split(score_cached(load_head(MODEL, FROZEN_HEAD), FEATURES), splits, "test", model.classes)
     comparison = compare_paired(test.y, head_only.logits, test.logits)
     print(f"evaluate: {format_comparison(comparison, 'test')}")
     return verdict_record(comparison, "test")

@@ -6,7 +6,7 @@ Params  finetune, backbone.offline
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +18,7 @@ from stages.graft.compute.settings import ComputeParams, load_compute
 from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.heads.head import HEAD, Head, load_head
-from stages.graft.metrics.training_curve import Epoch, write_curve
+from stages.graft.metrics.training_curve import write_curve
 from stages.graft.model.model_folder import write_model
 from stages.graft.storage.arrays import read_metadata
 from stages.graft.storage.cache_folder import store_folder
@@ -26,6 +26,7 @@ from stages.graft.storage.files import atomic_path, write_json
 from stages.graft.storage.tables import write_csv
 
 if TYPE_CHECKING:
+    from stages.graft.training.finetune_result import FinetuneResult
     from stages.graft.training.finetune_task import TrainedBy
 
 IMAGES, SPLITS = Path("data/images"), Path("data/splits.csv")
@@ -98,33 +99,28 @@ class FinetuneParams(Params):
 
 
 def main() -> None:
-    """Assemble data/model from the head, and from the trunk when it was trained on and that helped."""
-    params, offline = load_params("finetune", FinetuneParams), load_params("backbone", OfflineParams).offline
+    """Assemble data/model: the head on the pretrained network, or the fine-tuned network if that is better."""
+    params = load_params("finetune", FinetuneParams)
     head, backbone = load_head(HEAD_FOLDER), read_metadata(HEAD_FOLDER / HEAD)["backbone"]
-    curve: Sequence[Epoch] = []
-    report: dict[str, Any] = {"strategy": params.strategy}
-    moved = UNMOVED
+    result = fine_tune(params, head, backbone) if params.strategy != "none" else None
     with atomic_path(MODEL) as folder:
-        if params.strategy != "none":
-            head, curve, measured, moved = train_on(params, head, backbone, offline, folder)
-            report |= measured
-        write_model(head, backbone, folder)
-    write_curve(curve, CURVE)
-    write_csv(moved, FORGETTING)
+        if result is not None and result.kept:
+            result.write_model(head, backbone, folder)
+        else:
+            write_model(head, backbone, folder)
+    report = {"strategy": params.strategy} | (result.record() if result else {})
+    write_curve(result.epochs if result else [], CURVE)
+    write_csv(result.forgetting.blocks if result else UNMOVED, FORGETTING)
     write_json(report, REPORT)
-    print(f"finetune: strategy {params.strategy}" + (f", kept {report['kept']}" if "kept" in report else ""))
+    print(f"finetune: strategy {params.strategy}" + (f", kept {report['kept']}" if result else ""))
 
 
-def train_on(
-    params: FinetuneParams, head: Head, backbone: Mapping[str, Any], offline: bool, folder: Path
-) -> tuple[Head, Sequence[Epoch], dict[str, Any], pd.DataFrame]:
-    """Fine-tune, compare on validation, and leave the trunk in the folder if it is kept."""
-    from stages.graft.backbone.weights import weights_for
-    from stages.graft.metrics import paired_comparison  # torch, and all that trains
-    from stages.graft.model.classifier import save_backbone
+def fine_tune(params: FinetuneParams, head: Head, backbone: Mapping[str, Any]) -> "FinetuneResult":
+    """Train the network, and compare it with the head alone on the validation images."""
+    from stages.graft.backbone.weights import weights_for  # torch, and all that trains
     from stages.graft.tracking.publish import live_run
-    from stages.graft.training import forgetting
     from stages.graft.training.finetune_loop import FinetuneRecipe
+    from stages.graft.training.finetune_result import assess
     from stages.graft.training.finetune_task import PipelineFiles, TrainableScope, finetune_from_files
     from stages.graft.training.source_accuracy import SourceImages, check_source
 
@@ -136,27 +132,18 @@ def train_on(
         views=params.views,
         cache_gb=params.cache_gb,
     )
-    weights = weights_for(backbone, BACKBONES, offline)
+    weights = weights_for(backbone, BACKBONES, load_params("backbone", OfflineParams).offline)
     source = SourceImages(path=params.source_images, cache=store) if params.source_images else None
     if source is not None:
         check_source(weights, source)
     files = PipelineFiles(images=IMAGES, splits=SPLITS, store=store)
     with live_run("finetune") as log, open_engine(load_compute(), lambda: None, on_cluster) as trained_by:
-        found = finetune_from_files(head, weights, files, recipe, extent, log.log, trained_by)
+        finetuned = finetune_from_files(head, weights, files, recipe, extent, log.log, trained_by)
     seconds = time.monotonic() - start
-    comparison = paired_comparison.compare_paired(found.val.y, found.outcome.val_before, found.outcome.val_after)
-    decision = paired_comparison.decide(comparison, params.keep)
-    if decision.kept:
-        save_backbone(found.trunk, folder)
-    moved = forgetting.measure_forgetting(
-        weights, found.trunk.state_dict(), found.val.ids, found.path_of, found.device, source
-    )
-    print(f"finetune: {paired_comparison.format_comparison(comparison, 'validation')}; {seconds:.0f} seconds")
-    print(f"finetune: {forgetting.format_forgetting(moved)}")
-    best = min(found.outcome.records, key=lambda one: one.val_loss)
-    measured = {"kept": "fine-tuned" if decision.kept else "head-only", "epoch": best.epoch}
-    measured |= paired_comparison.comparison_record(comparison, "val") | forgetting.forgetting_record(moved)
-    return found.head if decision.kept else head, found.outcome.records, measured, moved.blocks
+    result = assess(finetuned, weights, params.keep, source)
+    gained, forgotten = result.lines()
+    print(f"finetune: {gained}; {seconds:.0f} seconds\nfinetune: {forgotten}")
+    return result
 
 
 def on_cluster(compute: ComputeParams) -> "TrainedBy | None":

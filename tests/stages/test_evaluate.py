@@ -116,6 +116,7 @@ def test_a_frozen_model_needs_no_slow_library(folder):
 def test_a_finetuned_model_is_scored_from_its_images(folder, monkeypatch):
     record = read_json(folder / "data/model/model.json")
     (folder / "data/model/backbone.safetensors").write_bytes(b"weights")
+    (folder / "data/head/head.safetensors").rename(folder / "data/model/frozen_head.safetensors")
     sha256 = hashlib.sha256(b"weights").hexdigest()
     write_json(record | {"kind": "finetuned", "backbone_sha256": sha256}, folder / "data/model/model.json")
     asked = []

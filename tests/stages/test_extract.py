@@ -124,7 +124,7 @@ def test_wrong_parameters_are_named(extracted, backbone, params, message):
 
 def test_without_images_the_message_says_what_to_run(project):
     project(backbone=BACKBONE)
-    with pytest.raises(SystemExit, match=r"^extract: error: data/manifest\.csv does not exist; run `dvc repro ingest`"):
+    with pytest.raises(SystemExit, match=r"^extract: error: data/manifest\.csv does not exist; run `dvc repro`"):
         run("extract", extract.main)
 
 

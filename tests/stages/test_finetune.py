@@ -73,7 +73,13 @@ def test_full_trains_both_and_reports_the_epoch_it_kept(assembled, capsys):
     folder = assembled(strategy="full", epochs=2, batch_size=4, learning_rate=1.0e-2, keep="always")
     model, head = read_model(folder / "data/model")
     assert (model.kind, head.classes) == ("finetuned", CLASSES)
-    assert sorted(model_files(folder)) == ["backbone.safetensors", "head.safetensors", "model.json"]
+    assert sorted(model_files(folder)) == [
+        "backbone.safetensors",
+        "frozen_head.safetensors",
+        "head.safetensors",
+        "model.json",
+    ]
+    assert model_files(folder)["frozen_head.safetensors"] == (folder / "data/head/head.safetensors").read_bytes()
     report = read_json(folder / "reports/finetune.json")
     assert list(report)[:3] == ["strategy", "kept", "epoch"]
     assert report["kept"] == "fine-tuned"

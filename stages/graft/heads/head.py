@@ -47,7 +47,7 @@ class Head:
         return x
 
 
-def save_head(head: Head, folder: Path, backbone: Mapping[str, Any]) -> None:
+def save_head(head: Head, folder: Path, backbone: Mapping[str, Any], name: str = HEAD) -> None:
     """Save a head as safetensors named like the state of torch's Sequential(Linear, ReLU, Linear).
 
     Args:
@@ -59,16 +59,16 @@ def save_head(head: Head, folder: Path, backbone: Mapping[str, Any]) -> None:
     for number, (weight, bias) in enumerate(head.layers):
         arrays |= {f"{2 * number}.weight": weight, f"{2 * number}.bias": bias}  # the ReLU has a number too
     metadata = {"kind": head.kind, "classes": list(head.classes), "backbone": dict(backbone)}
-    write_arrays(arrays, folder / HEAD, metadata)
+    write_arrays(arrays, folder / name, metadata)
 
 
-def load_head(folder: Path) -> Head:
+def load_head(folder: Path, name: str = HEAD) -> Head:
     """Load a head from its folder.
 
     Raises:
         DataError: the file is missing or damaged, or is not a head.
     """
-    path = folder / HEAD
+    path = folder / name
     arrays, metadata = read_arrays(path), read_metadata(path)
     try:
         numbers = sorted(int(name.removesuffix(".weight")) for name in arrays if name.endswith(".weight"))

@@ -3,6 +3,7 @@
 model.json              kind, classes, the backbone's record and, when fine-tuned, its weights' SHA-256
 head.safetensors        the head
 backbone.safetensors    the backbone's weights, only when fine-tuned
+frozen_head.safetensors the head for the pretrained backbone, only when fine-tuned: to compare with
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from stages.graft.heads.head import Head, load_head, save_head
 from stages.graft.storage.files import read_json, write_json
 from stages.graft.storage.hashing import sha256_of
 
-MODEL, BACKBONE = "model.json", "backbone.safetensors"
+MODEL, BACKBONE, FROZEN_HEAD = "model.json", "backbone.safetensors", "frozen_head.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
