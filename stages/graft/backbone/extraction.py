@@ -103,19 +103,16 @@ class _Fragments:
 
     def __init__(self, store: FeatureStore) -> None:
         self._store = store
-        self._begin()
-
-    def _begin(self) -> None:
-        self._ids, self._rows, self._num_bytes, self._since = list[str](), list[Features](), 0, time.monotonic()
+        self._ids, self._rows, self._since = list[str](), list[Features](), time.monotonic()
 
     def add(self, ids: Sequence[str], rows: Features) -> None:
         self._ids += ids
         self._rows.append(rows)
-        self._num_bytes += rows.nbytes
-        if self._num_bytes >= MAX_BYTES_PER_FRAGMENT or time.monotonic() - self._since > MAX_SECONDS_PER_FRAGMENT:
+        num_bytes = sum(some.nbytes for some in self._rows)
+        if num_bytes >= MAX_BYTES_PER_FRAGMENT or time.monotonic() - self._since > MAX_SECONDS_PER_FRAGMENT:
             self.write()
 
     def write(self) -> None:
         if self._ids:
             self._store.add(self._ids, np.concatenate(self._rows))
-        self._begin()
+        self._ids, self._rows, self._since = [], [], time.monotonic()

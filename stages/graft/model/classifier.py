@@ -55,13 +55,8 @@ def head_from_module(module: nn.Sequential, like: Head) -> Head:
 def predict(
     classifier: nn.Module, ids: Sequence[str], path_of: LocateImage, preprocessing: Preprocessing
 ) -> npt.NDArray[np.float32]:
-    """Score images.
+    """Score images; the classifier is in evaluation mode afterwards.
 
-    Args:
-        classifier: in any mode; in evaluation mode afterwards.
-        ids: the images, n of them.
-        path_of: locates an image's file.
-        preprocessing: resize and crop.
     Returns:
         logits, shape (n, c), float32.
     """
@@ -77,35 +72,21 @@ def predict(
     return np.concatenate(rows)
 
 
-def load_classifier(folder: Path, device: torch.device) -> tuple[Classifier, Preprocessing]:
-    """Load a fine-tuned model's folder, in evaluation mode.
+def predict_logits(
+    folder: Path, ids: Sequence[str], path_of: LocateImage, device: torch.device
+) -> npt.NDArray[np.float32]:
+    """Score images with the folder of a fine-tuned model.
 
+    Returns:
+        logits, shape (n, c), float32.
     Raises:
-        DataError: a file is missing or damaged.
+        DataError: a file of the model is missing or damaged.
     """
     model, head = read_model(folder)
     weights = finetuned_weights(model.backbone, str(model.backbone_sha256), folder / BACKBONE)
     classifier = Classifier(load_backbone(weights), head_module(head)).eval()
-    return classifier.to(device).to(memory_format=torch.channels_last), weights.preprocessing
-
-
-def predict_logits(
-    folder: Path, ids: Sequence[str], path_of: LocateImage, device: torch.device
-) -> npt.NDArray[np.float32]:
-    """Score images with a fine-tuned model.
-
-    Args:
-        folder: the model's.
-        ids: the images, n of them.
-        path_of: locates an image's file.
-        device: where to compute.
-    Returns:
-        logits, shape (n, c), float32.
-    Raises:
-        DataError: a file is missing or damaged.
-    """
-    classifier, preprocessing = load_classifier(folder, device)
-    return predict(classifier, ids, path_of, preprocessing)
+    classifier.to(device).to(memory_format=torch.channels_last)
+    return predict(classifier, ids, path_of, weights.preprocessing)
 
 
 def save_backbone(backbone: NormalisedNetwork, folder: Path) -> None:
