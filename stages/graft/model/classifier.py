@@ -1,7 +1,6 @@
 """A backbone and a head as one torch network, which is trained, saved, loaded, and scores images."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from stages.graft.backbone.weights import finetuned_weights
 from stages.graft.core.progress import Progress
 from stages.graft.core.threads import in_threads
 from stages.graft.heads.head import Head
+from stages.graft.images.decode import Batch
 from stages.graft.images.loading import LocateImage, read_batch
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.model.model_folder import BACKBONE, read_model
@@ -53,7 +53,7 @@ def head_from_module(module: nn.Sequential, like: Head) -> Head:
 
 
 def predict(
-    classifier: nn.Module, ids: Sequence[str], path_of: LocateImage, preprocessing: Preprocessing
+    classifier: nn.Module, ids: Sequence[str], locate: LocateImage, preprocessing: Preprocessing
 ) -> npt.NDArray[np.float32]:
     """Score images; the classifier is in evaluation mode afterwards.
 
@@ -63,8 +63,11 @@ def predict(
     classifier.eval()
     device = next(classifier.parameters()).device
     chunks = [ids[start : start + PREDICTION_BATCH] for start in range(0, len(ids), PREDICTION_BATCH)]
-    read = partial(read_batch, path_of=path_of, preprocessing=preprocessing, batch_size=PREDICTION_BATCH)
     rows = []
+
+    def read(chunk: Sequence[str]) -> Batch:
+        return read_batch(chunk, locate, preprocessing, PREDICTION_BATCH)
+
     with torch.inference_mode(), Progress(len(ids), desc="score", unit="images") as progress:
         for chunk, images in zip(chunks, in_threads(read, chunks, num_ahead=4), strict=True):
             rows.append(classifier(torch.from_numpy(images).to(device))[: len(chunk)].cpu().numpy())
@@ -73,7 +76,7 @@ def predict(
 
 
 def predict_logits(
-    folder: Path, ids: Sequence[str], path_of: LocateImage, device: torch.device
+    folder: Path, ids: Sequence[str], locate: LocateImage, device: torch.device
 ) -> npt.NDArray[np.float32]:
     """Score images with the folder of a fine-tuned model.
 
@@ -86,7 +89,7 @@ def predict_logits(
     weights = finetuned_weights(model.backbone, str(model.backbone_sha256), folder / BACKBONE)
     classifier = Classifier(load_backbone(weights), head_module(head)).eval()
     classifier.to(device).to(memory_format=torch.channels_last)
-    return predict(classifier, ids, path_of, weights.preprocessing)
+    return predict(classifier, ids, locate, weights.preprocessing)
 
 
 def save_backbone(backbone: NormalisedNetwork, folder: Path) -> None:
