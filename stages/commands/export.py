@@ -95,8 +95,8 @@ def images_to_compare(names: Sequence[str], model: str) -> list[ImageFile]:
 def write_export(bundle: Bundle, format_: Format, files: Sequence[ImageFile], folder: Path) -> dict[str, Any]:
     """Write the graph, the description of its input and the record of its quality; returns the record."""
     model = WholeModel(bundle)
-    write_graph(model, format_, bundle.preprocessing.crop_px, notes_of(bundle.head.classes), folder)
-    write_json(recipe(bundle.preprocessing, bundle.rule), folder / RECIPE)
+    write_graph(model, format_, bundle.weights.preprocessing.crop_px, notes_of(bundle.head.classes), folder)
+    write_json(recipe(bundle.weights.preprocessing, bundle.rule), folder / RECIPE)
     record: dict[str, Any] = {
         "format": format_,
         "backbone": bundle.weights.to_record(),

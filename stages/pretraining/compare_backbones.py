@@ -16,7 +16,6 @@ import pandas as pd
 import torch
 from pydantic import PositiveFloat, PositiveInt
 
-from stages.graft.backbone.architectures import MEAN, STD
 from stages.graft.backbone.network import NormalisedNetwork
 from stages.graft.backbone.torchvision_networks import cut_output
 from stages.graft.core.params import Params, load_params
@@ -25,6 +24,7 @@ from stages.graft.data.decoded_arrays import PackedImages, packed_images
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.tables import write_csv
+from stages.pretraining.network_setup import MEAN, STD
 from stages.pretraining.pretrain import PretrainParams, recipe_of
 from stages.pretraining.pretraining import Recipe, TrainingImages, pretrain, print_epoch
 from stages.pretraining.transfer import TransferParams, transfer_rows

@@ -12,7 +12,6 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from stages.graft.backbone.architectures import MEAN, STD
 from stages.graft.backbone.network import load_network, save_network
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.params import Params, load_params
@@ -23,6 +22,7 @@ from stages.graft.metrics.training_curve import write_curve
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import write_json
 from stages.pretraining.batch_augmentation import Augmentation
+from stages.pretraining.network_setup import MEAN, STD
 from stages.pretraining.pretraining import Recipe, pretrain, print_epoch, score, source_images
 
 BACKBONES = Path("data/backbones")

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stages.graft.backbone.architectures import build_network, normalise, zero_residuals
+from stages.graft.backbone.architectures import build_network
 from stages.graft.core.errors import DataError
 from stages.graft.core.progress import Progress
 from stages.graft.data.decoded_arrays import PackedImages
@@ -28,6 +28,7 @@ from stages.graft.metrics.training_curve import Epoch
 from stages.graft.storage.arrays import METADATA_KEY, read_metadata
 from stages.graft.storage.files import atomic_path
 from stages.pretraining.batch_augmentation import Augmentation, augment
+from stages.pretraining.network_setup import normalise, zero_residuals
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]

@@ -1,1 +1,1 @@
-"""Pretrained networks: found, built, cut at a layer, and run on images to give features."""
+"""Pretrained networks, which are downloaded, built, cut at a layer, and run on images to give features."""

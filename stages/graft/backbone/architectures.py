@@ -1,17 +1,9 @@
-"""Classification networks by name: build one, initialise it, load weights into it."""
+"""Classification networks by name: build one, and load weights into it."""
 
-import torch
 from torch import Tensor, nn
-from torchvision.models.mobilenetv2 import InvertedResidual as MobileNetV2Block
-from torchvision.models.mobilenetv3 import InvertedResidual as MobileNetV3Block
-from torchvision.models.regnet import ResBottleneckBlock
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from stages.graft.backbone.providers import provider_of
 from stages.graft.core.errors import WeightsError
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and standard deviation of each channel of RGB in [0, 1] over ImageNet, as torchvision's weights expect."""
 
 
 def build_network(architecture: str, num_classes: int) -> nn.Module:
@@ -21,30 +13,6 @@ def build_network(architecture: str, num_classes: int) -> nn.Module:
         ParamsError: no network has that name; the message lists the nearest ones.
     """
     return provider_of(architecture).build(architecture, num_classes)
-
-
-def zero_residuals(network: nn.Module) -> None:
-    """Make every residual block the identity: set the scale of its last batch-norm to zero, in place.
-
-    Without it a deep, narrow network needs thousands of steps to find a scale.
-
-    Source: Goyal et al., Accurate, Large Minibatch SGD, 2017, section 5.1.
-    """
-    for block in network.modules():
-        match block:
-            case BasicBlock():
-                last = block.bn2
-            case Bottleneck():
-                last = block.bn3
-            case ResBottleneckBlock():
-                last = block.f.c[1]
-            case MobileNetV2Block(use_res_connect=True):
-                last = block.conv[-1]
-            case MobileNetV3Block(use_res_connect=True):
-                last = block.block[-1][1]
-            case _:
-                continue
-        nn.init.zeros_(last.weight)
 
 
 def load_weights(network: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
@@ -80,10 +48,3 @@ def build_fitting(architecture: str, weights: dict[str, Tensor]) -> nn.Module:
         raise WeightsError(f"the weights hold no output layer `{name}`; they are not of {architecture}")
     num_classes = len(weights[name])
     return network if num_classes == 1000 else build_network(architecture, num_classes)
-
-
-def normalise(x: Tensor) -> Tensor:
-    """Normalise RGB images in [0, 1], shape (n, 3, h, w), as networks trained on ImageNet expect."""
-    mean = torch.tensor(MEAN, device=x.device).view(1, 3, 1, 1)
-    std = torch.tensor(STD, device=x.device).view(1, 3, 1, 1)
-    return (x - mean) / std

@@ -28,13 +28,13 @@ MAX_SECONDS_PER_FRAGMENT = 20.0
 
 
 def extract_missing(
-    ids: Sequence[str], path_of: LocateImage, store: FeatureStore, preprocessing: Preprocessing, runtime: Runtime
+    ids: Sequence[str], locate: LocateImage, store: FeatureStore, preprocessing: Preprocessing, runtime: Runtime
 ) -> int:
     """Compute the rows that the store lacks and add them, a fragment at a time.
 
     Args:
         ids: the images.
-        path_of: locates an image's file.
+        locate: gives the location of an image.
         store: of the features.
         preprocessing: resize and crop (the network itself normalises).
         runtime: runs the network; loaded only if a row is missing.
@@ -48,7 +48,7 @@ def extract_missing(
         return 0
     fragments = _Fragments(store)
     try:
-        for chunk, rows in embed(missing, path_of, preprocessing, runtime, "extract"):
+        for chunk, rows in embed(missing, locate, preprocessing, runtime, "extract"):
             fragments.add(chunk, rows)
     finally:
         fragments.write()
@@ -56,13 +56,13 @@ def extract_missing(
 
 
 def embed(
-    ids: Sequence[str], path_of: LocateImage, preprocessing: Preprocessing, runtime: Runtime, desc: str
+    ids: Sequence[str], locate: LocateImage, preprocessing: Preprocessing, runtime: Runtime, desc: str
 ) -> Iterator[tuple[Sequence[str], Features]]:
     """Compute features in order, a batch at a time, and show the progress.
 
     Args:
         ids: the images.
-        path_of: locates an image's file.
+        locate: gives the location of an image.
         preprocessing: resize and crop.
         runtime: runs the network.
         desc: label of the progress bar.
@@ -72,18 +72,18 @@ def embed(
         DataError: an image cannot be decoded; names its path.
     """
     with Progress(len(ids), desc=desc, unit="images") as progress:
-        for chunk, rows in rows_of(ids, path_of, preprocessing, runtime):
+        for chunk, rows in rows_of(ids, locate, preprocessing, runtime):
             yield chunk, rows
             progress.advance(len(chunk))
 
 
 def rows_of(
-    ids: Sequence[str], path_of: LocateImage, preprocessing: Preprocessing, runtime: Runtime
+    ids: Sequence[str], locate: LocateImage, preprocessing: Preprocessing, runtime: Runtime
 ) -> Iterator[tuple[Sequence[str], Features]]:
     """Compute features as `embed` does, without showing the progress."""
     compute, batch_size = runtime.load(), int(runtime.record["batch_size"])
     chunks = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
-    work = partial(_compute_chunk, compute, path_of, preprocessing, batch_size)
+    work = partial(_compute_chunk, compute, locate, preprocessing, batch_size)
     yield from zip(chunks, in_threads(work, chunks, num_workers(runtime)), strict=True)
 
 
@@ -93,9 +93,9 @@ def num_workers(runtime: Runtime) -> int:
 
 
 def _compute_chunk(
-    compute: Compute, path_of: LocateImage, preprocessing: Preprocessing, batch_size: int, ids: Sequence[str]
+    compute: Compute, locate: LocateImage, preprocessing: Preprocessing, batch_size: int, ids: Sequence[str]
 ) -> Features:
-    return compute(read_batch(ids, path_of, preprocessing, batch_size))[: len(ids)]
+    return compute(read_batch(ids, locate, preprocessing, batch_size))[: len(ids)]
 
 
 class _Fragments:
@@ -103,19 +103,16 @@ class _Fragments:
 
     def __init__(self, store: FeatureStore) -> None:
         self._store = store
-        self._begin()
-
-    def _begin(self) -> None:
-        self._ids, self._rows, self._num_bytes, self._since = list[str](), list[Features](), 0, time.monotonic()
+        self._ids, self._rows, self._since = list[str](), list[Features](), time.monotonic()
 
     def add(self, ids: Sequence[str], rows: Features) -> None:
         self._ids += ids
         self._rows.append(rows)
-        self._num_bytes += rows.nbytes
-        if self._num_bytes >= MAX_BYTES_PER_FRAGMENT or time.monotonic() - self._since > MAX_SECONDS_PER_FRAGMENT:
+        num_bytes = sum(some.nbytes for some in self._rows)
+        if num_bytes >= MAX_BYTES_PER_FRAGMENT or time.monotonic() - self._since > MAX_SECONDS_PER_FRAGMENT:
             self.write()
 
     def write(self) -> None:
         if self._ids:
             self._store.add(self._ids, np.concatenate(self._rows))
-        self._begin()
+        self._ids, self._rows, self._since = [], [], time.monotonic()

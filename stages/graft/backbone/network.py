@@ -113,7 +113,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         content: Any = load_file(path) if path.suffix == ".safetensors" else _load_pickled(path)
     except SafetensorError as error:
-        raise WeightsError(f"{path} is not a whole safetensors file ({error}); fetch it again") from None
+        raise WeightsError(f"{path} is not a complete safetensors file ({error}); fetch it again") from None
     return {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
 
 

@@ -5,6 +5,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Mapping
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,6 @@ class OpenVinoRuntime:
         core = openvino.Core()
         self._folder, self._sha256 = folder, record["sha256"]
         self._size_px = record["made_from"]["preprocessing"]["crop_px"]
-        self._compute: Compute | None = None
         self.num_streams = num_cpus()
         self.record: dict[str, Any] = {
             "runtime": f"openvino {openvino.get_version()}",
@@ -100,13 +100,15 @@ class OpenVinoRuntime:
         Raises:
             DataError: the converted network is damaged.
         """
-        if self._compute is None:
-            if (problem := network_problem(self._folder, self._sha256)) is not None:
-                raise DataError(f"{problem}; delete the folder {self._folder} and run again")
-            model = openvino.Core().read_model(self._folder / NETWORK)
-            batch_size, precision = self.record["batch_size"], self.record["precision"]
-            self._compute = _compile(model, batch_size, self._size_px, precision, self.num_streams)
         return self._compute
+
+    @cached_property
+    def _compute(self) -> Compute:
+        if (problem := network_problem(self._folder, self._sha256)) is not None:
+            raise DataError(f"{problem}; delete the folder {self._folder} and run again")
+        model = openvino.Core().read_model(self._folder / NETWORK)
+        batch_size, precision = self.record["batch_size"], self.record["precision"]
+        return _compile(model, batch_size, self._size_px, precision, self.num_streams)
 
     def save(self, folder: Path) -> None:
         """Copy the converted network."""

@@ -21,36 +21,24 @@ class Provider(Protocol):
     """Packages that its networks need beside torch and torchvision."""
 
     def find_weights(self, name: str, weights: str, offline: bool) -> tuple[Path, str]:
-        """Give the file of published weights, downloaded if necessary, and its SHA-256.
+        """Give the file of published weights, downloaded if necessary unless `offline`, and its SHA-256.
 
-        Args:
-            name: the network's.
-            weights: the library's name of the weights, or DEFAULT.
-            offline: never open a connection.
         Raises:
             ParamsError: no such network or weights.
             WeightsError: the file is damaged or cannot be downloaded.
         """
 
     def preprocessing(self, name: str, weights: str) -> Preprocessing:
-        """Give the evaluation transforms published with the weights.
-
-        Raises:
-            ParamsError: no such network or weights.
-        """
+        """Give the evaluation transforms published with weights; raises a ParamsError if there are no such weights."""
 
     def build(self, name: str, num_classes: int) -> "nn.Module":
-        """Build a classification network with fresh weights from torch's global generator.
-
-        Raises:
-            ParamsError: no such network; the message lists the nearest names.
-        """
+        """Build a classification network with fresh weights; raises a ParamsError if there is no such network."""
 
     def output_layer(self, network: "nn.Module") -> str:
         """Name the layer that turns penultimate features into class scores."""
 
     def cut_output(self, network: "nn.Module") -> "nn.Module":
-        """Remove the output layer, in place: the network then gives penultimate features of shape (n, d)."""
+        """Remove the output layer, in place: the network then gives penultimate features, shape (n, d)."""
 
 
 PROVIDERS: Mapping[str, Provider] = {"timm:": timm_networks}

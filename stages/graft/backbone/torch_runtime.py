@@ -1,6 +1,7 @@
 """torch as a runtime: it runs any network on any processor, and on GPUs."""
 
 import threading
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,6 @@ class TorchRuntime:
             ParamsError: cuda is requested and there is no GPU.
         """
         self._weights, self._device, self._compiled = weights, choose_device(device), compiled
-        self._compute: Compute | None = None
         on_gpu = device == "cuda"
         self._bf16 = precision == "bf16" or (precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())
         # The first call of a compiled network compiles it, which must happen once.
@@ -50,11 +50,10 @@ class TorchRuntime:
 
     def load(self) -> Compute:
         """Build the network once. On a CPU, torch is limited to one thread, as batches are computed in parallel."""
-        if self._compute is None:
-            self._compute = self._build()
         return self._compute
 
-    def _build(self) -> Compute:
+    @cached_property
+    def _compute(self) -> Compute:
         if self._device.type == "cpu":
             torch.set_num_threads(1)
         backbone: Any = load_backbone(self._weights).to(self._device)

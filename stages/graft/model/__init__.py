@@ -1,1 +1,1 @@
-"""A classifier put together: backbone, head and decision rule; it predicts, is exported and served."""
+"""The classifier: backbone, head and decision rule, which are bundled, exported and served."""

@@ -20,7 +20,6 @@ from stages.graft.backbone.weights import Weights, weights_from_record
 from stages.graft.core.errors import DataError
 from stages.graft.heads.head import HEAD, Head, load_head
 from stages.graft.images.crop import DECODER
-from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.model.decision import NOVELTY, RULE, DecisionRule, load_rule, save_rule
 from stages.graft.model.model_folder import BACKBONE, MODEL
 from stages.graft.storage.cache_folder import store_folder
@@ -47,8 +46,6 @@ class Bundle:
     """From features to logits."""
     rule: DecisionRule
     """Decides which images are unsure or out of distribution."""
-    preprocessing: Preprocessing
-    """How images are prepared."""
     runtime: Runtime
     """Runs the network."""
     weights: Weights
@@ -103,7 +100,6 @@ def load_bundle(folder: Path) -> Bundle:
     return Bundle(
         head=load_head(folder),
         rule=load_rule(folder),
-        preprocessing=weights.preprocessing,
         runtime=saved_runtime(folder / NETWORK, weights, record["runtime"]),
         weights=weights,
     )

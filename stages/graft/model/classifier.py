@@ -1,7 +1,6 @@
 """A backbone and a head as one torch network, which is trained, saved, loaded, and scores images."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from stages.graft.backbone.weights import finetuned_weights
 from stages.graft.core.progress import Progress
 from stages.graft.core.threads import in_threads
 from stages.graft.heads.head import Head
+from stages.graft.images.decode import Batch
 from stages.graft.images.loading import LocateImage, read_batch
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.model.model_folder import BACKBONE, read_model
@@ -53,23 +53,21 @@ def head_from_module(module: nn.Sequential, like: Head) -> Head:
 
 
 def predict(
-    classifier: nn.Module, ids: Sequence[str], path_of: LocateImage, preprocessing: Preprocessing
+    classifier: nn.Module, ids: Sequence[str], locate: LocateImage, preprocessing: Preprocessing
 ) -> npt.NDArray[np.float32]:
-    """Score images.
+    """Score images; the classifier is in evaluation mode afterwards.
 
-    Args:
-        classifier: in any mode; in evaluation mode afterwards.
-        ids: the images, n of them.
-        path_of: locates an image's file.
-        preprocessing: resize and crop.
     Returns:
         logits, shape (n, c), float32.
     """
     classifier.eval()
     device = next(classifier.parameters()).device
     chunks = [ids[start : start + PREDICTION_BATCH] for start in range(0, len(ids), PREDICTION_BATCH)]
-    read = partial(read_batch, path_of=path_of, preprocessing=preprocessing, batch_size=PREDICTION_BATCH)
     rows = []
+
+    def read(chunk: Sequence[str]) -> Batch:
+        return read_batch(chunk, locate, preprocessing, PREDICTION_BATCH)
+
     with torch.inference_mode(), Progress(len(ids), desc="score", unit="images") as progress:
         for chunk, images in zip(chunks, in_threads(read, chunks, num_ahead=4), strict=True):
             rows.append(classifier(torch.from_numpy(images).to(device))[: len(chunk)].cpu().numpy())
@@ -77,35 +75,21 @@ def predict(
     return np.concatenate(rows)
 
 
-def load_classifier(folder: Path, device: torch.device) -> tuple[Classifier, Preprocessing]:
-    """Load a fine-tuned model's folder, in evaluation mode.
+def predict_logits(
+    folder: Path, ids: Sequence[str], locate: LocateImage, device: torch.device
+) -> npt.NDArray[np.float32]:
+    """Score images with the folder of a fine-tuned model.
 
+    Returns:
+        logits, shape (n, c), float32.
     Raises:
-        DataError: a file is missing or damaged.
+        DataError: a file of the model is missing or damaged.
     """
     model, head = read_model(folder)
     weights = finetuned_weights(model.backbone, str(model.backbone_sha256), folder / BACKBONE)
     classifier = Classifier(load_backbone(weights), head_module(head)).eval()
-    return classifier.to(device).to(memory_format=torch.channels_last), weights.preprocessing
-
-
-def predict_logits(
-    folder: Path, ids: Sequence[str], path_of: LocateImage, device: torch.device
-) -> npt.NDArray[np.float32]:
-    """Score images with a fine-tuned model.
-
-    Args:
-        folder: the model's.
-        ids: the images, n of them.
-        path_of: locates an image's file.
-        device: where to compute.
-    Returns:
-        logits, shape (n, c), float32.
-    Raises:
-        DataError: a file is missing or damaged.
-    """
-    classifier, preprocessing = load_classifier(folder, device)
-    return predict(classifier, ids, path_of, preprocessing)
+    classifier.to(device).to(memory_format=torch.channels_last)
+    return predict(classifier, ids, locate, weights.preprocessing)
 
 
 def save_backbone(backbone: NormalisedNetwork, folder: Path) -> None:

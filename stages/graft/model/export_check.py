@@ -17,7 +17,6 @@ from stages.graft.core.errors import DataError
 from stages.graft.core.threads import num_cpus
 from stages.graft.images.crop import decode_square
 from stages.graft.images.decode import Batch
-from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.model.exported_graph import Run
 from stages.graft.model.predictor import ImageFile, Predictor, probability_column
 from stages.graft.model.whole_model import OUTPUTS, WholeModel
@@ -46,14 +45,14 @@ class Reference:
 def references(predictor: Predictor, files: Sequence[ImageFile]) -> Iterator[Reference]:
     """Classify images with the pipeline's own runtime, a batch at a time; files that are no images are left out."""
     rows, remaining = predictor.predict(files), iter(files)
-    columns = [probability_column(label) for label in predictor.classes]
+    columns, p = [probability_column(label) for label in predictor.classes], predictor.preprocessing
     while chunk := list(islice(remaining, predictor.batch_size)):
         answered = [(file, row) for file, row in zip(chunk, rows, strict=False) if row["error"] is None]
         if answered:
             answers = {name: np.array([row[name] for _, row in answered]) for name in list(OUTPUTS)[1:]}
             answers["probabilities"] = np.array([[row[name] for name in columns] for _, row in answered])
-            squares = np.stack([_square(file.read(), predictor.preprocessing) for file, _ in answered])
-            yield Reference(squares=squares, answers=answers)
+            squares = [decode_square(file.read(), p.resize_px, p.crop_px, p.interpolation) for file, _ in answered]
+            yield Reference(squares=np.stack(squares), answers=answers)
 
 
 def compare(runs: Mapping[str, Run], images: Iterable[Reference]) -> dict[str, dict[str, Any]]:
@@ -137,7 +136,3 @@ def _median_seconds(run: Run, squares: Batch) -> float:
 
 def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     return {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
-
-
-def _square(data: bytes, p: Preprocessing) -> Batch:
-    return decode_square(data, p.resize_px, p.crop_px, p.interpolation)

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +21,9 @@ from stages.graft.core.errors import DataError
 from stages.graft.core.threads import in_threads
 from stages.graft.data.class_folder import read_address, read_file
 from stages.graft.images.crop import decode_square
+from stages.graft.images.decode import Batch
 from stages.graft.images.location import NUM_READERS, ImageLocation, read_image_bytes
+from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.model.bundle import Bundle, bundle_in, load_bundle
 from stages.graft.model.decision import Answers, answer
 from stages.graft.model.scoring import ScoredSet
@@ -98,7 +100,7 @@ class Predictor:
         """Load the bundle's network."""
         self._bundle = bundle
         self.classes = bundle.head.classes
-        self.preprocessing = bundle.preprocessing
+        self.preprocessing = bundle.weights.preprocessing
         self.runtime = bundle.runtime
         self.batch_size = int(bundle.runtime.record["batch_size"])
         self.columns = columns_of(bundle)
@@ -116,7 +118,7 @@ class Predictor:
         """
         work = partial(_answer_chunk, self._bundle, self.runtime.load(), self.batch_size)
         with threadpool_limits(1, "blas"):  # more threads take a fifth of the network's speed
-            remaining = _with_remote_files_fetched(files, self.batch_size)
+            remaining = iter(files)
             chunks = iter(lambda: list(islice(remaining, self.batch_size)), [])
             for rows in in_threads(work, chunks, num_workers(self.runtime)):
                 yield from rows
@@ -132,49 +134,37 @@ def probability_column(label: str) -> str:
     return f"p_{label}"
 
 
-def _with_remote_files_fetched(files: Iterable[ImageFile], num_ahead: int) -> Iterator[ImageFile]:
-    """Fetch many files in S3 at a time, a batch ahead; files on disk are read where they are used."""
-    remaining = iter(files)
-    for file in remaining:
-        if is_remote(file.address):
-            yield from in_threads(_in_memory, chain((file,), remaining), NUM_READERS, num_ahead)
-        else:
-            yield file
-
-
-def _in_memory(file: ImageFile) -> ImageFile:
-    if not is_remote(file.address):
-        return file
-    try:
-        return ImageFile.of(file.read(), file.name)
-    except DataError as error:
-        return ImageFile(name=file.name, read=partial(_fail, error))
-
-
-def _fail(error: DataError) -> bytes:
-    raise error
-
-
 def _answer_chunk(
     bundle: Bundle, compute: Compute, batch_size: int, files: Sequence[ImageFile]
 ) -> list[dict[str, Any]]:
-    """Classify at most a batch of images, in a batch of the pipeline's fixed size, for the same bits."""
-    p = bundle.preprocessing
-    batch = np.zeros((batch_size, p.crop_px, p.crop_px, 3), np.uint8)
-    empty = dict.fromkeys(columns_of(bundle))
-    rows, decoded = [empty | {"file": file.name} for file in files], []
-    for number, file in enumerate(files):
+    """Classify at most a batch of images; the rest of the batch is black, since a row's bits depend on its shape."""
+    px = bundle.weights.preprocessing.crop_px
+    batch, errors = np.zeros((batch_size, px, px, 3), np.uint8), dict[int, str]()
+    for number, pixels in enumerate(_squares(files, bundle.weights.preprocessing)):
+        if isinstance(pixels, DataError):
+            errors[number] = str(pixels)
+        else:
+            batch[number] = pixels
+    x = compute(batch)
+    answers = answer(bundle.rule, ScoredSet(x=x, logits=bundle.head.logits(x), y=np.zeros(0, np.int64)))
+    rows, columns = _answer_rows(bundle.head.classes, answers), columns_of(bundle)
+    return [
+        dict.fromkeys(columns) | {"file": file.name} | ({"error": errors[number]} if number in errors else row)
+        for number, (file, row) in enumerate(zip(files, rows, strict=False))
+    ]
+
+
+def _squares(files: Sequence[ImageFile], p: Preprocessing) -> Iterator[Batch | DataError]:
+    """Decode images, or give the reason why one cannot be; files in S3 are fetched all at once."""
+
+    def square(file: ImageFile) -> Batch | DataError:
         try:
-            batch[number] = decode_square(file.read(), p.resize_px, p.crop_px, p.interpolation)
-            decoded.append(number)
+            return decode_square(file.read(), p.resize_px, p.crop_px, p.interpolation)
         except DataError as error:
-            rows[number]["error"] = str(error)
-    if decoded:
-        x = compute(batch)[decoded]
-        answers = answer(bundle.rule, ScoredSet(x=x, logits=bundle.head.logits(x), y=np.zeros(0, np.int64)))
-        for number, values in zip(decoded, _answer_rows(bundle.head.classes, answers), strict=True):
-            rows[number] |= values
-    return rows
+            return error
+
+    any_remote = any(is_remote(file.address) for file in files)
+    return in_threads(square, files, NUM_READERS) if any_remote else map(square, files)
 
 
 def _answer_rows(classes: Sequence[str], answers: Answers) -> Iterator[dict[str, Any]]:

@@ -76,14 +76,13 @@ def score_cached(head: Head, path: Path) -> Score:
     Raises:
         DataError: when called, if the file lacks an id.
     """
-    all_ids, features = read_features(path)
-    rows_of = _rows_of(all_ids, str(path))
+    ids, features = read_features(path)
 
-    def score(ids: Sequence[str]) -> tuple[Float32, Float32]:
-        x = features[rows_of(ids)]
+    def score(rows: list[int]) -> tuple[Float32, Float32]:
+        x = features[rows]
         return x, head.logits(x)
 
-    return score
+    return _by_id(ids, str(path), score)
 
 
 def score_known(ids: Sequence[str], x: Float32, logits: Float32) -> Score:
@@ -96,22 +95,17 @@ def score_known(ids: Sequence[str], x: Float32, logits: Float32) -> Score:
     Raises:
         DataError: when called, with another id.
     """
-    rows_of = _rows_of(ids, "what the network has scored")
-
-    def score(ids: Sequence[str]) -> tuple[Float32, Float32]:
-        rows = rows_of(ids)
-        return x[rows], logits[rows]
-
-    return score
+    return _by_id(ids, "what the network has scored", lambda rows: (x[rows], logits[rows]))
 
 
-def _rows_of(all_ids: Sequence[str], name: str) -> Callable[[Sequence[str]], list[int]]:
-    row_of = {id_: row for row, id_ in enumerate(all_ids)}
+def _by_id(ids: Sequence[str], source: str, score: Callable[[list[int]], tuple[Float32, Float32]]) -> Score:
+    """Turn a function of rows into a function of ids."""
+    row_of = {id_: row for row, id_ in enumerate(ids)}
 
-    def rows_of(ids: Sequence[str]) -> list[int]:
-        missing = [id_ for id_ in ids if id_ not in row_of]
+    def score_ids(wanted: Sequence[str]) -> tuple[Float32, Float32]:
+        missing = [id_ for id_ in wanted if id_ not in row_of]
         if missing:
-            raise DataError(f"{name} lacks {len(missing)} images (first: {missing[0]}); run `dvc repro`")
-        return [row_of[id_] for id_ in ids]
+            raise DataError(f"{source} lacks {len(missing)} images (first: {missing[0]}); run `dvc repro`")
+        return score([row_of[id_] for id_ in wanted])
 
-    return rows_of
+    return score_ids

@@ -1,4 +1,4 @@
-"""Networks by name: built for a checkpoint's classes, initialised, and given weights that fit."""
+"""Networks by name: built for a checkpoint's classes, and given weights that fit."""
 
 import pytest
 import torch
@@ -7,7 +7,6 @@ from stages.graft.backbone.architectures import (
     build_fitting,
     build_network,
     load_weights,
-    zero_residuals,
 )
 from stages.graft.core.errors import WeightsError
 
@@ -38,11 +37,3 @@ def test_a_network_is_built_for_a_checkpoints_classes(num_classes: int):
 def test_a_checkpoint_without_the_output_layer_is_refused():
     with pytest.raises(WeightsError, match=r"no output layer `fc\.weight`"):
         build_fitting("resnet18", {})
-
-
-@pytest.mark.parametrize("name", ["resnet18", "regnet_x_400mf", "mobilenet_v2"])
-def test_zeroed_residual_blocks_begin_as_the_identity(name: str):
-    network = build_network(name, 10)
-    zero_residuals(network)
-    scales = [value for key, value in network.named_parameters() if key.endswith("weight") and value.ndim == 1]
-    assert 0 < sum(bool((scale == 0).all()) for scale in scales) < len(scales)

@@ -1,4 +1,4 @@
-"""Extraction: a row's bits depend on its image alone, whatever was there before, beside it or broke in between."""
+"""A row's bits depend on its image alone, not on earlier rows, on its neighbours or on interruptions."""
 
 import signal
 import subprocess
@@ -37,7 +37,7 @@ PREPROCESSING = Preprocessing(
 WEIGHTS = Weights(name="shufflenet_v2_x0_5", weights="random", sha256=None, preprocessing=PREPROCESSING, path=None)
 RECORD = {"name": "test"}
 
-PathOf = Callable[[str], Path]
+Locate = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def ids(tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture
-def path_of(tmp_path: Path) -> PathOf:
+def locate(tmp_path: Path) -> Locate:
     return lambda id_: tmp_path / "images" / f"{id_}.png"
 
 
@@ -76,10 +76,10 @@ class NetworkRuntime:
         return lambda images: run_batch(self.network, images, BATCH_SIZE, CPU)
 
 
-def extract(ids: Sequence[str], path_of: PathOf, backbone: nn.Module, root: Path) -> tuple[int, Features]:
+def extract(ids: Sequence[str], locate: Locate, backbone: nn.Module, root: Path) -> tuple[int, Features]:
     """Extract into the store below `root`; give the number of rows computed, and all rows."""
     store = FeatureStore(root, RECORD)
-    number = extract_missing(ids, path_of, store, PREPROCESSING, NetworkRuntime(backbone))
+    number = extract_missing(ids, locate, store, PREPROCESSING, NetworkRuntime(backbone))
     assert store.missing(ids) == []
     return number, rows_in(FeatureStore(root, RECORD), ids)
 
@@ -96,17 +96,17 @@ class Mean(nn.Module):
         return images.double().mean(dim=(1, 2))[:, :, None, None]
 
 
-def test_features_are_those_of_the_network_on_the_decoded_image(ids, path_of, backbone, tmp_path):
-    _, rows = extract(ids, path_of, backbone, tmp_path / "store")
+def test_features_are_those_of_the_network_on_the_decoded_image(ids, locate, backbone, tmp_path):
+    _, rows = extract(ids, locate, backbone, tmp_path / "store")
     assert rows.dtype == np.float32
     for id_, row in zip(ids, rows, strict=True):
-        image = decode_square(path_of(id_).read_bytes(), 36, 32)
+        image = decode_square(locate(id_).read_bytes(), 36, 32)
         expected = backbone(torch.from_numpy(image.copy())[None])
         np.testing.assert_allclose(row, expected[0], rtol=1e-3, atol=1e-4)
 
 
-def test_a_warm_store_gives_the_bytes_of_a_cold_one_without_building_the_network(ids, path_of, backbone, tmp_path):
-    number, cold = extract(ids, path_of, backbone, tmp_path / "store")
+def test_a_warm_store_gives_the_bytes_of_a_cold_one_without_building_the_network(ids, locate, backbone, tmp_path):
+    number, cold = extract(ids, locate, backbone, tmp_path / "store")
     assert number == 10
 
     class Refusing(NetworkRuntime):
@@ -114,34 +114,34 @@ def test_a_warm_store_gives_the_bytes_of_a_cold_one_without_building_the_network
             raise AssertionError("nothing is missing")
 
     store = FeatureStore(tmp_path / "store", RECORD)
-    assert extract_missing(ids, path_of, store, PREPROCESSING, Refusing(backbone)) == 0
+    assert extract_missing(ids, locate, store, PREPROCESSING, Refusing(backbone)) == 0
     assert rows_in(store, ids).tobytes() == cold.tobytes()
 
 
-def test_a_rows_bits_depend_neither_on_its_neighbours_nor_on_its_place(ids, path_of, backbone, tmp_path, rng):
-    _, rows = extract(ids, path_of, backbone, tmp_path / "store")
+def test_a_rows_bits_depend_neither_on_its_neighbours_nor_on_its_position(ids, locate, backbone, tmp_path, rng):
+    _, rows = extract(ids, locate, backbone, tmp_path / "store")
     for number in range(3):
         order = rng.permutation(10)
-        _, permuted = extract([ids[k] for k in order], path_of, backbone, tmp_path / f"store{number}")
+        _, permuted = extract([ids[k] for k in order], locate, backbone, tmp_path / f"store{number}")
         assert permuted.tobytes() == rows[order].tobytes()
-    _, alone = extract(ids[7:8], path_of, backbone, tmp_path / "alone")
+    _, alone = extract(ids[7:8], locate, backbone, tmp_path / "alone")
     assert alone.tobytes() == rows[7:8].tobytes()
 
 
-def test_a_store_filled_in_parts_gives_the_same_bytes(ids, path_of, backbone, tmp_path):
-    _, rows = extract(ids, path_of, backbone, tmp_path / "whole")
-    numbers = [extract(part, path_of, backbone, tmp_path / "parts")[0] for part in (ids[3:8], ids[:5], ids)]
+def test_a_store_filled_in_parts_gives_the_same_bytes(ids, locate, backbone, tmp_path):
+    _, rows = extract(ids, locate, backbone, tmp_path / "complete")
+    numbers = [extract(part, locate, backbone, tmp_path / "parts")[0] for part in (ids[3:8], ids[:5], ids)]
     assert numbers == [5, 3, 2]
     assert rows_in(FeatureStore(tmp_path / "parts", RECORD), ids).tobytes() == rows.tobytes()
 
 
-def test_only_missing_images_are_read(ids, path_of, tmp_path):
-    extract(ids[:6], path_of, Mean(), tmp_path / "store")
+def test_only_missing_images_are_read(ids, locate, tmp_path):
+    extract(ids[:6], locate, Mean(), tmp_path / "store")
     read: list[str] = []
 
     def noted(id_: str) -> Path:
         read.append(id_)
-        return path_of(id_)
+        return locate(id_)
 
     number, _ = extract(ids, noted, Mean(), tmp_path / "store")
     assert number == 4
@@ -159,50 +159,50 @@ folder, ids = Path(sys.argv[1]), sys.argv[2:]
 store = FeatureStore(folder / "killed", RECORD)
 extraction.MAX_BYTES_PER_FRAGMENT = 1
 
-def path_of(id_):
+def locate(id_):
     if id_ == ids[-1]:
         while len(list((folder / "killed").rglob("*.safetensors"))) < 3:
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
     return folder / "images" / f"{id_}.png"
 
-extraction.extract_missing(ids, path_of, store, PREPROCESSING, NetworkRuntime(load_backbone(WEIGHTS)))
+extraction.extract_missing(ids, locate, store, PREPROCESSING, NetworkRuntime(load_backbone(WEIGHTS)))
 """
 
 
-def test_a_killed_extraction_goes_on_and_ends_with_the_same_bytes(path_of, backbone, tmp_path):
+def test_a_killed_extraction_goes_on_and_ends_with_the_same_bytes(locate, backbone, tmp_path):
     ids = write_images(tmp_path / "images", 14)
-    _, rows = extract(ids, path_of, backbone, tmp_path / "whole")
+    _, rows = extract(ids, locate, backbone, tmp_path / "complete")
     command = [sys.executable, "-c", KILLED, str(tmp_path), *ids]
     process = subprocess.run(command, cwd=REPOSITORY, capture_output=True)
     assert process.returncode == -signal.SIGKILL, process.stderr
-    number, resumed = extract(ids, path_of, backbone, tmp_path / "killed")
-    assert number == 2  # three whole batches were stored
+    number, resumed = extract(ids, locate, backbone, tmp_path / "killed")
+    assert number == 2  # three complete batches were stored
     assert resumed.tobytes() == rows.tobytes()
 
 
-def test_a_damaged_image_loses_none_of_the_rows_before_it(ids, path_of, backbone, tmp_path):
-    _, rows = extract(ids, path_of, backbone, tmp_path / "whole")
-    whole = path_of(ids[-1]).read_bytes()
-    path_of(ids[-1]).write_bytes(whole[:50])
+def test_a_damaged_image_loses_none_of_the_rows_before_it(ids, locate, backbone, tmp_path):
+    _, rows = extract(ids, locate, backbone, tmp_path / "complete")
+    content = locate(ids[-1]).read_bytes()
+    locate(ids[-1]).write_bytes(content[:50])
     with pytest.raises(DataError, match=ids[-1]):
-        extract(ids, path_of, backbone, tmp_path / "store")
-    path_of(ids[-1]).write_bytes(whole)
-    number, repaired = extract(ids, path_of, backbone, tmp_path / "store")
+        extract(ids, locate, backbone, tmp_path / "store")
+    locate(ids[-1]).write_bytes(content)
+    number, repaired = extract(ids, locate, backbone, tmp_path / "store")
     assert number == 2  # the batch that held it
     assert repaired.tobytes() == rows.tobytes()
 
 
-def test_fragments_are_no_larger_than_they_may_be(ids, path_of, tmp_path, monkeypatch):
+def test_fragments_are_no_larger_than_they_may_be(ids, locate, tmp_path, monkeypatch):
     monkeypatch.setattr(extraction, "MAX_BYTES_PER_FRAGMENT", 8 * 3 * 4)  # two batches of three features
-    extract(ids, path_of, Mean(), tmp_path / "by size")
+    extract(ids, locate, Mean(), tmp_path / "by size")
     assert len(list((tmp_path / "by size").rglob("*.safetensors"))) == 2
     monkeypatch.setattr(extraction, "MAX_SECONDS_PER_FRAGMENT", 0.0)
-    extract(ids, path_of, Mean(), tmp_path / "by time")
+    extract(ids, locate, Mean(), tmp_path / "by time")
     assert len(list((tmp_path / "by time").rglob("*.safetensors"))) == 3
 
 
-def test_pixels_in_memory_do_not_grow_with_the_number_of_images(path_of, tmp_path, monkeypatch):
+def test_pixels_in_memory_do_not_grow_with_the_number_of_images(locate, tmp_path, monkeypatch):
     held: list[int] = []
     alive = []
 
@@ -213,16 +213,16 @@ def test_pixels_in_memory_do_not_grow_with_the_number_of_images(path_of, tmp_pat
         return batch
 
     monkeypatch.setattr(extraction, "read_batch", noted)
-    extract(write_images(tmp_path / "images", 80), path_of, Mean(), tmp_path / "store")
+    extract(write_images(tmp_path / "images", 80), locate, Mean(), tmp_path / "store")
     assert len(held) == 20
     assert max(held) <= num_cpus() + 2
 
 
-def test_every_batch_has_the_same_shape_the_last_one_too(ids, path_of, tmp_path):
+def test_every_batch_has_the_same_shape_the_last_one_too(ids, locate, tmp_path):
     mean = Mean()
-    _, rows = extract(ids, path_of, mean, tmp_path / "store")
+    _, rows = extract(ids, locate, mean, tmp_path / "store")
     assert mean.shapes == [(4, 32, 32, 3)] * 3
-    expected = [read_image(path_of(id_), PREPROCESSING).mean(axis=(0, 1)) for id_ in ids]
+    expected = [read_image(locate(id_), PREPROCESSING).mean(axis=(0, 1)) for id_ in ids]
     np.testing.assert_allclose(rows, expected, rtol=1e-6)
 
 
@@ -248,18 +248,18 @@ def test_features_are_flattened_to_float32_rows(rng):
     ],
     ids=["missing", "cut", "empty", "text"],
 )
-def test_an_image_that_cannot_be_read_is_named_by_its_path_in_one_line(ids, path_of, tmp_path, damage, reason):
-    damage(path_of(ids[5]))
+def test_an_image_that_cannot_be_read_is_named_by_its_path_in_one_line(ids, locate, tmp_path, damage, reason):
+    damage(locate(ids[5]))
     with pytest.raises(DataError, match=reason) as caught:
-        extract(ids, path_of, Mean(), tmp_path / "store")
-    assert str(path_of(ids[5])) in str(caught.value)
+        extract(ids, locate, Mean(), tmp_path / "store")
+    assert str(locate(ids[5])) in str(caught.value)
     assert "dvc" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.gpu
-def test_a_gpu_gives_nearly_the_same_features(ids, path_of, backbone):
-    images = np.stack([read_image(path_of(id_), PREPROCESSING) for id_ in ids[:4]])
+def test_a_gpu_gives_nearly_the_same_features(ids, locate, backbone):
+    images = np.stack([read_image(locate(id_), PREPROCESSING) for id_ in ids[:4]])
     cuda = torch.device("cuda")
     expected = run_batch(backbone, images, 4, CPU)
     found = run_batch(load_backbone(WEIGHTS).to(cuda), images, 4, cuda)

@@ -1,4 +1,4 @@
-"""Layers: the penultimate features of every family, any node's, pooled by hand-computed values, and wrong names."""
+"""Penultimate features of every family, features of any node, hand-computed pooling, and wrong names."""
 
 import numpy as np
 import pytest

@@ -83,5 +83,5 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path, monkeypatch
 
 def test_a_file_that_is_no_safetensors_is_refused(tmp_path: Path):
     (tmp_path / "net.safetensors").write_bytes(b"hello")
-    with pytest.raises(WeightsError, match="not a whole safetensors file"):
+    with pytest.raises(WeightsError, match="not a complete safetensors file"):
         read_tensors(tmp_path / "net.safetensors")

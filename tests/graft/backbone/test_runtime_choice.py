@@ -1,4 +1,4 @@
-"""Runtimes: OpenVINO's features are torch's, the same at any place of a batch, and a second start needs no torch."""
+"""Runtimes: OpenVINO's features are torch's, the same at any position in a batch, and a second start needs no torch."""
 
 import json
 import subprocess
@@ -61,7 +61,7 @@ def test_features_are_those_of_the_network(networks, images, runtime):
 
 @pytest.mark.parametrize("runtime", ["openvino", "torch"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_rows_bits_depend_neither_on_place_and_neighbours_nor_on_what_runs_beside_it(
+def test_a_rows_bits_depend_neither_on_position_and_neighbours_nor_on_what_runs_beside_it(
     networks, images, runtime, precision
 ):
     compute = choose_runtime(WEIGHTS, choice(runtime=runtime, precision=precision), networks).load()
@@ -125,32 +125,32 @@ def test_a_network_that_openvino_cannot_convert_runs_on_torch_with_one_line(tmp_
 
 
 def test_bf16_that_changes_the_features_is_left_for_fp32_and_fp32_for_torch(tmp_path, monkeypatch, capsys):
-    place = converted(tmp_path)
+    network = converted(tmp_path)
     monkeypatch.setattr(openvino_runtime, "computes_in_bf16", lambda: True)
-    set_cosine(place, bf16={"mean": 0.9995, "worst": 0.99}, fp32={"mean": 1.0, "worst": 1.0})
+    set_cosine(network, bf16={"mean": 0.9995, "worst": 0.99}, fp32={"mean": 1.0, "worst": 1.0})
     assert choose_runtime(WEIGHTS, choice(precision="auto"), tmp_path).record["precision"] == "fp32"
     assert "runs in fp32: in bf16 its features differ (cosine 0.9900)" in capsys.readouterr().err
-    set_cosine(place, bf16={"mean": 0.9995, "worst": 0.996}, fp32={"mean": 1.0, "worst": 1.0})
+    set_cosine(network, bf16={"mean": 0.9995, "worst": 0.996}, fp32={"mean": 1.0, "worst": 1.0})
     assert choose_runtime(WEIGHTS, choice(precision="auto"), tmp_path).record["precision"] == "bf16"
-    set_cosine(place, bf16={"mean": 0.9, "worst": 0.9}, fp32={"mean": 0.9, "worst": 0.9})
+    set_cosine(network, bf16={"mean": 0.9, "worst": 0.9}, fp32={"mean": 0.9, "worst": 0.9})
     assert isinstance(choose_runtime(WEIGHTS, choice(precision="auto"), tmp_path), TorchRuntime)
 
 
 def converted(folder: Path) -> Path:
     choose_runtime(WEIGHTS, choice(), folder)
-    (place,) = folder.glob("[!.]*")
-    return place
+    (network,) = folder.glob("[!.]*")
+    return network
 
 
-def set_cosine(place: Path, **cosine: dict[str, float]) -> None:
-    record = json.loads((place / "network.json").read_text())
-    (place / "network.json").write_text(json.dumps(record | {"cosine": cosine}))
+def set_cosine(network: Path, **cosine: dict[str, float]) -> None:
+    record = json.loads((network / "network.json").read_text())
+    (network / "network.json").write_text(json.dumps(record | {"cosine": cosine}))
 
 
 def test_a_damaged_converted_network_is_named_with_what_to_do(tmp_path):
-    place = converted(tmp_path)
-    content = (place / "network.bin").read_bytes()
-    (place / "network.bin").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    network = converted(tmp_path)
+    content = (network / "network.bin").read_bytes()
+    (network / "network.bin").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(DataError, match=r"network\.bin is missing or damaged; delete the folder"):
         choose_runtime(WEIGHTS, choice(), tmp_path).load()
 

@@ -50,7 +50,7 @@ def test_the_transforms_are_timms():
     assert (found.mean, found.std) == (config["mean"], config["std"])
 
 
-def test_unknown_names_and_tags_are_refused_with_those_there_are():
+def test_unknown_names_and_tags_are_refused_with_the_known_ones():
     with pytest.raises(ParamsError, match=r"timm has no network 'resnet10'; nearest: .*timm:resnet10t"):
         build_network("timm:resnet10", 5)
     with pytest.raises(ParamsError, match=r"must be DEFAULT or one of .*c3_in1k.*; got 'c4'"):

@@ -112,7 +112,7 @@ def test_a_file_is_fetched_once_into_torchs_own_folder(site: Site, cached: Path)
     assert site.num_asked == 1
 
 
-def test_a_file_put_there_by_hand_is_taken_without_any_network(site: Site, cached: Path):
+def test_a_file_already_in_the_folder_is_used_without_a_connection(site: Site, cached: Path):
     cached.parent.mkdir(parents=True)
     cached.write_bytes(DATA)
     assert find_published(NAME, WEIGHTS)[0] == cached
@@ -126,7 +126,7 @@ def test_a_failed_download_says_what_to_put_where_and_leaves_nothing(site: Site,
     assert message.startswith(f"{cached.name} (5 MB) cannot be downloaded (")
     assert f"put it into {cached.parent}" in message
     assert "`backbone.weights`" in message
-    assert {path.suffix for path in cached.parent.iterdir()} <= {".part"}  # nothing taken for whole
+    assert {path.suffix for path in cached.parent.iterdir()} <= {".part"}  # no incomplete file has the final name
     assert site.address(f"models/{cached.name}") in message
     site.flaw = ""
     assert find_published(NAME, WEIGHTS)[0] == cached
@@ -214,7 +214,7 @@ def test_a_second_start_finds_weights_and_transforms_without_torch(site: Site, c
 
 
 @pytest.mark.parametrize("damage", ["{", "", "[]", '{"url": 5, "megabytes": "x", "preprocessing": {}}'])
-def test_a_damaged_note_of_what_torchvision_says_is_made_anew(tmp_path: Path, damage: str):
+def test_a_damaged_record_of_published_weights_is_written_again(tmp_path: Path, damage: str):
     expected = preprocessing("resnet50")
     (note,) = (tmp_path / "store" / "weights").iterdir()
     note.write_text(damage)
@@ -255,7 +255,7 @@ def test_fetched_bytes_that_are_no_checkpoint_are_refused(site: Site, tmp_path: 
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_names_are_refused_with_those_there_are():
+def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(ParamsError, match=r"no network 'shufflenet'; nearest: .*shufflenet_v2_x1_0"):
         find_published("shufflenet", WEIGHTS)
     with pytest.raises(ParamsError, match=r"one of DEFAULT, IMAGENET1K_V1, IMAGENET1K_V2; got 'IMAGENET1K_V3'"):
@@ -314,7 +314,7 @@ def test_images_are_prepared_as_torchvision_prepares_them(name: str, size: tuple
     )
     theirs = ENUMS[name].DEFAULT.transforms()(image)
     assert ours[0].shape == theirs.shape
-    # They cut at whole pixels after resizing, we at the exact place before: at most half a pixel apart.
+    # They cut at whole pixels after resizing, we at the exact position before: at most half a pixel apart.
     assert (ours[0] - theirs).abs().mean() < 0.025  # about one and a half of 255 grey levels
 
 

@@ -1,4 +1,4 @@
-"""Weights: found by name, proven by SHA-256, refused with a line that says what to do."""
+"""Weights are found by name, checked by SHA-256, and refused with a line that says what to do."""
 
 import json
 from hashlib import sha256
@@ -56,10 +56,10 @@ def test_a_record_finds_the_same_weights_again(bundled: Path):
 
 @pytest.fixture
 def blocks(bundled: Path) -> Path:
-    """The same folder with a network whose file says which blocks its features are best taken from."""
+    """The same folder with a network whose record names the blocks for its features."""
     path = bundled / "deep.safetensors"
-    said = {"architecture": "deep", "preprocessing": PREPROCESSING, "layers": ["block3", "block4"]}
-    write_arrays({"w": np.arange(6.0)}, path, said | {"pooling": "avg+std"})
+    record = {"architecture": "deep", "preprocessing": PREPROCESSING, "layers": ["block3", "block4"]}
+    write_arrays({"w": np.arange(6.0)}, path, record | {"pooling": "avg+std"})
     path.with_suffix(".json").write_text(json.dumps({"sha256": sha256(path.read_bytes()).hexdigest()}))
     return bundled
 
@@ -85,7 +85,7 @@ def test_the_parameters_come_before_the_file_and_a_record_gives_both_back(
     assert weights_for(json.loads(json.dumps(weights.to_record())), blocks) == weights
 
 
-def test_a_local_file_of_ours_keeps_what_it_says(blocks: Path, tmp_path: Path):
+def test_a_local_file_written_by_graft_keeps_its_record(blocks: Path, tmp_path: Path):
     path = blocks / "deep.safetensors"
     weights = find_weights(params(weights=str(path), sha256=sha256(path.read_bytes()).hexdigest()), tmp_path)
     assert (weights.layers, weights.pooling) == (("block3", "block4"), "avg+std")
@@ -148,10 +148,10 @@ def test_a_network_that_is_not_bundled_is_refused_with_the_bundled_ones(bundled:
 
 def test_a_local_file_needs_its_hash_and_is_checked_against_it(bundled: Path, tmp_path: Path):
     path = bundled / "tiny.safetensors"
-    found = sha256(path.read_bytes()).hexdigest()
-    with pytest.raises(ParamsError, match=found):
+    digest = sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(ParamsError, match=digest):
         find_weights(params(weights=str(path)), tmp_path)
-    assert find_weights(params(weights=str(path), sha256=found), tmp_path).sha256 == found
+    assert find_weights(params(weights=str(path), sha256=digest), tmp_path).sha256 == digest
     with pytest.raises(WeightsError, match="damaged or another file"):
         find_weights(params(weights=str(path), sha256="0" * 64), tmp_path)
 

@@ -21,7 +21,7 @@ A = answers([[0.9, 0.1], [0.4, 0.6], [0.55, 0.45]], [1.0, 1.1, 2.0], [False, Fal
 B = answers([[0.8, 0.2], [0.4, 0.6], [0.45, 0.55]], [1.0, 1.4, 2.0], [False, False, True], [False, True, True])
 
 
-def test_differences_by_hand():
+def test_differences_of_hand_computed_answers():
     assert differences(A, B) == {
         "num_images": 3,
         "same_label": 2,
@@ -51,7 +51,7 @@ def test_references_are_the_pipelines_answers_without_what_is_no_image(bundle_fo
     paths = sorted((bundle_folder.parent / "pictures").rglob("*.png"))[::10]
     files = [ImageFile.of(b"no image"), *(ImageFile.at(path) for path in paths), ImageFile.of(b"")]
     found = list(references(predictor, files))
-    assert sum(len(one.squares) for one in found) == len(paths)
+    assert sum(len(reference.squares) for reference in found) == len(paths)
     run = torch_run(WholeModel(load_bundle(bundle_folder)))
     assert compare({"torch": run}, found)["torch"]["same_label"] == len(paths)
 

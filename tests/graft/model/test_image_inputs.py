@@ -1,4 +1,4 @@
-"""Image files as a user names them: nothing is passed over in silence, any name can be found back."""
+"""Image files named by a user: every file is counted, and every name can be read back."""
 
 import io
 import os
@@ -41,7 +41,7 @@ def test_files_and_folders_keep_their_order_and_may_come_twice(folder):
     assert [file.read() for file in named_images([str(folder / "b.png")], io.BytesIO())] == [b"b.png"]
 
 
-def test_links_are_followed_and_never_round_and_round(folder):
+def test_links_are_followed_but_not_in_circles(folder):
     (folder / "a/up").symlink_to(folder)
     (folder / "a/gone.png").symlink_to("nowhere")
     (folder / "pipe.png").unlink(missing_ok=True)
@@ -83,7 +83,7 @@ def test_bytes_that_are_no_text_are_escaped_and_still_read(tmp_path):
     assert image.read() == b"x"
 
 
-def test_what_is_not_there_is_said_at_once(folder, tmp_path):
+def test_a_missing_file_is_reported_at_once(folder, tmp_path):
     with pytest.raises(DataError, match=r"nowhere\.png does not exist"):
         count_images([str(folder), "nowhere.png"])
     (tmp_path / "empty").mkdir()

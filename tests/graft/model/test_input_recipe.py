@@ -1,4 +1,4 @@
-"""Whoever follows the recipe with Pillow and OpenCV alone gets Graft's very pixels."""
+"""The recipe, followed with Pillow and OpenCV alone, gives the same pixels as Graft."""
 
 import io
 import json

@@ -76,7 +76,7 @@ def test_a_feature_that_is_no_number_is_an_error(rng):
     ("num_images", "rate", "threshold"),
     [(99, 0.05, 95), (100, 0.05, 96), (19, 0.05, 19), (5, 0.05, 5), (9, 0.5, 5)],
 )
-def test_threshold_by_hand(num_images, rate, threshold):
+def test_hand_computed_thresholds(num_images, rate, threshold):
     assert false_alarm_threshold(np.arange(num_images, 0, -1.0), rate) == threshold  # the distances 1, 2, ...
 
 
