@@ -13,7 +13,7 @@ import pytest
 
 from stages.graft.backbone.runtime_choice import RuntimeChoice
 from stages.graft.backbone.weights import Weights
-from stages.graft.compute.extractors import extractor
+from stages.graft.compute.extractors import open_extractor
 from stages.graft.compute.settings import ComputeParams, load_compute
 from stages.graft.core.errors import DataError, ParamsError
 from stages.graft.images.crop import DECODER
@@ -51,7 +51,7 @@ def path_of(tmp_path: Path) -> LocateImage:
 
 def extract(ids: list[str], path_of: LocateImage, compute: ComputeParams, root: Path, weights: Weights = SMALL) -> int:
     """Extract into the store below `root` and pack `features.safetensors` there; how many rows were computed."""
-    with extractor(weights, CHOICE, root.parent / "networks", compute) as engine:
+    with open_extractor(weights, CHOICE, root.parent / "networks", compute) as engine:
         store = FeatureStore(root, {**weights.to_record(), **engine.record, "decoder": DECODER})
         (number,) = engine.extract_missing([(ids, path_of)], store)
     store.pack(ids, root / "features.safetensors", {})

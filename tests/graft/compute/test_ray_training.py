@@ -14,7 +14,7 @@ from torch import nn
 
 from stages.finetune import on_cluster
 from stages.graft.compute.engine import open_engine
-from stages.graft.compute.ray_training import _give, _taken
+from stages.graft.compute.ray_training import _set_gradients, _take_gradients
 from stages.graft.compute.settings import LOCAL, ComputeParams
 from stages.graft.core.errors import DataError
 from stages.graft.heads.head import Head
@@ -136,9 +136,9 @@ def test_gradients_come_back_as_they_were_in_the_same_layout():
     network[:3](torch.rand(2, 3, 3, 3)).sum().backward()  # the last layer gets no gradient
     parameters = list(network.parameters())
     before = [one.grad for one in parameters]
-    row = _taken(parameters)
+    row = _take_gradients(parameters)
     assert all(one.grad is None for one in parameters)
-    _give(parameters, row)
+    _set_gradients(parameters, row)
     assert [one.grad is None for one in parameters] == [False] * 4 + [True] * 2
     for one, expected in zip(parameters[:4], before, strict=False):
         assert one.grad is not None
