@@ -56,7 +56,7 @@ class ClusterExtractor:
             _chunk(ids[start : start + size], path_of) for ids, path_of in missing for start in range(0, len(ids), size)
         ]
         expected = {"decoder": DECODER, **self.record}
-        make = partial(_make_work, self._choose, self._weights.preprocessing, store.backend.absolute(), expected)
+        make = partial(_make_work, self._choose, self._weights.preprocessing, store.backend, expected)
         with Progress(sum(counts), desc="extract", unit="images") as progress:
             for reply in map_chunks(make, chunks, self._compute):
                 store.add_fragment(reply["fragment"])
