@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 
 from stages.graft.compute.settings import AUTO, NEW, ComputeParams
 from stages.graft.core import errors
-from stages.graft.core.errors import GraftError, ParamsError
+from stages.graft.core.errors import GraftError, ParamsError, one_line
 from stages.graft.core.threads import limit_cpus
 
 SECONDS_TO_ANSWER = 5.0
@@ -219,7 +219,7 @@ def _connection_advice(address: str, error: Exception) -> str:
             "`compute.address` is auto, but this machine has joined no Ray cluster; join one with "
             "`ray start --address=HOST:PORT`, or set it to new (this machine alone), or `compute.engine` to local"
         )
-    return f"`compute.address` {address}: {' '.join(str(error).split())[:200]}"
+    return f"`compute.address` {address}: {one_line(error)}"
 
 
 def _check_address(address: str) -> None:

@@ -49,8 +49,8 @@ class InUse:
 
 def read_use(root: Path) -> InUse:
     """Read what every branch, tag and experiment of a repository, and its workspace, use."""
-    reports = _contents(root, EXTRACTED, json.loads)
-    records = [report["backbone"] | report["runtime"] for report in reports if {"backbone", "runtime"} <= report.keys()]
+    reports = [(report.get("backbone"), report.get("runtime")) for report in _contents(root, EXTRACTED, json.loads)]
+    records = [{**first, **second} for first, second in reports if isinstance(first, dict) and isinstance(second, dict)]
     sections = [params.get("ingest") for params in _contents(root, PARAMS, yaml.safe_load)]
     hashes = [section.get("sha256") for section in sections if isinstance(section, dict)]
     return InUse(
