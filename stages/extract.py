@@ -13,7 +13,7 @@ from pathlib import Path
 from stages.graft.backbone.extraction import Images
 from stages.graft.backbone.runtime_choice import RuntimeChoice
 from stages.graft.backbone.weights import BackboneParams, find_weights
-from stages.graft.compute.extractors import extractor
+from stages.graft.compute.extractors import open_extractor
 from stages.graft.compute.settings import load_compute
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
@@ -46,7 +46,7 @@ def main() -> None:
     ids = path_of.ids
     with (
         ThreadPoolExecutor(1) as beside,
-        extractor(weights, choice, store_folder() / "networks", load_compute()) as engine,
+        open_extractor(weights, choice, store_folder() / "networks", load_compute()) as engine,
     ):
         drawing = beside.submit(write_strangers, STRANGERS)
         store = FeatureStore(feature_store_location(), {**weights.to_record(), **engine.record, "decoder": DECODER})

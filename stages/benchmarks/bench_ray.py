@@ -18,7 +18,7 @@ from stages.benchmarks.generated_images import jpeg_plates, write_images
 from stages.benchmarks.rates import Paths, network_weights
 from stages.benchmarks.report_parts import library_versions, machine_description, markdown_table
 from stages.graft.backbone.runtime_choice import AUTOMATIC
-from stages.graft.compute.extractors import extractor
+from stages.graft.compute.extractors import open_extractor
 from stages.graft.compute.settings import LOCAL, ComputeParams
 from stages.graft.core.errors import ParamsError
 from stages.graft.core.stage import run
@@ -73,7 +73,7 @@ def extract(paths: Paths, scratch: Path, name: str, compute: ComputeParams) -> E
     """Time an extraction into an empty store."""
     weights = network_weights(NETWORK, "random")
     start = time.perf_counter()
-    with extractor(weights, AUTOMATIC, scratch / "networks", compute) as engine:
+    with open_extractor(weights, AUTOMATIC, scratch / "networks", compute) as engine:
         store = FeatureStore(scratch / name, {**weights.to_record(), **engine.record, "decoder": DECODER})
         joined = time.perf_counter()
         engine.extract_missing([([*paths], paths.__getitem__)], store)

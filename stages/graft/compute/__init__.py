@@ -1,1 +1,1 @@
-"""Where extraction, fine-tuning and prediction run: on this machine or on a Ray cluster."""
+"""Extraction, fine-tuning and prediction on this machine or on a Ray cluster; only `ray_*` modules import Ray."""

@@ -1,4 +1,4 @@
-"""Where work is done, as the section `compute` says: on this machine, or by a cluster that is joined for it."""
+"""Engine of the work: this machine or a Ray cluster, as the section `compute` says."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,20 +10,20 @@ T = TypeVar("T")
 
 
 @contextmanager
-def open_engine(compute: ComputeParams, here: Callable[[], T], there: Callable[[ComputeParams], T]) -> Iterator[T]:
-    """Give what does the work; a cluster is joined for as long as it does, and Ray imported for a cluster alone.
+def open_engine(compute: ComputeParams, local: Callable[[], T], remote: Callable[[ComputeParams], T]) -> Iterator[T]:
+    """Give what does the work; a cluster is joined and left, and Ray imported, only when `compute` chooses it.
 
     Args:
         compute: the choice.
-        here: gives what works on this machine.
-        there: gives what works on the cluster.
+        local: gives what works on this machine.
+        remote: gives what works on the cluster.
     Raises:
-        ParamsError: as in `cluster.joined`.
+        ParamsError: as in `join_cluster`.
     """
     if compute.engine == "local":
-        yield here()
+        yield local()
         return
     from stages.graft.compute.ray_cluster import join_cluster
 
     with join_cluster(compute):
-        yield there(compute)
+        yield remote(compute)

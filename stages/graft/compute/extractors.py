@@ -1,4 +1,4 @@
-"""Who turns images into features, as the section `compute` says: this machine, or the workers of a cluster."""
+"""Extractors of features: this machine or the workers of a cluster, as the section `compute` says."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -14,51 +14,53 @@ from stages.graft.storage.feature_store import FeatureStore
 
 
 class Extractor(Protocol):
-    """What turns images into features."""
+    """Computes the features of images."""
 
     @property
     def record(self) -> Mapping[str, Any]:
-        """Of the runtime, as `Runtime.record`."""
+        """The runtime's record."""
 
-    def extract_missing(self, wanted: Iterable[Images], store: FeatureStore) -> list[int]:
-        """Compute the rows the store lacks and add them; how many those were of each set.
+    def extract_missing(self, image_sets: Iterable[Images], store: FeatureStore) -> list[int]:
+        """Compute the rows that the store lacks, add them, and give their number for each set of images.
 
-        A set is asked for when the one before is done, where the work is done here.
+        On this machine, a set is read from `image_sets` after the set before it is done.
         """
 
 
-def extractor(
+def open_extractor(
     weights: Weights, choice: RuntimeChoice, networks: Path, compute: ComputeParams
 ) -> AbstractContextManager[Extractor]:
-    """Give who extracts.
+    """Give the extractor for a network.
 
     Args:
         weights: the network's.
-        choice: what the parameters ask for.
-        networks: where networks converted for OpenVINO are kept.
-        compute: who does it.
+        choice: the runtime that the parameters ask for.
+        networks: folder of the networks converted for OpenVINO.
+        compute: this machine or a cluster.
     Raises:
-        ParamsError: as in `choose_runtime` and `engine_of`.
+        ParamsError: as in `choose_runtime` and `open_engine`.
     """
 
-    def here() -> Extractor:
-        return _Here(weights, choice, networks)
+    def local() -> Extractor:
+        return LocalExtractor(weights, choice, networks)
 
-    def there(compute: ComputeParams) -> Extractor:
+    def remote(compute: ComputeParams) -> Extractor:
         from stages.graft.compute.ray_extraction import ClusterExtractor
 
         return ClusterExtractor(weights, choice, networks, compute)
 
-    return open_engine(compute, here, there)
+    return open_engine(compute, local, remote)
 
 
-class _Here:
-    """This machine."""
+class LocalExtractor:
+    """Extracts features on this machine."""
 
     def __init__(self, weights: Weights, choice: RuntimeChoice, networks: Path) -> None:
+        """Choose the runtime; arguments as in `open_extractor`."""
         self._weights, self._runtime = weights, choose_runtime(weights, choice, networks)
         self.record = self._runtime.record
 
-    def extract_missing(self, wanted: Iterable[Images], store: FeatureStore) -> list[int]:
+    def extract_missing(self, image_sets: Iterable[Images], store: FeatureStore) -> list[int]:
+        """As `Extractor.extract_missing`."""
         preprocessing = self._weights.preprocessing
-        return [extract_missing(ids, path_of, store, preprocessing, self._runtime) for ids, path_of in wanted]
+        return [extract_missing(ids, path_of, store, preprocessing, self._runtime) for ids, path_of in image_sets]

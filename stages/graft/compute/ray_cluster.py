@@ -1,6 +1,6 @@
-"""A Ray cluster at work: chunks of a task given to workers that load what they need once; a lost worker loses nothing.
+"""A Ray cluster: workers load what they need once and take chunks of the work; the chunks of a lost worker are redone.
 
-The modules `cluster…` alone import Ray, and only once a cluster is asked for.
+Only the modules `ray_…` import Ray, and only after a cluster was chosen.
 """
 
 import json
@@ -19,38 +19,38 @@ from typing import Any, TypeVar, cast
 
 from stages.graft.compute.settings import AUTO, NEW, ComputeParams
 from stages.graft.core import errors
-from stages.graft.core.errors import GraftError, ParamsError
+from stages.graft.core.errors import GraftError, ParamsError, one_line
 from stages.graft.core.threads import limit_cpus
 
 SECONDS_TO_ANSWER = 5.0
-"""How long the head may take; Ray itself would wait for minutes."""
+"""Time for the head to answer; Ray itself would wait for minutes."""
 
 BYTES_OF_OBJECTS = 256 * 2**20
-"""Memory that a cluster of this machine alone sets aside: chunks are names and numbers."""
+"""Memory for objects of a new cluster; chunks are small, since they hold names and numbers."""
 
 NUM_AHEAD = 2
-"""Chunks a worker holds: one in work, one waiting, so that a slow worker keeps few from the others."""
+"""Chunks of a worker: one in work and one waiting, so that a slow worker delays few."""
 
 CHUNKS_PER_WORKER = 16
-"""The last chunks end at different times: a sixteenth of a worker's share is lost to that at most."""
+"""Bounds the idle time at the end to a sixteenth of a worker's share, since the last chunks end at different times."""
 
-Item = Mapping[str, Sequence[str]]
-"""A chunk: names of equal length, such as ids and paths."""
+Chunk = Mapping[str, Sequence[str]]
+"""Lists of equal length by name, such as ids and addresses."""
 
-Work = Callable[[Item], Mapping[str, Any]]
-"""What a worker does with a chunk; the reply is JSON."""
+Work = Callable[[Chunk], Mapping[str, Any]]
+"""Work of a worker on a chunk; the reply is a JSON value."""
 
 T = TypeVar("T")
 
 
 @contextmanager
 def join_cluster(compute: ComputeParams) -> Iterator[None]:
-    """Be part of the cluster that the parameters name, or start one.
+    """Join the cluster that the parameters name, or start one; leave it at the end.
 
     Raises:
         ParamsError: Ray is not installed, there is no such cluster, or none of its machines has room for a worker.
     """
-    _quieten()
+    _configure_ray()
     try:
         ray: Any = import_module("ray")
     except ImportError:
@@ -58,11 +58,11 @@ def join_cluster(compute: ComputeParams) -> Iterator[None]:
             '`compute.engine` is ray, but Ray is not installed: `pip install "ray[data,train]"`, or set it to local'
         ) from None
     _check_address(compute.address)
-    before = signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         _init(ray, compute.address)
-        if before is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)  # Ray's own would end a stage without its last line
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray's handler would end a stage without its message
         num_workers(compute)
         yield
     finally:
@@ -70,47 +70,47 @@ def join_cluster(compute: ComputeParams) -> Iterator[None]:
 
 
 def num_workers(compute: ComputeParams) -> int:
-    """Count the workers: as many as asked for, and as the cluster has room for.
+    """Count the workers: as many as the parameters ask for and the cluster has room for.
 
     Raises:
-        ParamsError: there is room for none.
+        ParamsError: the cluster has no room for a worker.
     """
     ray: Any = import_module("ray")
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     room = sum(_room(node, compute) for node in nodes)
     if not room:
-        found = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
+        nodes_text = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
         raise ParamsError(
             f"`compute`: no machine of the cluster has {compute.cpus_per_worker} CPUs and "
-            f"{compute.gpus_per_worker:g} GPUs for a worker; they have {found}"
+            f"{compute.gpus_per_worker:g} GPUs for a worker; they have {nodes_text}"
         )
     return min(room, compute.workers or room)
 
 
-def chunk_size(num_items: int, batch_size: int, compute: ComputeParams, most: int) -> int:
-    """Choose how many items a worker is given at once: whole batches, several for each worker.
+def chunk_size(num_items: int, batch_size: int, compute: ComputeParams, max_size: int) -> int:
+    """Choose the number of items in a chunk: full batches, and several chunks for each worker.
 
     Args:
-        num_items: in all.
-        batch_size: computed together.
-        compute: how many workers there may be.
-        most: unless a worker's processors need more batches to be busy.
+        num_items: number of all items.
+        batch_size: number of items computed together.
+        compute: the workers.
+        max_size: upper limit, unless the processors of a worker need more batches.
     """
     share = -(-num_items // (num_workers(compute) * CHUNKS_PER_WORKER))
     least = batch_size * compute.cpus_per_worker
-    return max(least, -(-min(share, most) // batch_size) * batch_size)
+    return max(least, -(-min(share, max_size) // batch_size) * batch_size)
 
 
-def ask_worker(question: Callable[[], T], compute: ComputeParams) -> T:
-    """Have one worker answer a question.
+def ask_worker(function: Callable[[], T], compute: ComputeParams) -> T:
+    """Call a function on one worker and give its result.
 
     Raises:
-        GraftError: the worker's own.
+        GraftError: the worker's.
     """
     ray: Any = import_module("ray")
-    task = ray.remote(_answer).options(num_cpus=compute.cpus_per_worker, num_gpus=compute.gpus_per_worker)
+    task = ray.remote(_call).options(num_cpus=compute.cpus_per_worker, num_gpus=compute.gpus_per_worker)
     try:
-        answer: T = ray.get(task.remote(question))
+        answer: T = ray.get(task.remote(function))
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, GraftError):
             raise error.cause from None
@@ -118,30 +118,29 @@ def ask_worker(question: Callable[[], T], compute: ComputeParams) -> T:
     return answer
 
 
-def map_chunks(make: Callable[[], Work], items: Sequence[Item], compute: ComputeParams) -> Iterator[dict[str, Any]]:
+def map_chunks(make: Callable[[], Work], chunks: Sequence[Chunk], compute: ComputeParams) -> Iterator[dict[str, Any]]:
     """Give the workers chunks and yield their replies, in the order of the chunks.
 
-    A worker that is lost, or its machine, is replaced where there is room, and its chunks are done again: work must
-    bear being done twice.
+    A lost worker is replaced where there is room, and its chunks are done again, so work may be done twice.
 
     Args:
-        make: called once by each worker, before its first chunk.
-        items: the chunks.
-        compute: how many workers, and what each takes.
+        make: gives the work; called once by each worker, before its first chunk.
+        chunks: the chunks.
+        compute: number and size of the workers.
     Raises:
-        GraftError: the first that a worker met.
+        GraftError: the first error of a worker.
     """
     data: Any = import_module("ray.data")
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # not before: its import sets it
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # after the import, which sets it
     context = data.DataContext.get_current()
-    context.enable_progress_bars = False  # ours is shown
+    context.enable_progress_bars = False  # Graft shows its own
     context.execution_options.preserve_order = True
-    rows = [{"item": json.dumps(item)} for item in items]  # text: a file's name need not be valid UTF-8
-    workers = min(num_workers(compute), len(rows))
+    rows = [{"chunk": json.dumps(chunk)} for chunk in chunks]  # ASCII, since a file's name may be no valid UTF-8
+    pool = data.ActorPoolStrategy(size=min(num_workers(compute), len(rows)), max_tasks_in_flight_per_actor=NUM_AHEAD)
     replies = data.from_items(rows, override_num_blocks=len(rows)).map(
         _Worker,
         fn_constructor_args=(make, compute.cpus_per_worker),
-        compute=data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=NUM_AHEAD),
+        compute=pool,
         num_cpus=compute.cpus_per_worker,
         num_gpus=compute.gpus_per_worker or None,
     )
@@ -151,12 +150,12 @@ def map_chunks(make: Callable[[], Work], items: Sequence[Item], compute: Compute
         yield json.loads(row["reply"])
 
 
-def _answer(question: Callable[[], T]) -> T:
-    return question()
+def _call(function: Callable[[], T]) -> T:
+    return function()
 
 
 class _Worker:
-    """An actor: one process of the cluster."""
+    """A Ray actor: one process of the cluster."""
 
     def __init__(self, make: Callable[[], Work], num_cpus: int) -> None:
         limit_cpus(num_cpus)
@@ -164,14 +163,14 @@ class _Worker:
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
         try:
-            self._work = self._work or self._make()  # here and not before: an actor that fails to start says little
-            return {"kind": "", "reply": json.dumps(self._work(json.loads(row["item"])))}
+            self._work = self._work or self._make()  # not in `__init__`, whose errors Ray hides
+            return {"kind": "", "reply": json.dumps(self._work(json.loads(row["chunk"])))}
         except GraftError as error:
             return {"kind": type(error).__name__, "reply": str(error)}
 
 
-def _quieten() -> None:
-    """Keep Ray from reporting its use, from its dashboard, and from talking where our own lines are."""
+def _configure_ray() -> None:
+    """Turn off Ray's usage reports, progress bars and log lines."""
     os.environ |= {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -185,7 +184,7 @@ def _init(ray: Any, address: str) -> None:
     options: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
-        # Every worker runs this machine's code, and finds what it shares under this machine's paths.
+        # Every worker runs this machine's code; shared files have the same paths on all machines.
         "runtime_env": {"py_modules": [str(package)]},
     }
     if address == NEW:
@@ -193,38 +192,38 @@ def _init(ray: Any, address: str) -> None:
     else:
         options["address"] = address
     try:
-        with warnings.catch_warnings(), _unheard():
+        with warnings.catch_warnings(), _without_stderr():
             warnings.simplefilter("ignore")
             ray.init(**options)
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
-        raise ParamsError(_why_not(address, error)) from None
+        raise ParamsError(_connection_advice(address, error)) from None
 
 
 @contextmanager
-def _unheard() -> Iterator[None]:
-    """Drop what is written to stderr past Python: Ray's core says there that it has been told to be quiet."""
+def _without_stderr() -> Iterator[None]:
+    """Drop what Ray's core writes to stderr, past Python."""
     sys.stderr.flush()
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
     try:
         yield
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-        os.close(nowhere)
+        os.close(null)
 
 
-def _why_not(address: str, error: Exception) -> str:
+def _connection_advice(address: str, error: Exception) -> str:
     if address == AUTO and isinstance(error, ConnectionError):
         return (
             "`compute.address` is auto, but this machine has joined no Ray cluster; join one with "
             "`ray start --address=HOST:PORT`, or set it to new (this machine alone), or `compute.engine` to local"
         )
-    return f"`compute.address` {address}: {' '.join(str(error).split())[:200]}"
+    return f"`compute.address` {address}: {one_line(error)}"
 
 
 def _check_address(address: str) -> None:
-    """See whether anyone is there before Ray begins to wait."""
+    """Check that a cluster answers, before Ray waits for minutes."""
     if address in (AUTO, NEW):
         return
     host, _, port = address.rpartition(":")

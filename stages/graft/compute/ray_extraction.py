@@ -1,4 +1,4 @@
-"""Extraction on a cluster: each worker loads the network once, and writes features straight to the store."""
+"""Extraction on a cluster: each worker loads the network once and writes features directly to the store."""
 
 import dataclasses
 import platform
@@ -13,7 +13,7 @@ from stages.graft.backbone.extraction import Images, rows_of
 from stages.graft.backbone.runtime import Runtime
 from stages.graft.backbone.runtime_choice import RuntimeChoice, choose_runtime
 from stages.graft.backbone.weights import Weights
-from stages.graft.compute.ray_cluster import Item, Work, ask_worker, chunk_size, map_chunks
+from stages.graft.compute.ray_cluster import Chunk, Work, ask_worker, chunk_size, map_chunks
 from stages.graft.compute.settings import ComputeParams
 from stages.graft.core.errors import DataError
 from stages.graft.core.progress import Progress
@@ -25,56 +25,56 @@ from stages.graft.storage.feature_backends import FeatureBackend
 from stages.graft.storage.feature_store import FeatureStore, write_fragment
 
 MAX_IMAGES_PER_CHUNK = 1024
-"""Also of a fragment: of ResNet-50's features, 8 MB."""
+"""Images of a chunk and of the fragment it gives: 8 MB of ResNet-50's features."""
 
 
 class ClusterExtractor:
-    """A cluster that extracts features with one network."""
+    """Extracts features with one network on a cluster."""
 
     def __init__(self, weights: Weights, choice: RuntimeChoice, networks: Path, compute: ComputeParams) -> None:
-        """Ask a worker what the network would be run with: this machine may be of another kind.
+        """Ask a worker for the runtime, since this machine may be of another kind.
 
         Args:
-            weights: the network's; the file is to be found under the same path by every machine.
-            choice: what the parameters ask for.
-            networks: where networks converted for OpenVINO are kept; shared by the machines.
-            compute: of the cluster, which has been joined.
+            weights: the network's; the file has the same path on every machine.
+            choice: the runtime that the parameters ask for.
+            networks: folder of the networks converted for OpenVINO, shared by the machines.
+            compute: the cluster, which has been joined.
         """
         path = weights.path and weights.path.absolute()
         self._weights, self._compute = dataclasses.replace(weights, path=path), compute
         self._choose = partial(choose_runtime, self._weights, choice, networks.absolute())
         self.record = ask_worker(partial(_record, self._choose), compute)
 
-    def extract_missing(self, wanted: Iterable[Images], store: FeatureStore) -> list[int]:
-        """As `extraction.extract_missing` of several sets of images, spread over the cluster together."""
-        missing = [(store.missing(ids), path_of) for ids, path_of in wanted]
-        numbers = [len(ids) for ids, _ in missing]
-        if not sum(numbers):
-            return numbers
-        size = chunk_size(sum(numbers), int(self.record["batch_size"]), self._compute, MAX_IMAGES_PER_CHUNK)
-        items = [
-            _item(ids[start : start + size], path_of) for ids, path_of in missing for start in range(0, len(ids), size)
+    def extract_missing(self, image_sets: Iterable[Images], store: FeatureStore) -> list[int]:
+        """As `Extractor.extract_missing`; all sets of images are spread over the cluster together."""
+        missing = [(store.missing(ids), path_of) for ids, path_of in image_sets]
+        counts = [len(ids) for ids, _ in missing]
+        if not sum(counts):
+            return counts
+        size = chunk_size(sum(counts), int(self.record["batch_size"]), self._compute, MAX_IMAGES_PER_CHUNK)
+        chunks = [
+            _chunk(ids[start : start + size], path_of) for ids, path_of in missing for start in range(0, len(ids), size)
         ]
-        shelf, expected = store.backend.absolute(), {"decoder": DECODER, **self.record}
-        make = partial(_extracting, self._choose, self._weights.preprocessing, shelf, expected)
-        with Progress(sum(numbers), desc="extract", unit="images") as progress:
-            for reply in map_chunks(make, items, self._compute):
+        expected = {"decoder": DECODER, **self.record}
+        make = partial(_make_work, self._choose, self._weights.preprocessing, store.backend, expected)
+        with Progress(sum(counts), desc="extract", unit="images") as progress:
+            for reply in map_chunks(make, chunks, self._compute):
                 store.add_fragment(reply["fragment"])
                 progress.advance(reply["num_images"])
-        return numbers
+        return counts
 
 
-def _item(ids: Sequence[str], path_of: LocateImage) -> Item:
-    """A chunk of images: their ids, where they are, and the ids again of those in place, to be checked."""
-    places = [path_of(id_) for id_ in ids]
+def _chunk(ids: Sequence[str], path_of: LocateImage) -> Chunk:
+    """Ids and addresses of images; of images at their source also the id to check, of others an empty text."""
+    locations = [path_of(id_) for id_ in ids]
     return {
         "ids": list(ids),
-        "addresses": [absolute_address(str(place)) for place in places],
-        "checked": [place.id if isinstance(place, ImageInPlace) else "" for place in places],
+        "addresses": [absolute_address(str(location)) for location in locations],
+        "checked": [location.id if isinstance(location, ImageInPlace) else "" for location in locations],
     }
 
 
-def _place(address: str, checked: str) -> ImageLocation:
+def _location(address: str, checked: str) -> ImageLocation:
     return ImageInPlace(address, checked) if checked else Path(address)
 
 
@@ -82,29 +82,29 @@ def _record(choose: "partial[Runtime]") -> dict[str, Any]:
     return dict(choose().record)
 
 
-def _extracting(
-    choose: "partial[Runtime]", preprocessing: Preprocessing, shelf: FeatureBackend, expected: Mapping[str, Any]
+def _make_work(
+    choose: "partial[Runtime]", preprocessing: Preprocessing, backend: FeatureBackend, expected: Mapping[str, Any]
 ) -> Work:
-    """What a worker does: it loads the network once."""
+    """The work of a worker, which loads the network once."""
     runtime = choose()
     _check_same({"decoder": DECODER, **runtime.record}, expected)
 
-    def work(item: Item) -> dict[str, Any]:
-        ids = list(item["ids"])
-        places = dict(zip(ids, map(_place, item["addresses"], item["checked"]), strict=True))
-        rows = list(rows_of(ids, places.__getitem__, preprocessing, runtime))
-        fragment = write_fragment(shelf, ids, np.concatenate([features for _, features in rows]))
+    def work(chunk: Chunk) -> dict[str, Any]:
+        ids = list(chunk["ids"])
+        locations = dict(zip(ids, map(_location, chunk["addresses"], chunk["checked"]), strict=True))
+        rows = list(rows_of(ids, locations.__getitem__, preprocessing, runtime))
+        fragment = write_fragment(backend, ids, np.concatenate([features for _, features in rows]))
         return {"fragment": fragment, "num_images": len(ids)}
 
     return work
 
 
-def _check_same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """See that this machine gives the bits of the one that was asked first."""
-    differing = [name for name in expected if found.get(name) != expected[name]]
+def _check_same(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Check that this machine gives the same bits as the worker that gave the record."""
+    differing = [name for name in expected if actual.get(name) != expected[name]]
     if differing:
-        what = "; ".join(f"{name} {found.get(name)} instead of {expected[name]}" for name in differing)
+        differences = "; ".join(f"{name} {actual.get(name)} instead of {expected[name]}" for name in differing)
         raise DataError(
-            f"the cluster's machines differ, and would give different features: {platform.node()} has {what}; "
+            f"the cluster's machines differ, and would give different features: {platform.node()} has {differences}; "
             "run with machines of one kind and the same packages"
         )

@@ -1,8 +1,9 @@
-"""Fine-tuning on a cluster: workers share the parts of every step; what they do goes on after a worker is lost."""
+"""Fine-tuning on a cluster: workers share the parts of every step, and training continues after a worker is lost."""
 
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -22,70 +23,68 @@ from stages.graft.training.finetune_loop import FinetuneEpoch
 from stages.graft.training.finetune_task import FinetuneTask, checkpoint_path, train
 
 MAX_FAILURES = 20
-"""Workers that may be lost one after another; training goes on after its last whole epoch."""
+"""Workers that may be lost in one training; it continues after its last complete epoch."""
 
-SECONDS_BETWEEN_LOOKS = 1.0
-"""At the state that the workers leave after every epoch."""
+SECONDS_BETWEEN_READS = 1.0
+"""Interval at which the checkpoint, which the workers write after every epoch, is read."""
 
-WRONG = "wrong.json"
-"""What a worker leaves when it meets a mistake of the user's."""
+USER_ERROR = "error.json"
+"""File with the user's error that a worker met."""
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
 class ClusterTrainer:
-    """A cluster that fine-tunes a network."""
+    """Fine-tunes a network on a cluster."""
 
     def __init__(self, compute: ComputeParams) -> None:
-        """Use the cluster that has been joined."""
+        """Use the cluster, which has been joined."""
         self._compute = compute
 
     def train(self, task: FinetuneTask, on_epoch: Callable[[FinetuneEpoch], None]) -> Path:
-        """Train to the end, and give the file with the state that this left, in the store that all machines share.
+        """Train to the end and give the checkpoint's file, in the store that all machines share.
 
         Args:
-            task: what to train.
+            task: the fine-tuning.
             on_epoch: called after every epoch.
         Raises:
-            GraftError: the workers' own.
-            DataError: too many workers were lost.
+            GraftError: the first error of a worker.
+            DataError: too many workers were lost, or the machines do not share the store.
         """
         task = task.anywhere()
-        state = ask_worker(partial(_state_of, task, torch.get_num_threads()), self._compute)
-        reports = state.with_suffix(".ray")
-        done = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(state, done, on_epoch), daemon=True)
-        watcher.start()
+        checkpoint = ask_worker(partial(_checkpoint_path, task, torch.get_num_threads()), self._compute)
+        reports = checkpoint.with_suffix(".ray")
         try:
-            self._fit(task, reports)
-            wrong = read_json(reports / WRONG) if (reports / WRONG).exists() else None
+            with _watch(checkpoint, on_epoch):
+                self._fit(task, reports)
+            error = read_json(reports / USER_ERROR) if (reports / USER_ERROR).exists() else None
         finally:
-            done.set()
-            watcher.join()
             shutil.rmtree(reports, ignore_errors=True)
-        if wrong is not None:
-            raise getattr(errors, wrong["kind"], GraftError)(wrong["what"])
-        if not state.exists():
-            raise DataError(f"the workers trained, but {state} is not here: the machines must share {state.parents[1]}")
-        return state
+        if error is not None:
+            raise getattr(errors, error["kind"], GraftError)(error["message"])
+        if not checkpoint.exists():
+            store = checkpoint.parents[1]
+            raise DataError(f"the workers trained, but {checkpoint} does not exist: the machines must share {store}")
+        return checkpoint
 
     def _fit(self, task: FinetuneTask, reports: Path) -> None:
         train: Any = import_module("ray.train")
-        trainer: Any = import_module("ray.train.torch").TorchTrainer
-        room, parts, compute = num_workers(self._compute), task.recipe.accumulate, self._compute
-        if room > parts:
-            print(f"finetune: {parts} of {room} workers: a step has `finetune.accumulate` parts ({parts})")
-        fitting = trainer(
+        torch_trainer: Any = import_module("ray.train.torch").TorchTrainer
+        available, parts, compute = num_workers(self._compute), task.recipe.accumulate, self._compute
+        if available > parts:
+            print(f"finetune: {parts} of {available} workers: a step has `finetune.accumulate` parts ({parts})")
+        workers = min(available, parts)
+        trainer = torch_trainer(
             _train,
             train_loop_config={
                 "task": task,
                 "num_threads": torch.get_num_threads(),
                 "num_cpus": compute.cpus_per_worker,
-                "wrong": reports / WRONG,
+                "error_file": reports / USER_ERROR,
             },
             scaling_config=train.ScalingConfig(
-                num_workers=(1, min(room, parts)) if min(room, parts) > 1 else 1,
+                num_workers=(1, workers) if workers > 1 else 1,
                 use_gpu=compute.gpus_per_worker > 0,
                 resources_per_worker=_resources(compute),
             ),
@@ -96,79 +95,83 @@ class ClusterTrainer:
             ),
         )
         try:
-            fitting.fit()
+            trainer.fit()
         except train.TrainingFailedError as error:
             reason = " ".join(str(error).split())[-300:]
             raise DataError(f"fine-tuning on the cluster failed: {reason}; the next run goes on from there") from None
 
 
 class RayProcessGroup:
-    """The workers of a run, as `teams.Team`: gradients of parts go to all of them, by gloo or nccl."""
+    """The workers of a training as a `ProcessGroup`: they exchange the gradients of parts by gloo or nccl."""
 
     def __init__(self) -> None:
-        """Count them."""
+        """Read the rank and the number of the workers."""
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
 
     def add_up(
         self, parameters: Iterable[nn.Parameter], parts: Sequence[Part], compute: Callable[[Part], Result]
     ) -> list[Result]:
-        """As `Team.add_up`: a round for as many parts as there are workers."""
+        """As `ProcessGroup.add_up`, in rounds of as many parts as there are workers."""
         trained, results = list(parameters), list[Result]()
         total: Tensor | None = None
         for first in range(0, len(parts), self.size):
-            mine, others = first + self.rank, min(self.size, len(parts) - first)
-            result = compute(parts[mine]) if mine < len(parts) else None
-            results += [one for one in self.gather(result)[:others] if one is not None]
-            for gradients in self._everyones(_taken(trained))[:others]:
+            own, num_busy = first + self.rank, min(self.size, len(parts) - first)
+            own_result = compute(parts[own]) if own < len(parts) else None
+            results += [result for result in self.gather(own_result)[:num_busy] if result is not None]
+            for gradients in self._gather_tensors(_take_gradients(trained))[:num_busy]:
                 total = gradients if total is None else total.add_(gradients)
         if total is not None:
-            _give(trained, total)
+            _set_gradients(trained, total)
         return results
 
     def gather(self, mine: Result) -> list[Result]:
-        """As `Team.gather`."""
-        everyones: list[Any] = [None] * self.size
-        distributed.all_gather_object(everyones, mine)
-        return everyones
+        """As `ProcessGroup.gather`."""
+        values: list[Any] = [None] * self.size
+        distributed.all_gather_object(values, mine)
+        return values
 
-    def _everyones(self, mine: Tensor) -> list[Tensor]:
-        everyones = [torch.empty_like(mine) for _ in range(self.size)]
-        distributed.all_gather(everyones, mine)
-        return everyones
-
-
-def _taken(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """The gradients in one row, and after them which there are; none are left."""
-    there = torch.tensor([one.grad is not None for one in parameters], dtype=torch.float32, device=parameters[0].device)
-    row = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
-    for one in parameters:
-        one.grad = None
-    return torch.cat([*(one.reshape(-1) for one in row), there])
+    def _gather_tensors(self, own: Tensor) -> list[Tensor]:
+        values = [torch.empty_like(own) for _ in range(self.size)]
+        distributed.all_gather(values, own)
+        return values
 
 
-def _give(parameters: Sequence[nn.Parameter], row: Tensor) -> None:
-    """The inverse of `_taken`, laid out in memory as autograd does: sums over gradients depend on it."""
-    sizes = [one.numel() for one in parameters]
-    *gradients, there = torch.split(row, [*sizes, len(parameters)])
-    for one, gradient, present in zip(parameters, gradients, there.tolist(), strict=True):
-        one.grad = torch.empty_like(one).copy_(gradient.view(one.shape)) if present else None
+def _take_gradients(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Remove the gradients and give them as one row, with 1 or 0 for each parameter after them: has it a gradient?"""
+    gradients = [parameter.grad for parameter in parameters]
+    has_gradient = torch.tensor([float(gradient is not None) for gradient in gradients], device=parameters[0].device)
+    row = [
+        torch.zeros_like(parameter) if gradient is None else gradient
+        for parameter, gradient in zip(parameters, gradients, strict=True)
+    ]
+    for parameter in parameters:
+        parameter.grad = None
+    return torch.cat([*(values.reshape(-1) for values in row), has_gradient])
 
 
-def _state_of(task: FinetuneTask, num_threads: int) -> Path:
+def _set_gradients(parameters: Sequence[nn.Parameter], row: Tensor) -> None:
+    """The inverse of `_take_gradients`, with autograd's memory layout, on which sums over gradients depend."""
+    sizes = [parameter.numel() for parameter in parameters]
+    *gradients, has_gradient = torch.split(row, [*sizes, len(parameters)])
+    for parameter, gradient, is_present in zip(parameters, gradients, has_gradient.tolist(), strict=True):
+        parameter.grad = torch.empty_like(parameter).copy_(gradient.view(parameter.shape)) if is_present else None
+
+
+def _checkpoint_path(task: FinetuneTask, num_threads: int) -> Path:
     torch.set_num_threads(num_threads)
     return checkpoint_path(task)
 
 
 def _train(config: dict[str, Any]) -> None:
-    """What every worker does."""
+    """The work of each worker."""
     limit_cpus(config["num_cpus"])
-    torch.set_num_threads(config["num_threads"])  # bits depend on it
-    if config["wrong"].exists():
-        return  # the others were only lost with the worker that met it
+    torch.set_num_threads(config["num_threads"])  # results depend on it
+    if config["error_file"].exists():
+        return  # a worker met a user's error, and Ray restarts them all
     try:
         train(config["task"], RayProcessGroup())
-    except GraftError as error:  # the user's to mend: no reason to try again
-        write_json({"kind": type(error).__name__, "what": str(error)}, config["wrong"])
+    except GraftError as error:  # the user must correct it: no second try
+        write_json({"kind": type(error).__name__, "message": str(error)}, config["error_file"])
 
 
 def _resources(compute: ComputeParams) -> dict[str, float]:
@@ -176,14 +179,24 @@ def _resources(compute: ComputeParams) -> dict[str, float]:
     return {"CPU": compute.cpus_per_worker, **gpus}
 
 
-def _watch(state: Path, done: threading.Event, on_epoch: Callable[[FinetuneEpoch], None]) -> None:
-    """Tell of each epoch that the workers have put into the state."""
-    num_told = 0
-    while True:
-        last = done.wait(SECONDS_BETWEEN_LOOKS)
-        records = saved_records(state)
-        for record in records[num_told:]:
-            on_epoch(FinetuneEpoch(**record))
-        num_told = max(num_told, len(records))
-        if last:
-            return
+@contextmanager
+def _watch(checkpoint: Path, on_epoch: Callable[[FinetuneEpoch], None]) -> Iterator[None]:
+    """Call back for each epoch that the workers add to the checkpoint, from a thread."""
+    done = threading.Event()
+
+    def watch() -> None:
+        num_reported, is_last = 0, False
+        while not is_last:
+            is_last = done.wait(SECONDS_BETWEEN_READS)
+            records = saved_records(checkpoint)
+            for record in records[num_reported:]:
+                on_epoch(FinetuneEpoch(**record))
+            num_reported = max(num_reported, len(records))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()

@@ -1,6 +1,6 @@
-"""The section `compute` of params.yaml: where the work is done, on this machine or on a Ray cluster.
+"""The section `compute` of params.yaml: this machine or a Ray cluster.
 
-It never changes what comes out, so it is not among the parameters of any stage: DVC runs nothing again for it.
+It never changes a result, so no stage depends on it and DVC runs nothing again when it changes.
 """
 
 import re
@@ -22,19 +22,19 @@ class ComputeParams(Params):
     """The section `compute`."""
 
     engine: Literal["local", "ray"]
-    """local is this machine alone; ray is a cluster."""
+    """local: this machine; ray: a Ray cluster."""
     address: Address
-    """auto: the cluster this machine is part of; new: one of this machine alone; else the head's host:port."""
+    """auto: the cluster of this machine; new: a new cluster of this machine only; else a head's host:port."""
     workers: PositiveInt | None
-    """Processes; null for as many as the cluster has room for."""
+    """Number of processes; null for as many as the cluster has room for."""
     cpus_per_worker: PositiveInt
-    """Processors each takes."""
+    """Processors for each process."""
     gpus_per_worker: float = Field(ge=0)
-    """GPUs each takes."""
+    """GPUs for each process."""
 
 
 LOCAL = ComputeParams(engine="local", address=AUTO, workers=None, cpus_per_worker=1, gpus_per_worker=0)
-"""This machine, whatever params.yaml says."""
+"""This machine, independent of params.yaml."""
 
 
 def load_compute(path: Path = PARAMS) -> ComputeParams:

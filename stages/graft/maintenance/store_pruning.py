@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,31 +49,25 @@ class InUse:
 
 def read_use(root: Path) -> InUse:
     """Read what every branch, tag and experiment of a repository, and its workspace, use."""
-    records = {json.dumps(record, sort_keys=True): record for record in _records(root)}
-    sections = [params.get("ingest") for params in _params(root)]
+    reports = [(report.get("backbone"), report.get("runtime")) for report in _contents(root, EXTRACTED, json.loads)]
+    records = [{**first, **second} for first, second in reports if isinstance(first, dict) and isinstance(second, dict)]
+    sections = [params.get("ingest") for params in _contents(root, PARAMS, yaml.safe_load)]
     hashes = [section.get("sha256") for section in sections if isinstance(section, dict)]
     return InUse(
-        records=tuple(records.values()), downloads=frozenset(str(sha256).lower() for sha256 in hashes if sha256)
+        records=tuple({json.dumps(record, sort_keys=True): record for record in records}.values()),
+        downloads=frozenset(str(sha256).lower() for sha256 in hashes if sha256),
     )
 
 
-def _records(root: Path) -> Iterator[Mapping[str, Any]]:
-    for data in _versions(root, EXTRACTED):
+def _contents(root: Path, path: str, parse: Callable[[bytes], Any]) -> Iterator[dict[str, Any]]:
+    """The contents of a file's versions, without those that are no mapping, such as a committed conflict."""
+    for data in _versions(root, path):
         try:
-            report = json.loads(data)
-            yield {**report["backbone"], **report["runtime"]}
-        except (ValueError, KeyError, TypeError):
-            continue  # another pipeline's, or a committed conflict
-
-
-def _params(root: Path) -> Iterator[Mapping[str, Any]]:
-    for data in _versions(root, PARAMS):
-        try:
-            params = yaml.safe_load(data)
-        except yaml.YAMLError:
+            content = parse(data)
+        except (ValueError, yaml.YAMLError):
             continue
-        if isinstance(params, dict):
-            yield params
+        if isinstance(content, dict):
+            yield content
 
 
 def _versions(root: Path, path: str) -> Iterator[bytes]:

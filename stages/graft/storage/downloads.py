@@ -58,7 +58,7 @@ def fetch(address: str, sha256: str, folder: Path) -> Path:
     path = folder / sha256
     wrong = f"the parameter says {sha256}; if you trust what is there now, correct the parameter"
     try:
-        fetch_to(path, address, lambda found: None if found == sha256 else wrong)
+        fetch_to(path, address, lambda actual: None if actual == sha256 else wrong)
     except _RefusedError as error:
         raise DataError(f"{error}; check ingest.source") from None
     return path
@@ -90,15 +90,15 @@ def fetch_to(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(path, f"download: another process is at {path.name}; waiting for it"):
-            if path.exists() and misfit(found := sha256_of(path)) is None:
+            if path.exists() and misfit(actual := sha256_of(path)) is None:
                 mark_used(path)
-                return found
+                return actual
             part = path.with_name(f"{path.name}.part")
-            found = _fetch_part(part, address, misfit, answer_seconds, attempts)
+            actual = _fetch_part(part, address, misfit, answer_seconds, attempts)
             part.replace(path)
     except OSError as error:
         raise DownloadError(f"{path} cannot be written ({error})") from None
-    return found
+    return actual
 
 
 def within(seconds: float, call: Callable[[], Any]) -> Any:
@@ -134,18 +134,18 @@ def _fetch_part(
 ) -> str:
     """Complete `part` and give its SHA-256; remove it when it is another file."""
     resumed = part.exists()
-    if resumed and misfit(found := sha256_of(part)) is None:  # a process was killed after the last byte
-        return found
+    if resumed and misfit(actual := sha256_of(part)) is None:  # a process was killed after the last byte
+        return actual
     _download(address, part, answer_seconds, attempts)
-    found = sha256_of(part)
-    if resumed and misfit(found) is not None:  # the file may have changed between the two connections
+    actual = sha256_of(part)
+    if resumed and misfit(actual) is not None:  # the file may have changed between the two connections
         part.unlink()
         _download(address, part, answer_seconds, attempts)
-        found = sha256_of(part)
-    if (why := misfit(found)) is not None:
+        actual = sha256_of(part)
+    if (why := misfit(actual)) is not None:
         part.unlink()
-        raise DownloadError(f"{address} has SHA-256 {found}, {why}")
-    return found
+        raise DownloadError(f"{address} has SHA-256 {actual}, {why}")
+    return actual
 
 
 def _download(address: str, part: Path, answer_seconds: float, attempts: int) -> None:

@@ -57,12 +57,9 @@ class FeatureBackend(Protocol):
     def set_aside(self, name: str) -> None:
         """Rename a fragment that cannot be read."""
 
-    def absolute(self) -> "FeatureBackend":
-        """Give the same backend for processes that work in other folders."""
-
 
 def open_backend(root: Path | str, fingerprint: str) -> FeatureBackend:
-    """Give the backend of a fingerprint.
+    """Give the backend of a fingerprint, for processes in any working folder.
 
     Args:
         root: the feature store: a folder, or s3://….
@@ -70,7 +67,7 @@ def open_backend(root: Path | str, fingerprint: str) -> FeatureBackend:
     """
     if isinstance(root, str) and is_remote(root):
         return S3Backend(f"{root.rstrip('/')}/{fingerprint}")
-    return FolderBackend(Path(root) / fingerprint)
+    return FolderBackend(Path(root).absolute() / fingerprint)
 
 
 @dataclass(frozen=True)
@@ -111,10 +108,6 @@ class FolderBackend:
         """As `FeatureBackend.set_aside`."""
         (self.path / name).replace((self.path / name).with_suffix(DAMAGED))
 
-    def absolute(self) -> "FolderBackend":
-        """As `FeatureBackend.absolute`."""
-        return FolderBackend(self.path.absolute())
-
 
 @dataclass(frozen=True)
 class S3Backend:
@@ -147,7 +140,3 @@ class S3Backend:
     def set_aside(self, name: str) -> None:
         """As `FeatureBackend.set_aside`."""
         move_object(self.address(name), self.address(name.removesuffix(SUFFIX) + DAMAGED))
-
-    def absolute(self) -> "S3Backend":
-        """As `FeatureBackend.absolute`."""
-        return self

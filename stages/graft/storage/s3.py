@@ -12,7 +12,7 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
-from stages.graft.core.errors import GraftError
+from stages.graft.core.errors import GraftError, one_line
 
 SCHEME = "s3://"
 
@@ -162,13 +162,9 @@ def _in_one_line(address: str, done: str = "read") -> Iterator[None]:
         raise UnreachableError(f"{address} cannot be {done}: {message}") from None
     except PermissionError as error:
         message = "are these the right credentials, and do they allow that?"
-        raise UnreachableError(f"{address} is refused ({_one_line(error)}); {message}") from None
+        raise UnreachableError(f"{address} is refused ({one_line(error)}); {message}") from None
     except GraftError:
         raise
     except Exception as error:  # the client, its HTTP and its event loop raise many kinds
         message = "check the connection and AWS_ENDPOINT_URL"
-        raise UnreachableError(f"{address} cannot be {done} ({_one_line(error)}); {message}") from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        raise UnreachableError(f"{address} cannot be {done} ({one_line(error)}); {message}") from None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.graft.core.errors import DataError
+from stages.graft.core.errors import DataError, one_line
 from stages.graft.storage.files import atomic_path, write_text
 
 ROWS_PER_SHARD = 1_000_000
@@ -71,8 +71,7 @@ def read_shards(path: Path, columns: Sequence[str] | None = None) -> pd.DataFram
         shards = [parquet.read_table(file, columns=names) for file in files]
         table: pd.DataFrame = pa.concat_tables(shards).to_pandas(split_blocks=True, self_destruct=True)
     except (OSError, pa.ArrowInvalid) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path} cannot be read as Parquet ({reason}); run `dvc repro`") from None
+        raise DataError(f"{path} cannot be read as Parquet ({one_line(error)}); run `dvc repro`") from None
     return table
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from stages.graft.backbone.runtime_choice import RuntimeChoice
 from stages.graft.backbone.weights import Weights
-from stages.graft.compute.extractors import extractor
-from stages.graft.compute.settings import ComputeParams, load_compute
+from stages.graft.compute.extractors import open_extractor
+from stages.graft.compute.settings import LOCAL, ComputeParams, load_compute
 from stages.graft.core.errors import DataError, ParamsError
 from stages.graft.images.crop import DECODER
 from stages.graft.images.loading import LocateImage
@@ -25,7 +25,6 @@ from tests.support.clusters import Nodes, cluster
 from tests.support.commands import graft
 from tests.support.pictures import encoded, pixels, write
 
-HERE = ComputeParams(engine="local", address="auto", workers=None, cpus_per_worker=1, gpus_per_worker=0)
 CHOICE = RuntimeChoice(runtime="openvino", precision="fp32", device="cpu", compile=False, batch_size=4)
 
 
@@ -51,7 +50,7 @@ def path_of(tmp_path: Path) -> LocateImage:
 
 def extract(ids: list[str], path_of: LocateImage, compute: ComputeParams, root: Path, weights: Weights = SMALL) -> int:
     """Extract into the store below `root` and pack `features.safetensors` there; how many rows were computed."""
-    with extractor(weights, CHOICE, root.parent / "networks", compute) as engine:
+    with open_extractor(weights, CHOICE, root.parent / "networks", compute) as engine:
         store = FeatureStore(root, {**weights.to_record(), **engine.record, "decoder": DECODER})
         (number,) = engine.extract_missing([(ids, path_of)], store)
     store.pack(ids, root / "features.safetensors", {})
@@ -77,13 +76,13 @@ class TestExtraction:
 
     def test_two_nodes_give_the_bytes_of_one_machine_and_compute_only_what_is_missing(self, nodes, path_of, tmp_path):
         ids = write_images(tmp_path / "images", 90)
-        assert extract(ids, path_of, HERE, tmp_path / "here") == 90
-        assert extract(ids[:80], path_of, nodes.compute, tmp_path / "there") == 80
-        assert extract(ids, path_of, nodes.compute, tmp_path / "there") == 10
-        assert extract(ids, path_of, nodes.compute, tmp_path / "there") == 0
-        assert sorted(stored_ids(tmp_path / "there")) == sorted(ids)
-        here, there = (tmp_path / name / "features.safetensors" for name in ("here", "there"))
-        assert here.read_bytes() == there.read_bytes()
+        assert extract(ids, path_of, LOCAL, tmp_path / "local") == 90
+        assert extract(ids[:80], path_of, nodes.compute, tmp_path / "remote") == 80
+        assert extract(ids, path_of, nodes.compute, tmp_path / "remote") == 10
+        assert extract(ids, path_of, nodes.compute, tmp_path / "remote") == 0
+        assert sorted(stored_ids(tmp_path / "remote")) == sorted(ids)
+        local, remote = (tmp_path / name / "features.safetensors" for name in ("local", "remote"))
+        assert local.read_bytes() == remote.read_bytes()
 
     def test_both_nodes_work(self, nodes, path_of, tmp_path):
         from stages.graft.compute.ray_cluster import join_cluster, map_chunks
@@ -108,12 +107,12 @@ class TestExtraction:
         (tmp_path / "images" / f"{ids[7]}.png").write_bytes(b"no image")
         write(Path(os.fsdecode(bytes(tmp_path / "images") + b"/not \xff utf-8.png")), encoded(pixels(0, 40, 36), "PNG"))
         project()
-        for name, options in (("here.csv", ()), ("there.csv", ("--ray",))):
+        for name, options in (("local.csv", ()), ("tlocal.csv", ("--ray",))):
             out = ("--model", str(bundle_folder), "--out", str(tmp_path / name))
             with pytest.raises(SystemExit, match="1 images cannot be read"):
                 graft("predict", str(tmp_path / "images"), *out, *options)
-        assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
-        assert len((tmp_path / "here.csv").read_text().splitlines()) == 62
+        assert (tmp_path / "tlocal.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
+        assert len((tmp_path / "local.csv").read_text().splitlines()) == 62
 
     def test_a_machine_without_room_for_a_worker_is_said_in_one_line(self, nodes, path_of, tmp_path):
         for change, what in (({"gpus_per_worker": 1.0}, "1 GPUs"), ({"cpus_per_worker": 3}, "3 CPUs")):
@@ -147,44 +146,44 @@ def where():
 def test_a_node_killed_in_the_middle_costs_no_row_and_changes_no_byte(path_of, tmp_path):
     pytest.importorskip("ray")
     ids = write_images(tmp_path / "images", 240)
-    extract(ids, path_of, HERE, tmp_path / "here", SLOW)
+    extract(ids, path_of, LOCAL, tmp_path / "local", SLOW)
     with cluster() as nodes:
         found = {}
 
         def kill() -> None:
-            while (num_rows := len(stored_ids(tmp_path / "there"))) < 40:
+            while (num_rows := len(stored_ids(tmp_path / "remote"))) < 40:
                 time.sleep(0.05)
             nodes.kill_one()
             found["rows"] = num_rows
 
         killer = threading.Thread(target=kill, daemon=True)
         killer.start()
-        assert extract(ids, path_of, nodes.compute, tmp_path / "there", SLOW) == 240
+        assert extract(ids, path_of, nodes.compute, tmp_path / "remote", SLOW) == 240
         killer.join(timeout=5)
     assert 40 <= found["rows"] < 200  # in the middle
-    assert sorted(stored_ids(tmp_path / "there")) == sorted(ids)  # none missing, none twice
-    here, there = (tmp_path / name / "features.safetensors" for name in ("here", "there"))
-    assert here.read_bytes() == there.read_bytes()
+    assert sorted(stored_ids(tmp_path / "remote")) == sorted(ids)  # none missing, none twice
+    local, remote = (tmp_path / name / "features.safetensors" for name in ("local", "remote"))
+    assert local.read_bytes() == remote.read_bytes()
 
 
 def test_without_ray_one_line_says_what_to_install(monkeypatch, path_of, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ParamsError, match=r"pip install .*ray\[data,train\]") as caught:
-        extract([], path_of, HERE.model_copy(update={"engine": "ray"}), tmp_path / "store")
+        extract([], path_of, LOCAL.model_copy(update={"engine": "ray"}), tmp_path / "store")
     assert "\n" not in str(caught.value)
 
 
 def test_the_default_never_imports_ray(monkeypatch, path_of, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     ids = write_images(tmp_path / "images", 5)
-    assert extract(ids, path_of, HERE, tmp_path / "store") == 5
+    assert extract(ids, path_of, LOCAL, tmp_path / "store") == 5
 
 
 def test_a_cluster_that_does_not_answer_is_named_with_what_to_do(path_of, tmp_path):
     pytest.importorskip("ray")
-    there = HERE.model_copy(update={"engine": "ray", "address": "127.0.0.1:9"})
+    remote = LOCAL.model_copy(update={"engine": "ray", "address": "127.0.0.1:9"})
     with pytest.raises(ParamsError, match=r"no Ray cluster answers at 127\.0\.0\.1:9 .*ray start --head") as caught:
-        extract([], path_of, there, tmp_path / "store")
+        extract([], path_of, remote, tmp_path / "store")
     assert "\n" not in str(caught.value)
 
 
@@ -205,8 +204,8 @@ def test_a_chunk_is_a_whole_number_of_batches_and_every_worker_gets_several(monk
     from stages.graft.compute import ray_cluster as module
 
     monkeypatch.setattr(module, "num_workers", lambda compute: 2)
-    size = lambda number: module.chunk_size(number, 16, HERE, 1024)  # noqa: E731
+    size = lambda number: module.chunk_size(number, 16, LOCAL, 1024)  # noqa: E731
     assert [size(number) for number in (1, 16, 2000, 30_000, 10**6)] == [16, 16, 64, 944, 1024]
-    wide = HERE.model_copy(update={"cpus_per_worker": 8})
+    wide = LOCAL.model_copy(update={"cpus_per_worker": 8})
     assert module.chunk_size(100, 16, wide, 1024) == 128  # a batch for each of its processors
     assert np.gcd(16, size(12_345)) == 16

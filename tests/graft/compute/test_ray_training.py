@@ -14,7 +14,7 @@ from torch import nn
 
 from stages.finetune import on_cluster
 from stages.graft.compute.engine import open_engine
-from stages.graft.compute.ray_training import _give, _taken
+from stages.graft.compute.ray_training import _set_gradients, _take_gradients
 from stages.graft.compute.settings import LOCAL, ComputeParams
 from stages.graft.core.errors import DataError
 from stages.graft.heads.head import Head
@@ -72,27 +72,27 @@ class TestTraining:
 
     def test_one_worker_gives_the_bytes_of_one_machine(self, nodes, head, files):
         trainings = Trainings(head, files)
-        here = trainings.run(unfreeze_from="stage4.2", epochs=2)
-        there = trainings.run(nodes.compute, unfreeze_from="stage4.2", epochs=2)  # a step has one part
-        assert bytes_of(there) == bytes_of(here)
-        assert there.outcome.val_after.tobytes() == here.outcome.val_after.tobytes()
+        local = trainings.run(unfreeze_from="stage4.2", epochs=2)
+        remote = trainings.run(nodes.compute, unfreeze_from="stage4.2", epochs=2)  # a step has one part
+        assert bytes_of(remote) == bytes_of(local)
+        assert remote.outcome.val_after.tobytes() == local.outcome.val_after.tobytes()
         assert trainings.logged[0] == trainings.logged[1]
         assert not list((files.store / "finetuning").iterdir())
 
     def test_two_workers_give_the_bytes_of_one_machine(self, nodes, head, files):
         trainings = Trainings(head, files)
-        here = trainings.run(accumulate=3)  # parts of 2, 2 and 1 images: a worker is idle in the second round
-        there = trainings.run(nodes.compute, accumulate=3)
-        assert here.outcome.records[1:] == there.outcome.records[1:]
-        assert bytes_of(there) == bytes_of(here)
+        local = trainings.run(accumulate=3)  # parts of 2, 2 and 1 images: a worker is idle in the second round
+        remote = trainings.run(nodes.compute, accumulate=3)
+        assert local.outcome.records[1:] == remote.outcome.records[1:]
+        assert bytes_of(remote) == bytes_of(local)
         plain = trainings.run()
-        assert bytes_of(plain) != bytes_of(here)  # parts do change bits: nothing above is so by chance
-        accuracy = [one.outcome.records[-1].val_accuracy for one in (plain, there)]
+        assert bytes_of(plain) != bytes_of(local)  # parts do change bits: nothing above is so by chance
+        accuracy = [one.outcome.records[-1].val_accuracy for one in (plain, remote)]
         assert accuracy[0] == pytest.approx(accuracy[1], abs=0.01)
 
     def test_a_killed_worker_is_replaced_and_training_goes_on(self, nodes, head, files):
         trainings = Trainings(head, files)
-        here = trainings.run(accumulate=2, epochs=12)
+        local = trainings.run(accumulate=2, epochs=12)
         killed = []
 
         def kill() -> None:
@@ -103,10 +103,10 @@ class TestTraining:
 
         killer = threading.Thread(target=kill, daemon=True)
         killer.start()
-        there = trainings.run(nodes.compute, accumulate=2, epochs=12)
+        remote = trainings.run(nodes.compute, accumulate=2, epochs=12)
         killer.join(timeout=5)
         assert len(killed) == 2
-        assert bytes_of(there) == bytes_of(here)
+        assert bytes_of(remote) == bytes_of(local)
         assert trainings.logged[0] == trainings.logged[1]
 
     def test_what_a_worker_says_is_wrong_is_said_here(self, nodes, head, files, images):
@@ -136,9 +136,9 @@ def test_gradients_come_back_as_they_were_in_the_same_layout():
     network[:3](torch.rand(2, 3, 3, 3)).sum().backward()  # the last layer gets no gradient
     parameters = list(network.parameters())
     before = [one.grad for one in parameters]
-    row = _taken(parameters)
+    row = _take_gradients(parameters)
     assert all(one.grad is None for one in parameters)
-    _give(parameters, row)
+    _set_gradients(parameters, row)
     assert [one.grad is None for one in parameters] == [False] * 4 + [True] * 2
     for one, expected in zip(parameters[:4], before, strict=False):
         assert one.grad is not None
