@@ -9,7 +9,7 @@ SCORES = accuracy(_low|_high)?|log_loss
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro compare test test-ray test-s3 test-team test-faults check format bench lock ui
+.PHONY: help install repro compare test test-ray test-s3 test-team test-faults check format bench lock ui picture
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,6 +59,13 @@ ui: $(INSTALLED)  ## show the runs in MLflow (PORT=5000)
 bench: $(INSTALLED)  ## measure speed on this machine: reports/bench.md, reports/bench_finetuning.md (half an hour; run nothing else)
 	python -m stages.benchmarks.bench_extraction
 	python -m stages.benchmarks.bench_finetuning
+
+picture: $(INSTALLED)  ## draw docs/report.png, the README's picture of the page of results (needs Chromium)
+	@graft report
+	@browser=$$(command -v chromium || command -v chromium-browser || command -v google-chrome) \
+	|| { echo "make picture: no Chromium on the PATH; install it first"; exit 1; }; \
+	"$$browser" --headless=new --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,1505 \
+	--screenshot=docs/report.png "file://$(CURDIR)/reports/report.html" 2> /dev/null && ls -s docs/report.png
 
 lock: $(INSTALLED)  ## write requirements.lock from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-emit-index-url --no-annotate \
