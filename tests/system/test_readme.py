@@ -1,6 +1,7 @@
 """README.md, docs/ and CONTRIBUTING.md: their commands work, and what they name exists."""
 
 import importlib.util
+import json
 import os
 import re
 import socket
@@ -226,3 +227,11 @@ def test_the_accuracy_in_the_readme_is_that_of_the_model_card():
     quoted = re.findall(r"(\d+\.\d)%", section("README.md", "How good is it?"))
     assert len(quoted) == 2
     assert all(number in row for number in quoted)
+
+
+def test_the_metrics_that_are_explained_are_those_of_the_report():
+    metrics = json.loads(read_page("reports/metrics.json"))
+    lines = [line for line in section("docs/results.md", "What do the numbers mean?").splitlines() if line[:3] == "| `"]
+    explained = {name for line in lines for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert len(explained) > 9
+    assert explained <= metrics.keys()
