@@ -8,10 +8,10 @@ Params  finetune, backbone.offline
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import ConfigDict
 
 from stages.graft.compute.engine import open_engine
 from stages.graft.compute.settings import ComputeParams, load_compute
@@ -24,10 +24,11 @@ from stages.graft.storage.arrays import read_metadata
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import atomic_path, write_json
 from stages.graft.storage.tables import write_csv
+from stages.graft.training.finetune_params import FinetuneParams
 
 if TYPE_CHECKING:
     from stages.graft.training.finetune_result import FinetuneResult
-    from stages.graft.training.finetune_task import TrainedBy
+    from stages.graft.training.finetune_task import RemoteTrainer
 
 IMAGES, SPLITS = Path("data/images"), Path("data/splits.csv")
 HEAD_FOLDER, BACKBONES = Path("data/head"), Path("data/backbones")
@@ -45,57 +46,6 @@ class OfflineParams(Params):
 
     offline: bool
     """Never open a connection."""
-
-
-class FinetuneParams(Params):
-    """The section `finetune`."""
-
-    strategy: Literal["none", "partial", "full"]
-    """none keeps the trunk frozen; partial trains its last blocks and the head on; full all of it."""
-    unfreeze_from: str | PositiveInt
-    """partial: the first block that is trained, by name, or the last so many."""
-    keep: Literal["better", "always"]
-    """better keeps the fine-tuned weights only when validation says so."""
-    augmentation: Literal["none", "grain", "texture", "natural"]
-    """Views of the training images, by preset."""
-    optimizer: Literal["adamw", "sgd"]
-    """How steps are taken."""
-    learning_rate: PositiveFloat
-    """Peak rate of the head."""
-    layer_decay: float = Field(gt=0, le=1)
-    """What the rate is multiplied by for every block further from the head."""
-    weight_decay: float = Field(ge=0)
-    """Of the optimizer."""
-    warmup_epochs: int = Field(ge=0)
-    """Epochs over which the rate rises."""
-    epochs: PositiveInt
-    """Passes over the training images, at most."""
-    patience: PositiveInt
-    """Epochs without a lower validation log loss after which training ends."""
-    batch_size: PositiveInt
-    """Images a step."""
-    accumulate: PositiveInt
-    """Parts a step is computed in."""
-    clip_norm: PositiveFloat
-    """Largest norm of a step's gradients."""
-    label_smoothing: float = Field(ge=0, lt=1)
-    """Share of the target that is spread over all classes."""
-    ema_decay: float = Field(ge=0, lt=1)
-    """Of the average of the weights."""
-    l2_sp: float = Field(ge=0)
-    """Pull towards the pretrained weights."""
-    class_weight: Literal["none", "balanced", "sampled"]
-    """How classes of different sizes are treated."""
-    views: PositiveInt
-    """partial: views of each training image."""
-    cache_gb: float = Field(ge=0)
-    """partial: room on disk for what the frozen part gives."""
-    precision: Literal["auto", "fp32", "bf16"]
-    """While training."""
-    source_images: str | None
-    """Labelled images that the network was pretrained on, to see what it forgets; null if not at hand."""
-    seed: int = Field(ge=0, lt=2**32)
-    """Seeds the order and the views."""
 
 
 def main() -> None:
@@ -119,26 +69,19 @@ def fine_tune(params: FinetuneParams, head: Head, backbone: Mapping[str, Any]) -
     """Train the network, and compare it with the head alone on the validation images."""
     from stages.graft.backbone.weights import weights_for  # torch, and all that trains
     from stages.graft.tracking.publish import live_run
-    from stages.graft.training.finetune_loop import FinetuneRecipe
     from stages.graft.training.finetune_result import assess
-    from stages.graft.training.finetune_task import PipelineFiles, TrainableScope, finetune_from_files
+    from stages.graft.training.finetune_task import FinetuneTask, PipelineFiles, finetune_from_files
     from stages.graft.training.source_accuracy import SourceImages, check_source
 
-    start, values, store = time.monotonic(), params.model_dump(), store_folder()
-    recipe = FinetuneRecipe(**{name: values[name] for name in FinetuneRecipe.__dataclass_fields__})
-    extent = TrainableScope(
-        unfreeze_from=params.unfreeze_from if params.strategy == "partial" else None,
-        augmentation=params.augmentation,
-        views=params.views,
-        cache_gb=params.cache_gb,
-    )
+    start, store = time.monotonic(), store_folder()
     weights = weights_for(backbone, BACKBONES, load_params("backbone", OfflineParams).offline)
     source = SourceImages(path=params.source_images, cache=store) if params.source_images else None
     if source is not None:
         check_source(weights, source)
     files = PipelineFiles(images=IMAGES, splits=SPLITS, store=store)
-    with live_run("finetune") as log, open_engine(load_compute(), lambda: None, on_cluster) as trained_by:
-        finetuned = finetune_from_files(head, weights, files, recipe, extent, log.log, trained_by)
+    task = FinetuneTask(head=head, weights=weights, files=files, params=params)
+    with live_run("finetune") as log, open_engine(load_compute(), lambda: None, on_cluster) as remote_trainer:
+        finetuned = finetune_from_files(task, log.log, remote_trainer)
     seconds = time.monotonic() - start
     result = assess(finetuned, weights, params.keep, source)
     gained, forgotten = result.lines()
@@ -146,7 +89,7 @@ def fine_tune(params: FinetuneParams, head: Head, backbone: Mapping[str, Any]) -
     return result
 
 
-def on_cluster(compute: ComputeParams) -> "TrainedBy | None":
+def on_cluster(compute: ComputeParams) -> "RemoteTrainer | None":
     """Give what trains on the cluster that has been joined."""
     from stages.graft.compute.ray_training import ClusterTrainer
 

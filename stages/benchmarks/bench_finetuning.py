@@ -21,15 +21,14 @@ import numpy as np
 from stages.benchmarks.generated_images import jpeg_plates
 from stages.benchmarks.rates import network_weights
 from stages.benchmarks.report_parts import Row, machine_description, markdown_table
-from stages.finetune import FinetuneParams
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run
 from stages.graft.data.image_locations import image_path
 from stages.graft.data.manifest import ManifestRow, write_manifest
 from stages.graft.heads.head import Head
 from stages.graft.storage.files import write_text
-from stages.graft.training.finetune_loop import FinetuneRecipe
-from stages.graft.training.finetune_task import PipelineFiles, TrainableScope, finetune_from_files
+from stages.graft.training.finetune_params import FinetuneParams
+from stages.graft.training.finetune_task import FinetuneTask, PipelineFiles, finetune_from_files
 
 REPORT = Path("reports/bench_finetuning.md")
 
@@ -71,14 +70,6 @@ def write_plates(folder: Path, plates: Sequence[bytes], num_val: int) -> Pipelin
 
 def training_seconds(files: PipelineFiles, network: str, params: FinetuneParams) -> float:
     """Time one training from files with an empty store, loading of the network included."""
-    values = params.model_dump()
-    recipe = FinetuneRecipe(**{name: values[name] for name in FinetuneRecipe.__dataclass_fields__})
-    scope = TrainableScope(
-        unfreeze_from=params.unfreeze_from if params.strategy == "partial" else None,
-        augmentation=params.augmentation,
-        views=params.views,
-        cache_gb=params.cache_gb,
-    )
     layer = np.zeros((2, NUM_FEATURES[network]), np.float32), np.zeros(2, np.float32)
     head = Head(kind="logistic", classes=("class0", "class1"), layers=(layer,))
     out = io.StringIO()
@@ -89,7 +80,8 @@ def training_seconds(files: PipelineFiles, network: str, params: FinetuneParams)
     ):
         start = time.perf_counter()
         weights, files = network_weights(network, "random"), replace(files, store=Path(store))
-        finetune_from_files(head, weights, files, recipe, scope, lambda *_: None)
+        task = FinetuneTask(head=head, weights=weights, files=files, params=params)
+        finetune_from_files(task, lambda *_: None)
         return time.perf_counter() - start
 
 

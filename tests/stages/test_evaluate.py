@@ -10,7 +10,7 @@ import pytest
 from stages import evaluate, split, train_head
 from stages.graft.backbone.weights import weights_from_record
 from stages.graft.core.stage import run
-from stages.graft.heads.features import read_features, write_features
+from stages.graft.heads.features import read_features
 from stages.graft.heads.head import load_head
 from stages.graft.model.decision import load_rule
 from stages.graft.model.model_folder import write_model
@@ -18,6 +18,7 @@ from stages.graft.model.scoring import score_known
 from stages.graft.storage.files import read_json, write_json
 from tests.conftest import REPOSITORY
 from tests.support.exploration import NUM_STRANGERS, write_baselines, write_strangers
+from tests.support.features import write_features
 from tests.support.pipeline import write_pipeline_start
 
 FRACTIONS = {"seed": 0, "val_fraction": 0.25, "test_fraction": 0.25, "train_per_class": None}

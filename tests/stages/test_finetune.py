@@ -121,7 +121,7 @@ def test_a_wrong_block_lists_those_there_are(assembled):
         assembled(strategy="partial", unfreeze_from="layer9")
 
 
-def test_going_back_to_none_leaves_no_trained_trunk(assembled):
+def test_going_back_to_none_leaves_no_trained_backbone(assembled):
     frozen = model_files(assembled(strategy="none"))
     assembled(strategy="full", epochs=1, batch_size=4)
     assert model_files(assembled(strategy="none")) == frozen
@@ -143,7 +143,7 @@ def test_a_failure_leaves_the_last_model_alone(assembled):
 def test_an_exploding_rate_ends_with_advice_and_the_last_model_as_it_was(assembled):
     before = model_files(assembled(strategy="none"))
     with pytest.raises(
-        SystemExit, match=r"^finetune: error: epoch 1: the loss is no number .*`finetune.learning_rate`"
+        SystemExit, match=r"^finetune: error: epoch 1: the loss is not finite; lower `finetune.learning_rate`"
     ):
         assembled(strategy="full", epochs=1, learning_rate=1.0e30, warmup_epochs=0, keep="always")
     folder = assembled(strategy="none")
@@ -207,7 +207,7 @@ def test_ctrl_c_ends_training_soon_and_the_next_run_goes_on(assembled, tmp_path,
     (state,) = (tmp_path / "store/finetuning").iterdir()
     assert state.suffix == ".safetensors"
     assert model_files(folder) == before
-    again = started(folder, "going on after epoch ")
+    again = started(folder, "resuming after epoch ")
     again.kill()
     again.communicate()
     assert model_files(folder) == before

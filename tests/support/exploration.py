@@ -7,9 +7,8 @@ from PIL import Image
 from stages.graft.data.image_locations import image_path
 from stages.graft.data.manifest import read_manifest
 from stages.graft.data.splits import read_splits
-from stages.graft.heads.features import write_features
 from stages.graft.storage.tables import write_csv
-from tests.support.features import ids_of
+from tests.support.features import ids_of, write_features
 
 NUM_STRANGERS = 20
 

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.graft.core.image_ids import pack_ids
 from stages.graft.heads.features import FeatureSet, read_features
+from stages.graft.storage.arrays import write_arrays
+
+
+def write_features(ids, x, backbone, path):
+    """Write the packed features file: features (n, d), ids, and the record of the backbone as metadata."""
+    write_arrays({"features": x, "ids": pack_ids(ids)}, path, {"backbone": dict(backbone)})
 
 
 def ids_of(number, start=0):

@@ -3,8 +3,7 @@
 import numpy as np
 
 from stages.graft.data.manifest import ManifestRow, write_manifest
-from stages.graft.heads.features import write_features
-from tests.support.features import sparse_features
+from tests.support.features import sparse_features, write_features
 
 CLASSES = ("007", "NA", "plate, bent")
 

@@ -58,15 +58,15 @@ def first_tuned(blocks: list[str], unfreeze_from: str | int) -> int:
     raise ParamsError(f"`finetune.unfreeze_from`: no block {unfreeze_from!r}; there are {', '.join(blocks)}")
 
 
-def block_of(parameter: str, blocks: list[str]) -> int:
-    """Give the index of a parameter's block; a parameter outside all blocks counts to the last one.
+def block_of(parameter: str, blocks: Sequence[str]) -> int | None:
+    """Give the index of a parameter's block; None for a parameter outside all blocks.
 
     Args:
         parameter: its name in the network.
         blocks: the network's, in order.
     """
     matching = [index for index, name in enumerate(blocks) if parameter.startswith(f"{name}.")]
-    return max(matching, key=lambda index: len(blocks[index]), default=len(blocks) - 1)
+    return max(matching, key=lambda index: len(blocks[index]), default=None)
 
 
 def name_in_network(parameter: str) -> str:
@@ -111,8 +111,8 @@ def _nodes_from(graph: fx.Graph, blocks: Sequence[str], first: int) -> set[fx.No
     nodes: set[fx.Node] = set()
     for node in graph.nodes:
         target = name_in_network(str(node.target)) + "."
-        in_block = node.op in ("call_module", "get_attr") and any(target.startswith(f"{name}.") for name in blocks)
-        is_tuned = in_block and block_of(target, list(blocks)) >= first
+        block = block_of(target, blocks) if node.op in ("call_module", "get_attr") else None
+        is_tuned = block is not None and block >= first
         if is_tuned or any(source in nodes for source in node.all_input_nodes):
             nodes.add(node)
     return nodes

@@ -17,9 +17,9 @@ from stages.graft.compute.settings import ComputeParams
 from stages.graft.core import errors
 from stages.graft.core.errors import DataError, GraftError
 from stages.graft.core.threads import limit_cpus
+from stages.graft.metrics.training_curve import Epoch
 from stages.graft.storage.files import read_json, write_json
-from stages.graft.training.checkpoint import saved_records
-from stages.graft.training.finetune_loop import FinetuneEpoch
+from stages.graft.training.checkpoint import read_epochs
 from stages.graft.training.finetune_task import FinetuneTask, checkpoint_path, train
 
 MAX_FAILURES = 20
@@ -42,7 +42,7 @@ class ClusterTrainer:
         """Use the cluster, which has been joined."""
         self._compute = compute
 
-    def train(self, task: FinetuneTask, on_epoch: Callable[[FinetuneEpoch], None]) -> Path:
+    def train(self, task: FinetuneTask, on_epoch: Callable[[Epoch], None]) -> Path:
         """Train to the end and give the checkpoint's file, in the store that all machines share.
 
         Args:
@@ -52,7 +52,7 @@ class ClusterTrainer:
             GraftError: the first error of a worker.
             DataError: too many workers were lost, or the machines do not share the store.
         """
-        task = task.anywhere()
+        task = task.with_absolute_paths()
         checkpoint = ask_worker(partial(_checkpoint_path, task, torch.get_num_threads()), self._compute)
         reports = checkpoint.with_suffix(".ray")
         try:
@@ -71,7 +71,7 @@ class ClusterTrainer:
     def _fit(self, task: FinetuneTask, reports: Path) -> None:
         train: Any = import_module("ray.train")
         torch_trainer: Any = import_module("ray.train.torch").TorchTrainer
-        available, parts, compute = num_workers(self._compute), task.recipe.accumulate, self._compute
+        available, parts, compute = num_workers(self._compute), task.params.accumulate, self._compute
         if available > parts:
             print(f"finetune: {parts} of {available} workers: a step has `finetune.accumulate` parts ({parts})")
         workers = min(available, parts)
@@ -108,10 +108,10 @@ class RayProcessGroup:
         """Read the rank and the number of the workers."""
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
 
-    def add_up(
+    def compute_parts(
         self, parameters: Iterable[nn.Parameter], parts: Sequence[Part], compute: Callable[[Part], Result]
     ) -> list[Result]:
-        """As `ProcessGroup.add_up`, in rounds of as many parts as there are workers."""
+        """As `ProcessGroup.compute_parts`, in rounds of as many parts as there are workers."""
         trained, results = list(parameters), list[Result]()
         total: Tensor | None = None
         for first in range(0, len(parts), self.size):
@@ -124,10 +124,10 @@ class RayProcessGroup:
             _set_gradients(trained, total)
         return results
 
-    def gather(self, mine: Result) -> list[Result]:
+    def gather(self, value: Result) -> list[Result]:
         """As `ProcessGroup.gather`."""
         values: list[Any] = [None] * self.size
-        distributed.all_gather_object(values, mine)
+        distributed.all_gather_object(values, value)
         return values
 
     def _gather_tensors(self, own: Tensor) -> list[Tensor]:
@@ -180,7 +180,7 @@ def _resources(compute: ComputeParams) -> dict[str, float]:
 
 
 @contextmanager
-def _watch(checkpoint: Path, on_epoch: Callable[[FinetuneEpoch], None]) -> Iterator[None]:
+def _watch(checkpoint: Path, on_epoch: Callable[[Epoch], None]) -> Iterator[None]:
     """Call back for each epoch that the workers add to the checkpoint, from a thread."""
     done = threading.Event()
 
@@ -188,10 +188,10 @@ def _watch(checkpoint: Path, on_epoch: Callable[[FinetuneEpoch], None]) -> Itera
         num_reported, is_last = 0, False
         while not is_last:
             is_last = done.wait(SECONDS_BETWEEN_READS)
-            records = saved_records(checkpoint)
-            for record in records[num_reported:]:
-                on_epoch(FinetuneEpoch(**record))
-            num_reported = max(num_reported, len(records))
+            epochs = read_epochs(checkpoint)
+            for epoch in epochs[num_reported:]:
+                on_epoch(epoch)
+            num_reported = max(num_reported, len(epochs))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

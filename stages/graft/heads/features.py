@@ -3,7 +3,6 @@
 Letters: n images, d features, c classes.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.graft.core.errors import DataError
-from stages.graft.core.image_ids import pack_ids, unpack_ids
+from stages.graft.core.image_ids import unpack_ids
 from stages.graft.data.splits import read_splits
-from stages.graft.storage.arrays import Array, read_arrays, read_metadata, write_arrays
+from stages.graft.storage.arrays import Array, read_arrays, read_metadata
 
 MAX_SINGLE_THREAD = 2**23
-"""Largest number of values in the features for which a head is fitted with one thread. For so few, threads wait for each
-other longer than they compute, on a busy machine 30 times as long; and one thread always gives the same bits."""
+"""Largest number of values in the features for which a head is fitted with one thread. With so few values, threads wait
+longer than they compute, on a busy machine 30 times as long; and one thread always gives the same bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +32,6 @@ class FeatureSet:
     """Class indices in [0, c), shape (n,), int64."""
     classes: tuple[str, ...]
     """Names of the c classes, sorted, in the order of their indices; the same for every split."""
-
-
-def write_features(ids: list[str], x: npt.NDArray[np.float32], backbone: Mapping[str, Any], path: Path) -> None:
-    """Write `features` (n, d) float32 and `ids` (n, 32) uint8, with the record of the backbone as metadata."""
-    arrays: dict[str, Array] = {"features": x, "ids": pack_ids(ids)}
-    write_arrays(arrays, path, {"backbone": dict(backbone)})
 
 
 def read_features(path: Path) -> tuple[list[str], npt.NDArray[np.float32]]:

@@ -20,8 +20,7 @@ from stages.graft.heads.features import MAX_SINGLE_THREAD, FeatureSet
 from stages.graft.heads.head import Float32, Head
 from stages.graft.heads.mlp_params import MlpParams
 from stages.graft.heads.standardisation import Standardisation, fit_standardisation
-from stages.graft.metrics.classification import accuracy, log_loss
-from stages.graft.metrics.training_curve import Epoch, best_epoch
+from stages.graft.metrics.training_curve import Epoch, best_epoch, measure_epoch
 
 
 def fit_mlp(
@@ -54,7 +53,7 @@ def fit_mlp(
         optimizer = torch.optim.AdamW(module.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay)
         for number in range(1, params.epochs + 1):
             train_loss = _train_epoch(module, optimizer, x, y, torch.from_numpy(weights).float(), params.batch_size)
-            curve.append(_validate(number, train_loss, _logits(module, val_x), val, weights))
+            curve.append(measure_epoch(number, train_loss, _logits(module, val_x), val.y, weights))
             log(number, curve[-1].metrics())
             progress.advance()
             if best_epoch(curve) is curve[-1]:
@@ -107,15 +106,6 @@ def _logits(module: nn.Sequential, x: Tensor) -> Float32:
     module.eval()
     with torch.inference_mode():
         return np.asarray(module(x).numpy())
-
-
-def _validate(number: int, train_loss: float, logits: Float32, val: FeatureSet, weights: ClassWeights) -> Epoch:
-    return Epoch(
-        epoch=number,
-        train_loss=train_loss,
-        val_loss=log_loss(logits, val.y, weights),
-        val_accuracy=accuracy(logits.argmax(axis=1), val.y),
-    )
 
 
 def _head(module: nn.Sequential, standardisation: Standardisation, classes: tuple[str, ...]) -> Head:

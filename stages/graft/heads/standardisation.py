@@ -35,7 +35,7 @@ class Standardisation:
         return np.asarray((x - self.mean.astype(np.float32)) / self.scale.astype(np.float32))
 
     def fold(self, weight: npt.ArrayLike, bias: npt.ArrayLike) -> Layer:
-        """Turn a layer for standardised features, (num_out, d) and (num_out,), into the equal layer for raw features."""
+        """Turn a layer for standardised features, (num_out, d) and (num_out,), into the same layer for raw features."""
         raw = np.asarray(weight, dtype=np.float64) / self.scale
         return raw.astype(np.float32), (np.asarray(bias, dtype=np.float64) - raw @ self.mean).astype(np.float32)
 

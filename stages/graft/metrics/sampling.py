@@ -14,7 +14,7 @@ def stratified_rows(y: Labels, num_images: int) -> Rows:
     """Choose the same share of rows from every class, at least one of each; so the result can be longer than asked for.
 
     Args:
-        y: class indices, shape (n,), in an order that does not depend on the images' content, such as that of their ids.
+        y: class indices, shape (n,), in an order that says nothing about the images, such as that of their ids.
         num_images: number of rows; when there are fewer, all of them.
     """
     if len(y) <= num_images:

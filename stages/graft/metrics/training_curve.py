@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from stages.graft.metrics.classification import Float, Labels, accuracy, log_loss
 from stages.graft.storage.tables import write_csv
 
 COLUMNS = ["epoch", "split", "loss", "accuracy"]
@@ -29,6 +32,24 @@ class Epoch:
         """Give the losses and the accuracy by name; epoch 0 has no train_loss."""
         names = ("train_loss", "val_loss", "val_accuracy")
         return {name: getattr(self, name) for name in names if not math.isnan(getattr(self, name))}
+
+
+def measure_epoch(
+    number: int, train_loss: float, val_logits: Float, val_y: Labels, weights: npt.NDArray[np.float64] | None = None
+) -> Epoch:
+    """Measure an epoch on validation; a validation loss that is not finite is for the caller to check.
+
+    Args:
+        number: number of the epoch.
+        train_loss: mean training loss, in nats.
+        val_logits: shape (n, c).
+        val_y: true classes, shape (n,).
+        weights: weight of each class in the loss, shape (c,).
+    """
+    with np.errstate(all="ignore"):
+        val_loss = log_loss(val_logits, val_y, weights)
+    val_accuracy = accuracy(val_logits.argmax(axis=1), val_y)
+    return Epoch(epoch=number, train_loss=train_loss, val_loss=val_loss, val_accuracy=val_accuracy)
 
 
 def best_epoch(epochs: Sequence[Epoch]) -> Epoch:

@@ -84,7 +84,7 @@ class FeatureStore:
         self._index_fragment(fragment, _ids_or_error(fragment))
 
     def pack(self, ids: Sequence[str], path: Path, metadata: Mapping[str, Any]) -> int:
-        """Write the rows of the ids, in their order, to one file as `features.write_features` does.
+        """Write the rows of the ids, in their order, to one packed features file.
 
         One fragment at a time is read, checked and copied, so that memory stays bounded. Every id must have a row.
 

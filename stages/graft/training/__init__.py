@@ -1,1 +1,1 @@
-"""Fine-tuning: the training loop, its checkpoints, cached activations, and what the network forgets."""
+"""Fine-tuning: the training loop, its checkpoints, cached activations, and measures of what the network forgets."""

@@ -1,87 +1,88 @@
-"""A training's state between epochs, in one file, so that a killed run goes on and ends with the same bytes."""
+"""Checkpoint of a training after each epoch, in one file: a killed training resumes and ends with the same bytes."""
 
+import copy
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
+from stages.graft.metrics.training_curve import Epoch, best_epoch
 from stages.graft.storage.arrays import METADATA_KEY
 from stages.graft.storage.files import atomic_path
-from stages.graft.training.optimizer import Average
 
 
-@dataclass(kw_only=True)
-class Training:
-    """What changes while a network is trained."""
+class TrainingState:
+    """Everything that changes while a network is trained, and the weights of the best epoch."""
 
-    parameters: list[nn.Parameter]
-    """Those that are trained, on the device."""
-    optimizer: torch.optim.Optimizer
-    """Of the parameters."""
-    average: Average
-    """Of the network."""
-    best: list[Tensor]
-    """The averaged parameters at the epoch of lowest validation log loss."""
-    records: list[dict[str, Any]]
-    """One for each epoch, epoch 0 first."""
+    def __init__(
+        self, network: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer, start: Epoch
+    ) -> None:
+        """Begin before the first step.
 
-    def averaged(self) -> list[Tensor]:
-        """Copy the averaged parameters."""
-        return [one.detach().clone() for one in self.average.network.parameters()]
+        Args:
+            network: the network that is trained.
+            average: average of its weights, which is validated.
+            optimizer: optimizer of the network.
+            start: results of epoch 0.
+        """
+        self.average, self.epochs = average, [start]
+        self._network, self._best, self._optimizer = network, copy.deepcopy(network), optimizer
 
-    @torch.no_grad()
-    def leave_best(self) -> None:
-        """Give the network the best epoch's parameters."""
-        for one, value in zip(self.parameters, self.best, strict=True):
-            one.copy_(value)
+    def add_epoch(self, epoch: Epoch) -> None:
+        """Record a finished epoch; if it is the best one, keep the averaged weights."""
+        self.epochs.append(epoch)
+        if best_epoch(self.epochs) is epoch:
+            self._best.load_state_dict(self.average.module.state_dict())
+
+    def restore_best(self) -> None:
+        """Give the network the weights of the best epoch."""
+        self._network.load_state_dict(self._best.state_dict())
 
     def save(self, path: Path) -> None:
-        """Write everything to one file, under a temporary name first."""
-        tensors = {f"parameter/{k}": one.detach() for k, one in enumerate(self.parameters)}
-        tensors |= {f"average/{k}": one.detach() for k, one in enumerate(self.average.network.parameters())}
-        tensors |= {f"best/{k}": one for k, one in enumerate(self.best)}
-        for index, state in self.optimizer.state_dict()["state"].items():
+        """Write the checkpoint; the file is replaced only when the new one is complete."""
+        tensors = {
+            f"{part}/{name}": value for part, module in self._modules() for name, value in module.state_dict().items()
+        }
+        for index, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
-        header = {"records": self.records, "num_steps": self.average.num_steps}
+        header = {METADATA_KEY: json.dumps({"records": [asdict(epoch) for epoch in self.epochs]})}
+        contents = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
         with atomic_path(path) as temporary:
-            contents = {name: value.cpu().contiguous().clone() for name, value in tensors.items()}
-            save_file(contents, temporary, metadata={METADATA_KEY: json.dumps(header)})
+            save_file(contents, temporary, metadata=header)
 
-    def load(self, path: Path) -> bool:
-        """Go back to what was saved; False when nothing whole is there."""
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = json.loads(file.metadata()[METADATA_KEY])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (FileNotFoundError, SafetensorError, KeyError):
-            return False
-        with torch.no_grad():
-            for k, one in enumerate(self.parameters):
-                one.copy_(tensors[f"parameter/{k}"])
-            for k, one in enumerate(self.average.network.parameters()):
-                one.copy_(tensors[f"average/{k}"])
-            self.best = [tensors[f"best/{k}"].to(one.device) for k, one in enumerate(self.best)]
+    def resume(self, path: Path) -> None:
+        """Take over the state from a checkpoint, if there is a complete one."""
+        epochs = read_epochs(path)
+        if not epochs:
+            return
+        tensors, self.epochs = load_file(path), epochs
+        for part, module in self._modules():
+            module.load_state_dict(_below(part, tensors))
         state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("optimizer/"):
-                _, index, name = key.split("/")
-                state.setdefault(int(index), {})[name] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self.records, self.average.num_steps = header["records"], header["num_steps"]
-        return True
+        for key, value in _below("optimizer", tensors).items():
+            index, name = key.split("/")
+            state.setdefault(int(index), {})[name] = value
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+    def _modules(self) -> tuple[tuple[str, nn.Module], ...]:
+        return ("network", self._network), ("average", self.average), ("best", self._best)
 
 
-def saved_records(path: Path) -> list[dict[str, Any]]:
-    """Read the epochs' records of a state; none when nothing whole is there."""
+def read_epochs(path: Path) -> list[Epoch]:
+    """Read the epochs of a checkpoint; none without a complete file."""
     try:
         with safe_open(path, framework="pt") as file:
-            records: list[dict[str, Any]] = json.loads(file.metadata()[METADATA_KEY])["records"]
-            return records
+            return [Epoch(**record) for record in json.loads(file.metadata()[METADATA_KEY])["records"]]
     except (FileNotFoundError, SafetensorError, KeyError):
         return []
+
+
+def _below(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{part}/"): value for key, value in tensors.items() if key.startswith(f"{part}/")}

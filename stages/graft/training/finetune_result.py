@@ -39,11 +39,11 @@ class FinetuneResult:
     @property
     def epochs(self) -> Sequence[Epoch]:
         """Results of every epoch."""
-        return self.finetuned.outcome.records
+        return self.finetuned.outcome.epochs
 
     def write_model(self, frozen_head: Head, backbone: Mapping[str, Any], folder: Path) -> None:
         """Write the fine-tuned model, and the head for the pretrained network, which evaluate compares it with."""
-        save_backbone(self.finetuned.trunk, folder)
+        save_backbone(self.finetuned.backbone, folder)
         save_head(frozen_head, folder, backbone, FROZEN_HEAD)
         write_model(self.finetuned.head, backbone, folder)
 
@@ -62,13 +62,13 @@ def assess(finetuned: Finetuned, weights: Weights, keep: Keep, source: SourceIma
 
     Args:
         finetuned: the trained network.
-        weights: of the pretrained network.
+        weights: weights of the pretrained network.
         keep: whether weights are kept that are not better.
         source: labelled images that the network was pretrained on, if there are any.
     """
     comparison = compare_paired(finetuned.val.y, finetuned.outcome.val_before, finetuned.outcome.val_after)
     forgetting = measure_forgetting(
-        weights, finetuned.trunk.state_dict(), finetuned.val.ids, finetuned.path_of, finetuned.device, source
+        weights, finetuned.backbone.state_dict(), finetuned.val.ids, finetuned.locate, finetuned.device, source
     )
     kept = worth_keeping(comparison, keep)
     return FinetuneResult(finetuned=finetuned, comparison=comparison, kept=kept, forgetting=forgetting)

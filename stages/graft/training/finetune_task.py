@@ -1,8 +1,8 @@
-"""Fine-tuning with the pipeline's files: which images, which part of the network, what is cached and gone on from."""
+"""Fine-tuning with the pipeline's files: which images, which part of the network, what is cached and resumed."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -18,307 +18,264 @@ from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError
 from stages.graft.data.image_locations import image_locations
 from stages.graft.data.splits import read_splits
+from stages.graft.heads.class_weights import ClassWeights, class_weights
 from stages.graft.heads.head import Head
-from stages.graft.images.augmentation import Preset
 from stages.graft.images.loading import LocateImage
+from stages.graft.metrics.training_curve import Epoch
 from stages.graft.model.classifier import Classifier, head_from_module, head_module
 from stages.graft.storage.cache_folder import STATES
 from stages.graft.storage.hashing import fingerprint_of
 from stages.graft.storage.locks import exclusive_lock, shared_lock
-from stages.graft.training.activation_cache import LabelledImages, Pixels, Source, cached
-from stages.graft.training.finetune_loop import FinetuneEpoch, FinetuneRecipe, Outcome, finetune, trains_in_bf16
+from stages.graft.training.activation_cache import ComputedInputs, Inputs, LabelledImages, cached
+from stages.graft.training.finetune_loop import Outcome, TrainingSetup, finetune, trains_in_bf16
+from stages.graft.training.finetune_params import FinetuneParams
 from stages.graft.training.process_group import SINGLE_PROCESS, ProcessGroup
+
+NO_EFFECT = {"keep", "cache_gb", "source_images"}
+"""Parameters that do not change the result of a training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineFiles:
-    """Where the pipeline keeps what fine-tuning reads."""
+    """Paths of the files that fine-tuning reads, and of its store."""
 
     images: Path
     """Folder of the images."""
     splits: Path
     """The splits table, which also says where images are."""
     store: Path
-    """For activations, and the state of a run that was killed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainableScope:
-    """How much of the network is trained, and on what."""
-
-    unfreeze_from: str | int | None
-    """A block, or the last so many; None trains all."""
-    augmentation: Preset
-    """Which views are drawn."""
-    views: int
-    """Views of each image when a part is frozen; None of them is new after so many epochs."""
-    cache_gb: float
-    """Room on disk for the frozen part's activations."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finetuned:
-    """What came of it."""
-
-    head: Head
-    """As trained."""
-    trunk: NormalisedNetwork
-    """As trained."""
-    outcome: Outcome
-    """The epochs, and validation before and after."""
-    val: LabelledImages
-    """The validation images."""
-    path_of: LocateImage
-    """Where an image's file is."""
-    device: torch.device
-    """What was trained on."""
+    """Folder of the store, for activations and checkpoints."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneTask:
-    """A fine-tuning, described so that any process can do it."""
+    """A fine-tuning, described so that any process can run it."""
 
     head: Head
-    """Fitted on the frozen features."""
+    """The head fitted on the frozen features."""
     weights: Weights
-    """Those that the features came from."""
+    """Weights of the network that computed the features."""
     files: PipelineFiles
     """The images, their labels and splits."""
-    recipe: FinetuneRecipe
-    """How to train."""
-    extent: TrainableScope
-    """How much of the network."""
+    params: FinetuneParams
+    """The section `finetune`."""
 
-    def anywhere(self) -> "FinetuneTask":
-        """The same with absolute paths, for processes that work in other folders."""
-        places = {one.name: getattr(self.files, one.name).absolute() for one in fields(self.files)}
+    def with_absolute_paths(self) -> "FinetuneTask":
+        """Make the same task for processes that run in other folders."""
+        paths = {field.name: getattr(self.files, field.name).absolute() for field in fields(self.files)}
         weights = replace(self.weights, path=self.weights.path and self.weights.path.absolute())
-        return replace(self, weights=weights, files=PipelineFiles(**places))
-
-
-TrainedBy = Callable[[FinetuneTask, Callable[[FinetuneEpoch], None]], Path]
-"""Trains a task in other processes, calls back after every epoch, and gives the file with the state this left."""
+        return replace(self, weights=weights, files=PipelineFiles(**paths))
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Ready:
-    """A task with everything loaded."""
+class Finetuned:
+    """Results of a fine-tuning."""
 
+    head: Head
+    """The trained head."""
+    backbone: NormalisedNetwork
+    """The trained backbone."""
+    outcome: Outcome
+    """The epochs, and the logits of the validation images before and after."""
+    val: LabelledImages
+    """The validation images."""
+    locate: LocateImage
+    """Gives the location of an image's file."""
     device: torch.device
-    trunk: NormalisedNetwork
-    names: Mapping[int, str]
-    """Of the trunk's parameters in the network, by their identity: cutting the trunk renames them."""
-    module: nn.Sequential
-    """The head."""
-    part: nn.Module
-    """What of the trunk is trained."""
+    """Device of the backbone."""
+
+
+RemoteTrainer = Callable[[FinetuneTask, Callable[[Epoch], None]], Path]
+"""Trains in other processes, calls back after every epoch, and returns the checkpoint of the finished training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Loaded:
+    """A task whose network and tables are loaded."""
+
+    task: FinetuneTask
+    device: torch.device
+    backbone: NormalisedNetwork
     frozen: nn.Module | None
-    """What of it is not."""
+    """The part of the backbone that is not trained."""
+    network: Classifier
+    """The part of the backbone that is trained, and the head."""
+    depths: Mapping[str, int]
+    """Number of blocks after the block of each parameter of `network`."""
     train: LabelledImages
     val: LabelledImages
-    path_of: LocateImage
-    made_with: Mapping[str, Any]
-    """Everything but images and head that determines the result."""
+    class_weights: ClassWeights
+    locate: LocateImage
 
 
 def finetune_from_files(
-    head: Head,
-    weights: Weights,
-    files: PipelineFiles,
-    recipe: FinetuneRecipe,
-    extent: TrainableScope,
-    log: Callable[[int, dict[str, float]], None],
-    trained_by: TrainedBy | None = None,
+    task: FinetuneTask, log: Callable[[int, dict[str, float]], None], remote_trainer: RemoteTrainer | None = None
 ) -> Finetuned:
     """Fine-tune with the pipeline's files.
 
     Args:
-        head: the head fitted on the frozen features.
-        weights: those that the features came from.
-        files: the images, their labels and splits.
-        recipe: how to train.
-        extent: how much of the network.
+        task: what is trained, and how.
         log: called after every epoch with its number and its metrics.
-        trained_by: trains elsewhere, and leaves the state of a finished training, which this process takes over.
+        remote_trainer: trains in other processes; this process takes over the finished training.
     Raises:
-        DataError: a class has no image to train on, or none is there to choose with; and as in `finetune`.
+        DataError: a class has no training image, or there is no validation image; and as in `finetune`.
         ParamsError: the network has no such block, or cannot be cut there.
     """
-    task = FinetuneTask(head=head, weights=weights, files=files, recipe=recipe, extent=extent)
-    ready, report = _ready(task), partial(_report, log)
-    with exclusive_lock(_state_file(task, ready), "finetune: another run trains the very same; waiting for it"):
-        finished = trained_by(task, report) if trained_by else None
-        state = finished or _state_file(task, ready)
-        # What a cluster has trained is only scored here: nothing is worth keeping on disk for that.
-        outcome = _finetune(
-            task, ready, state, report if finished is None else _say_nothing, SINGLE_PROCESS, finished is None
-        )
-        state.unlink(missing_ok=True)
+    loaded, report = _load(task), partial(_report, log)
+    checkpoint = checkpoint_path(task)
+    with exclusive_lock(checkpoint, "finetune: another run trains the very same; waiting for it"):
+        if remote_trainer is None:
+            outcome = _finetune(loaded, _inputs(loaded), checkpoint, report)
+        else:
+            checkpoint = remote_trainer(task, report)
+            outcome = _finetune(loaded, _computed_inputs(loaded), checkpoint, _ignore_epoch)  # for the scores alone
+        checkpoint.unlink(missing_ok=True)
     return Finetuned(
-        head=head_from_module(ready.module, head),
-        trunk=ready.trunk,
+        head=head_from_module(loaded.network.head, task.head),
+        backbone=loaded.backbone,
         outcome=outcome,
-        val=ready.val,
-        path_of=ready.path_of,
-        device=ready.device,
+        val=loaded.val,
+        locate=loaded.locate,
+        device=loaded.device,
     )
+
+
+def train(task: FinetuneTask, group: ProcessGroup) -> None:
+    """Train to the end as one process of a group, and leave the checkpoint."""
+    loaded = _load(task)
+    # The first process caches the output of the frozen part; then the others find it there.
+    for is_first in (True, False):
+        if (group.rank == 0) is is_first:
+            inputs = _inputs(loaded)
+        group.gather(None)
+    _finetune(loaded, inputs, checkpoint_path(task), _ignore_epoch, group)
 
 
 def checkpoint_path(task: FinetuneTask) -> Path:
-    """Where this process leaves a task's state after every epoch."""
-    return _state_file(task, _ready(task))
+    """Give the path of a task's checkpoint, named by everything that determines the result of the training."""
+    train, val = _labelled(task)
+    head_bytes = b"".join(array.tobytes() for layer in task.head.layers for array in layer)
+    determined_by = {
+        "environment": _cache_key(task),
+        "params": task.params.model_dump(exclude=NO_EFFECT),
+        "head": hashlib.sha256(head_bytes).hexdigest(),
+        "images": [[*images.ids, *images.y.tolist()] for images in (train, val)],
+    }
+    return task.files.store / STATES / f"{fingerprint_of(determined_by)}.safetensors"
 
 
-def train(task: FinetuneTask, team: ProcessGroup) -> None:
-    """Train to the end as one of a team, and leave the state."""
-    ready = _ready(task)
-    # The first keeps the frozen part's output for all: the others find it there.
-    for turn in (True, False):
-        if (team.rank == 0) is turn:
-            _source(task, ready, keep=True)
-        team.gather(None)
-    _finetune(task, ready, _state_file(task, ready), _say_nothing, team, keep=True)
-
-
-def _say_nothing(record: FinetuneEpoch) -> None:
-    """Others tell of the epochs."""
-
-
-def _ready(task: FinetuneTask) -> _Ready:
+def _load(task: FinetuneTask) -> _Loaded:
+    (train, val), classes = _labelled(task), task.head.classes
+    weights = class_weights(train.y, classes, task.params.class_weight)
+    if not val.ids:
+        raise DataError("no validation image; check the split")
     device = choose_device("auto")
-    trunk, module = load_backbone(task.weights).to(device), head_module(task.head).to(device)
-    train, val = _labelled(task.files.splits, task.head.classes)
-    names = {id(one): name_in_network(name) for name, one in trunk.named_parameters()}
-    part: nn.Module = trunk
+    backbone, blocks = load_backbone(task.weights).to(device), block_names(task.weights.name)
+    names = {id(value): name_in_network(name) for name, value in backbone.named_parameters()}
+    trained: nn.Module = backbone
     frozen: nn.Module | None = None
-    if task.extent.unfreeze_from is not None:
-        blocks = block_names(task.weights.name)
-        frozen, part = split_backbone(trunk, blocks, first_tuned(blocks, task.extent.unfreeze_from))
-    return _Ready(
+    if task.params.boundary is not None:
+        frozen, trained = split_backbone(backbone, blocks, first_tuned(blocks, task.params.boundary))
+    network = Classifier(trained, head_module(task.head).to(device)).requires_grad_(True)
+    # Parameters are found by identity: the cut renames them.
+    depths = {name: _depth(names.get(id(value)), blocks) for name, value in network.named_parameters()}
+    return _Loaded(
+        task=task,
         device=device,
-        trunk=trunk,
-        names=names,
-        module=module,
-        part=part,
+        backbone=backbone,
         frozen=frozen,
+        network=network,
+        depths=depths,
         train=train,
         val=val,
-        path_of=image_locations(task.files.splits, task.files.images),
-        made_with=_made_with(task.weights, task.recipe, task.extent, device),
+        class_weights=weights,
+        locate=image_locations(task.files.splits, task.files.images),
     )
+
+
+def _labelled(task: FinetuneTask) -> list[LabelledImages]:
+    """Read the training images, and the validation images."""
+    table, classes = read_splits(task.files.splits), task.head.classes
+    splits = [table[table["split"] == name] for name in ("train", "val")]
+    return [
+        LabelledImages(ids=rows["id"].tolist(), y=np.array([classes.index(label) for label in rows["label"]], np.int64))
+        for rows in splits
+    ]
+
+
+def _depth(name: str | None, blocks: list[str]) -> int:
+    """Depth of a parameter of the backbone, or of the head, which has no name; one outside all blocks follows them."""
+    if name is None:
+        return 0
+    block = block_of(name, blocks)
+    return 1 if block is None else len(blocks) - block
 
 
 def _finetune(
-    task: FinetuneTask,
-    ready: _Ready,
-    state: Path,
-    on_epoch: Callable[[FinetuneEpoch], None],
-    team: ProcessGroup,
-    keep: bool,
+    loaded: _Loaded,
+    inputs: Inputs,
+    checkpoint: Path,
+    on_epoch: Callable[[Epoch], None],
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> Outcome:
-    source, num_views = _source(task, ready, keep), _num_views(task.extent)
-    network = Classifier(ready.part, ready.module).requires_grad_(True)
-    blocks = block_names(task.weights.name)
-    depths = {name: _depth(ready.names.get(id(one)), blocks) for name, one in network.named_parameters()}
-
-    def view_of(epoch: int) -> int:
-        return epoch - 1 if ready.frozen is None else (epoch - 1) % num_views
-
-    shared_lock(state.parent, network)
-    return finetune(network, source, ready.train, ready.val, task.recipe, depths, view_of, state, on_epoch, team)
-
-
-def _source(task: FinetuneTask, ready: _Ready, keep: bool) -> Source:
-    """The images, or what the frozen part makes of them, kept on disk if that is wanted."""
-    pixels = _pixels(task.weights, task.recipe, task.extent, ready.path_of, ready.frozen, ready.device)
-    if ready.frozen is None or not keep:
-        return pixels
-    root, made_with = task.files.store / "activations", ready.made_with["activations"]
-    num_views = _num_views(task.extent)
-    return cached(pixels, ready.train.ids, ready.val.ids, num_views, made_with, root, task.extent.cache_gb)
+    setup = TrainingSetup(
+        network=loaded.network,
+        depths=loaded.depths,
+        inputs=inputs,
+        train=loaded.train,
+        val=loaded.val,
+        class_weights=loaded.class_weights,
+        params=loaded.task.params,
+        group=group,
+    )
+    shared_lock(checkpoint.parent, loaded.network)
+    return finetune(setup, checkpoint, on_epoch)
 
 
-def _num_views(extent: TrainableScope) -> int:
-    return 1 if extent.augmentation == "none" else extent.views
+def _inputs(loaded: _Loaded) -> Inputs:
+    """Images, or the output of the frozen part, which is cached."""
+    computed, params = _computed_inputs(loaded), loaded.task.params
+    if params.num_views is None:
+        return computed
+    ids = {None: loaded.val.ids} | dict.fromkeys(range(params.num_views), loaded.train.ids)
+    root = loaded.task.files.store / "activations"
+    return cached(computed, ids, _cache_key(loaded.task), root, params.cache_gb)
 
 
-def _pixels(
-    weights: Weights,
-    recipe: FinetuneRecipe,
-    extent: TrainableScope,
-    path_of: LocateImage,
-    frozen: nn.Module | None,
-    device: torch.device,
-) -> Pixels:
-    return Pixels(
-        path_of=path_of,
-        preprocessing=weights.preprocessing,
-        preset=extent.augmentation,
-        seed=recipe.seed,
-        batch_size=recipe.batch_size,
-        frozen=frozen,
-        device=device,
-        in_bf16=trains_in_bf16(recipe.precision, device),
+def _computed_inputs(loaded: _Loaded) -> ComputedInputs:
+    params = loaded.task.params
+    return ComputedInputs(
+        locate=loaded.locate,
+        preprocessing=loaded.task.weights.preprocessing,
+        preset=params.augmentation,
+        seed=params.seed,
+        batch_size=params.batch_size,
+        frozen=loaded.frozen,
+        device=loaded.device,
+        in_bf16=trains_in_bf16(params.precision, loaded.device),
     )
 
 
-def _made_with(
-    weights: Weights, recipe: FinetuneRecipe, extent: TrainableScope, device: torch.device
-) -> dict[str, Any]:
-    """Everything but images and head that determines the activations, and the result."""
-    activations = {
-        "weights": weights.to_record(),
-        "unfreeze_from": extent.unfreeze_from,
-        "augmentation": extent.augmentation,
-        "seed": recipe.seed,
-        "batch_size": recipe.batch_size,
-        "in_bf16": trains_in_bf16(recipe.precision, device),
+def _cache_key(task: FinetuneTask) -> dict[str, Any]:
+    """Collect everything except the images that determines the output of the frozen part."""
+    params, device = task.params, choose_device("auto")
+    return {
+        "weights": task.weights.to_record(),
+        "unfreeze_from": params.boundary,
+        "augmentation": params.augmentation,
+        "seed": params.seed,
+        "batch_size": params.batch_size,
+        "in_bf16": trains_in_bf16(params.precision, device),
         "libraries": [version(name) for name in ("torch", "torchvision", "pillow", "opencv-python-headless")],
         "device": str(device),
         "threads": torch.get_num_threads(),
     }
-    return {"activations": activations, "recipe": asdict(recipe), "extent": asdict(extent)}
 
 
-def _state_file(task: FinetuneTask, ready: _Ready) -> Path:
-    """Where a killed run left its state, by everything that determines its result."""
-    digests = {"head": _digest(task.head), "train": _ids(ready.train), "val": _ids(ready.val)}
-    return task.files.store / STATES / f"{fingerprint_of({**ready.made_with, **digests})}.safetensors"
+def _report(log: Callable[[int, dict[str, float]], None], epoch: Epoch) -> None:
+    log(epoch.epoch, epoch.metrics())
+    print(f"finetune: epoch {epoch.epoch}: val loss {epoch.val_loss:.4f}, val accuracy {epoch.val_accuracy:.1%}")
 
 
-def _depth(name: str | None, blocks: list[str]) -> int:
-    return 0 if name is None else len(blocks) - block_of(name, blocks)
-
-
-def _digest(head: Head) -> str:
-    digest = hashlib.sha256()
-    for layer in head.layers:
-        for array in layer:
-            digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def _ids(images: LabelledImages) -> str:
-    return hashlib.sha256(f"{list(images.ids)} {images.y.tolist()}".encode()).hexdigest()
-
-
-def _labelled(splits: Path, classes: Sequence[str]) -> tuple[LabelledImages, LabelledImages]:
-    """The training and the validation images."""
-    table = read_splits(splits)
-    rows = (table[table["split"] == name] for name in ("train", "val"))
-    train, val = (
-        LabelledImages(ids=some["id"].tolist(), y=np.array([classes.index(label) for label in some["label"]], np.int64))
-        for some in rows
-    )
-    counts = np.bincount(train.y, minlength=len(classes))
-    missing = [repr(name) for name, count in zip(classes, counts, strict=True) if not count]
-    if missing or not val.ids:
-        what = f"no training image of class {', '.join(missing)}" if missing else "no validation image"
-        raise DataError(f"{what}; check the split")
-    return train, val
-
-
-def _report(log: Callable[[int, dict[str, float]], None], record: FinetuneEpoch) -> None:
-    metrics = {"val_loss": record.val_loss, "val_accuracy": record.val_accuracy}
-    log(record.epoch, metrics if record.epoch == 0 else metrics | {"train_loss": record.train_loss})
-    print(f"finetune: epoch {record.epoch}: val loss {record.val_loss:.4f}, val accuracy {record.val_accuracy:.1%}")
+def _ignore_epoch(epoch: Epoch) -> None:
+    """Report nothing: another process reports the epochs."""

@@ -1,6 +1,6 @@
-"""What fine-tuning made a network forget: how far its features, its old answers and its weights have moved.
+"""What a network forgets in fine-tuning: how much its features, its old predictions and its weights change.
 
-Letters: n images, d features, c classes of the source, on which the network was pretrained.
+Letters: n images, d features, c classes of the source, the set of images on which the network was pretrained.
 """
 
 import copy
@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from stages.graft.backbone.blocks import block_names
+from stages.graft.backbone.blocks import block_names, block_of, name_in_network
 from stages.graft.backbone.layers import feature_network
 from stages.graft.backbone.network import NormalisedNetwork, load_network, run_batch
 from stages.graft.backbone.weights import Weights
@@ -32,72 +32,71 @@ State = Mapping[str, Tensor]
 BATCH_SIZE = 32
 
 MAX_IMAGES = 1000
-"""What is compared on; ids are hashes, so that the first of them are a random sample."""
+"""Largest number of images to compare; ids are hashes, so the first of them are a random sample."""
 
 NUM_DIGITS = 6
-"""Of every number written, as in the other reports."""
+"""Digits after the point in reports."""
 
-_TRUNKS_OWN = ("network.", "extractor.")
-"""What a trunk puts before the names of its network's tensors."""
-
-_NO_WEIGHTS = ("running_mean", "running_var", "num_batches_tracked")
-"""Batch-norm's statistics: kept as they are by fine-tuning, and no distance of weights."""
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""Tensors of batch-norm that are not weights, and that fine-tuning does not change."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forgetting:
-    """What has moved."""
+    """Differences between the pretrained and the fine-tuned network."""
 
     num_images: int
-    """Target images that features and answers were compared on."""
+    """Number of target images on which features and predictions were compared."""
     cka: float
-    """Linear CKA between the features before and after, [0, 1]; 1 when one is a rotation of the other, scaled."""
+    """Linear CKA between the features before and after, in [0, 1]; 1 when they differ only by rotation and scale."""
     source_agreement: float
-    """Share of those images to which the source's own output layer gives the class it gave before, [0, 1]."""
+    """Share of those images for which the source's output layer predicts the same class as before, in [0, 1]."""
     blocks: pd.DataFrame
-    """How far each block has moved, as `block_distances` gives it."""
+    """Change of each block, as `block_distances` measures it."""
     distance: float
-    """Of all the trunk's weights together: the norm of the change over the norm before."""
+    """Change of all weights of the backbone: the norm of the change divided by the norm before."""
     source: PairedComparison | None
-    """Before and after on labelled images of the source; None without them."""
+    """Comparison on labelled images of the source; None without them."""
 
 
 def measure_forgetting(
     weights: Weights,
     trained: State,
     ids: Sequence[str],
-    path_of: LocateImage,
+    locate: LocateImage,
     device: torch.device,
     source: SourceImages | None = None,
 ) -> Forgetting:
-    """Compare the pretrained network with what fine-tuning made of it.
+    """Compare the pretrained network with the fine-tuned one.
 
     Args:
         weights: the pretrained network, its layers and its preprocessing.
-        trained: tensors of the fine-tuned trunk, named as in the trunk or in its network.
-        ids: of validation images; the first `MAX_IMAGES` of them, sorted, are used.
-        path_of: where an image's file is.
-        device: where to compute.
-        source: labelled images of the source, if at hand.
+        trained: tensors of the fine-tuned backbone, by their names in the backbone.
+        ids: ids of validation images; the first `MAX_IMAGES` of them, sorted, are used.
+        locate: gives the location of an image's file.
+        device: device of the computation.
+        source: labelled images of the source, if there are any.
     Raises:
-        DataError: an image cannot be read, or the source images are of classes the network does not know.
+        DataError: an image cannot be read, or the network does not know a class of the source images.
     """
     network = load_network(weights)
     tuned = with_backbone(network, trained)
     state = network.state_dict()
-    part = {own: state[own] for own in (_own_name(name, state) for name in trained) if own in state}
+    part = {name: state[name] for name in map(name_in_network, trained) if name in state}
     distances = block_distances(part, tuned.state_dict(), block_names(weights.name))
     chosen = sorted(ids)[:MAX_IMAGES]
-    whole = [_ready(one, weights.preprocessing, device) for one in (network, tuned)]
-    compared = None if source is None else compare_on_source(whole[0], whole[1], weights, source, device)
-    answers = _outputs(whole, chosen, path_of, weights.preprocessing, device)
-    # In place: the output layers have done their part, and large networks are held no more than twice.
-    trunks = [_ready(feature_network(one, weights), weights.preprocessing, device) for one in (network, tuned)]
-    features = _outputs(trunks, chosen, path_of, weights.preprocessing, device)
+    networks = [_normalised(module, weights.preprocessing, device) for module in (network, tuned)]
+    compared = None if source is None else compare_on_source(networks[0], networks[1], weights, source, device)
+    logits = _outputs(networks, chosen, locate, weights.preprocessing, device)
+    # In place: the output layers are no longer needed, and memory has room for two large networks, not for four.
+    backbones = [
+        _normalised(feature_network(module, weights), weights.preprocessing, device) for module in (network, tuned)
+    ]
+    features = _outputs(backbones, chosen, locate, weights.preprocessing, device)
     return Forgetting(
         num_images=len(chosen),
         cka=linear_cka(features[0], features[1]),
-        source_agreement=source_agreement(answers[0], answers[1]),
+        source_agreement=source_agreement(logits[0], logits[1]),
         blocks=distances,
         distance=float(np.sqrt((distances["change"] ** 2).sum() / (distances["norm"] ** 2).sum())),
         source=compared,
@@ -105,50 +104,50 @@ def measure_forgetting(
 
 
 def linear_cka(x: npt.NDArray[np.floating], y: npt.NDArray[np.floating]) -> float:
-    """Say how alike two sets of features are, whatever their rotation and scale.
+    """Measure the similarity of two sets of features; rotation and scale do not change it.
 
-    With fewer images than features it is well above 0 even for unrelated features: compare it between runs on the same
-    images, rather than with 0.
+    With fewer images than features it is well above 0 even for unrelated features: compare its values on the same
+    images with each other, not with 0.
 
     Args:
         x: features, shape (n, d).
         y: other features of the same images, shape (n, any).
     Returns:
-        [0, 1]; 0 when either is the same for all images.
+        The similarity in [0, 1]; 0 when one of the sets is the same for all images.
     Source:
         Kornblith et al., Similarity of neural network representations revisited, ICML 2019, section 3, eq. 4,
         with linear kernels.
     """
-    x, y = (one.astype(np.float64) - one.mean(axis=0, dtype=np.float64) for one in (x, y))
+    x, y = (features.astype(np.float64) - features.mean(axis=0, dtype=np.float64) for features in (x, y))
     if len(x) < max(x.shape[1], y.shape[1]):  # products of images are smaller than products of features
         gram_x, gram_y = x @ x.T, y @ y.T
-        both, alone = float((gram_x * gram_y).sum()), np.linalg.norm(gram_x) * np.linalg.norm(gram_y)
+        shared, norms = float((gram_x * gram_y).sum()), np.linalg.norm(gram_x) * np.linalg.norm(gram_y)
     else:
-        both = float(np.linalg.norm(y.T @ x) ** 2)
-        alone = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
-    return min(1.0, both / float(alone)) if alone > 0 else 0.0
+        shared = float(np.linalg.norm(y.T @ x) ** 2)
+        norms = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
+    return min(1.0, shared / float(norms)) if norms > 0 else 0.0
 
 
 def source_agreement(before: Float32, after: Float32) -> float:
-    """Give the share of images whose highest of c logits, shape (n, c), is the same before and after."""
+    """Share of images with the same predicted class before and after, from logits of shape (n, c)."""
     return float((before.argmax(axis=1) == after.argmax(axis=1)).mean())
 
 
 def block_distances(before: State, after: State, blocks: Sequence[str]) -> pd.DataFrame:
-    """Measure how far each block's weights have moved: the norm of the change over the norm before.
+    """Measure the change of each block's weights: the norm of the change divided by the norm before.
 
     Args:
-        before: a network's tensors.
-        after: the same tensors later; names that are missing there did not take part and are left out.
-        blocks: the network's, in order; a weight that lies in none stands under its own module's name.
+        before: tensors of a network.
+        after: the same tensors later; tensors that are missing here are left out.
+        blocks: names of the network's blocks, in order; a weight outside all blocks is listed under its module's name.
     Returns:
-        Columns block, num_weights, change, norm, distance (change / norm; empty for weights that were all zero), in the
-        order in which the network has its weights.
+        Columns block, num_weights, change, norm, distance (change / norm; empty if all weights were zero), in the order
+        of the network's weights.
     """
     rows = [
-        (_block_of(name, blocks), value.numel(), _square(after[name].to(value) - value), _square(value))
+        (_label(name, blocks), value.numel(), _square(after[name].to(value) - value), _square(value))
         for name, value in before.items()
-        if name in after and not name.endswith(_NO_WEIGHTS)
+        if name in after and not name.endswith(_STATISTICS)
     ]
     columns = ["block", "num_weights", "change", "norm"]
     table = pd.DataFrame(rows, columns=columns).groupby("block", sort=False).sum().reset_index()
@@ -157,96 +156,88 @@ def block_distances(before: State, after: State, blocks: Sequence[str]) -> pd.Da
 
 
 def with_backbone(network: nn.Module, trained: State) -> nn.Module:
-    """Copy a network and give the copy a trunk's weights; its output layer, and what the trunk has not, stays.
+    """Copy a network, and give the copy the weights of a backbone; all other weights, as the output layer's, stay.
 
     Args:
-        network: trunk and output layer.
-        trained: the trunk's tensors, named as in the trunk or in the network.
+        network: backbone and output layer.
+        trained: tensors of the backbone, by their names in the backbone.
     Raises:
-        DataError: a tensor is not of this network.
+        DataError: the network has no such tensor.
     """
     changed, state = copy.deepcopy(network), network.state_dict()
     for name, value in trained.items():
-        own = _own_name(name, state)
-        if own in state and state[own].shape == value.shape:
-            state[own] = value
-        elif name not in ("mean", "std"):  # of the normalisation
-            raise DataError(f"the trunk's `{name}`, shape {tuple(value.shape)}, is not of {type(network).__name__}")
+        own_name = name_in_network(name)
+        if own_name in state and state[own_name].shape == value.shape:
+            state[own_name] = value
+        elif name not in ("mean", "std"):  # tensors of the normalisation
+            raise DataError(f"the backbone's `{name}`, shape {tuple(value.shape)}, is not of {type(network).__name__}")
     changed.load_state_dict(state)
     return changed
 
 
 def forgetting_record(forgetting: Forgetting) -> dict[str, Any]:
-    """Flatten the figures for a report; the blocks are a table of their own."""
-    found: dict[str, Any] = {
+    """Flatten the results for a report, without the table of blocks."""
+    record: dict[str, Any] = {
         "forgetting_num_images": forgetting.num_images,
         "cka": forgetting.cka,
         "source_agreement": forgetting.source_agreement,
         "weight_distance": forgetting.distance,
     }
     if forgetting.source is not None:
-        one = forgetting.source
-        found |= {
-            "source_num_images": one.num_images,
-            "source_accuracy_before": one.accuracy_before,
-            "source_accuracy_after": one.accuracy_after,
-            "source_accuracy_difference_low": one.difference_low,
-            "source_accuracy_difference_high": one.difference_high,
+        source = forgetting.source
+        record |= {
+            "source_num_images": source.num_images,
+            "source_accuracy_before": source.accuracy_before,
+            "source_accuracy_after": source.accuracy_after,
+            "source_accuracy_difference_low": source.difference_low,
+            "source_accuracy_difference_high": source.difference_high,
         }
-    return {name: round(value, NUM_DIGITS) if isinstance(value, float) else value for name, value in found.items()}
+    return {name: round(value, NUM_DIGITS) if isinstance(value, float) else value for name, value in record.items()}
 
 
 def format_forgetting(forgetting: Forgetting) -> str:
-    """Say in a line or two what was forgotten."""
-    most = int(forgetting.blocks["distance"].argmax())
-    block, distance = forgetting.blocks["block"].iloc[most], forgetting.blocks["distance"].iloc[most]
+    """Describe in one line what the network forgot."""
+    farthest = forgetting.blocks.iloc[int(forgetting.blocks["distance"].argmax())]
     text = (
         f"on {forgetting.num_images} validation images the features' linear CKA with the pretrained ones is "
-        f"{forgetting.cka:.3f}, and the source's output layer gives its old answer for "
-        f"{forgetting.source_agreement:.1%}; weights moved by {forgetting.distance:.2%}, most in {block} "
-        f"({distance:.2%})"
+        f"{forgetting.cka:.3f}, and the source's output layer predicts the same class as before for "
+        f"{forgetting.source_agreement:.1%}; weights moved by {forgetting.distance:.2%}, most in {farthest['block']} "
+        f"({farthest['distance']:.2%})"
     )
     if forgetting.source is None:
         return text
-    one = forgetting.source
+    source = forgetting.source
     return (
-        f"{text}; source accuracy {one.accuracy_before:.1%} before, {one.accuracy_after:.1%} after "
-        f"({one.num_images} images)"
+        f"{text}; source accuracy {source.accuracy_before:.1%} before, {source.accuracy_after:.1%} after "
+        f"({source.num_images} images)"
     )
 
 
-def _ready(network: nn.Module, preprocessing: Preprocessing, device: torch.device) -> NormalisedNetwork:
-    ready = NormalisedNetwork(network, preprocessing).eval().requires_grad_(False)
-    return ready.to(device).to(memory_format=torch.channels_last)
+def _normalised(network: nn.Module, preprocessing: Preprocessing, device: torch.device) -> NormalisedNetwork:
+    normalised = NormalisedNetwork(network, preprocessing).eval().requires_grad_(False)
+    return normalised.to(device).to(memory_format=torch.channels_last)
 
 
 def _outputs(
     networks: Sequence[nn.Module],
     ids: Sequence[str],
-    path_of: LocateImage,
+    locate: LocateImage,
     preprocessing: Preprocessing,
     device: torch.device,
 ) -> list[Float32]:
-    """What each network gives for every image; images are decoded once for all."""
+    """Compute the output of each network for every image; images are decoded once."""
     rows: list[list[Float32]] = [[] for _ in networks]
     with Progress(len(ids), desc="forgetting", unit="images") as progress:
-        for chunk, images in decoded_batches(ids, path_of, preprocessing, BATCH_SIZE):
-            for found, network in zip(rows, networks, strict=True):
-                found.append(run_batch(network, images, BATCH_SIZE, device))
+        for chunk, images in decoded_batches(ids, locate, preprocessing, BATCH_SIZE):
+            for outputs, network in zip(rows, networks, strict=True):
+                outputs.append(run_batch(network, images, BATCH_SIZE, device))
             progress.advance(len(chunk))
-    return [np.concatenate(found) for found in rows]
+    return [np.concatenate(outputs) for outputs in rows]
 
 
-def _own_name(name: str, known: State) -> str:
-    """The name that a trunk's tensor has in its network, if it is one of the network's."""
-    while name not in known and name.startswith(_TRUNKS_OWN):
-        name = name.partition(".")[2]
-    return name
-
-
-def _block_of(name: str, blocks: Sequence[str]) -> str:
-    fitting = [block for block in blocks if name.startswith(f"{block}.")]
-    return max(fitting, key=len, default=name.rpartition(".")[0] or name)
+def _label(name: str, blocks: Sequence[str]) -> str:
+    block = block_of(name, blocks)
+    return blocks[block] if block is not None else name.rpartition(".")[0] or name
 
 
 def _square(value: Tensor) -> float:

@@ -1,66 +1,68 @@
-"""How a pretrained network is trained on gently: rates by depth, a pull towards the start, an average of weights."""
+"""Gentle training of a pretrained network: learning rates by depth, a pull towards the start, an average of weights."""
 
-import copy
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-Optimizer = Literal["adamw", "sgd"]
+from stages.graft.training.finetune_params import FinetuneParams
 
 MOMENTUM = 0.9
-"""Of SGD."""
+"""Momentum of SGD."""
 
 
 def make_optimizer(
-    kind: Optimizer, depths: Mapping[str, int], parameters: Mapping[str, nn.Parameter], layer_decay: float, decay: float
+    parameters: Mapping[str, nn.Parameter], depths: Mapping[str, int], params: FinetuneParams
 ) -> torch.optim.Optimizer:
-    """Group parameters by depth and by whether weight decay applies; rates are set step by step.
+    """Group parameters by depth and by whether weight decay applies; the head has the full learning rate.
 
     Args:
-        kind: adamw or sgd.
-        depths: blocks above each parameter's own; 0 for the head.
-        parameters: those to train, by the same names.
-        layer_decay: the rate is multiplied by this once for every block above. Source: Howard and Ruder, ULMFiT,
-            ACL 2018, section 3.2, as one factor.
-        decay: weight decay, of parameters with two or more dimensions.
+        parameters: trained parameters by name.
+        depths: number of blocks after each parameter's block, by name; 0 for the head.
+        params: the section `finetune`. Source of layer_decay: Howard and Ruder, ULMFiT, ACL 2018, section 3.2, as one
+            factor.
     """
-    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    members: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in parameters.items():
-        groups.setdefault((depths[name], parameter.ndim > 1), []).append(parameter)
-    listed: list[dict[str, Any]] = [
-        {"params": members, "scale": layer_decay**depth, "weight_decay": decay if decays else 0.0}
-        for (depth, decays), members in sorted(groups.items())
-    ]
-    if kind == "sgd":
-        return torch.optim.SGD(listed, lr=0.0, momentum=MOMENTUM, nesterov=True)
-    return torch.optim.AdamW(listed, lr=0.0)
+        members.setdefault((depths[name], parameter.ndim > 1), []).append(parameter)
+    groups: list[dict[str, Any]] = []
+    for depth, decays in sorted(members):
+        rate = params.learning_rate * params.layer_decay**depth
+        weight_decay = params.weight_decay if decays else 0.0
+        group = {"params": members[depth, decays], "lr": rate, "initial_lr": rate, "weight_decay": weight_decay}
+        groups.append(group)
+    if params.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=MOMENTUM, nesterov=True)
+    return torch.optim.AdamW(groups)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group its share of a rate."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["scale"]
-
-
-def rate_at(step: int, peak: float, num_steps: int, num_warmup: int) -> float:
-    """A linear rise over the first steps, then half a cosine down to zero.
+def make_scheduler(
+    optimizer: torch.optim.Optimizer, params: FinetuneParams, steps_per_epoch: int, epochs_done: int
+) -> LambdaLR:
+    """Let the learning rates rise linearly in the warm-up, then fall to zero by half a cosine.
 
     Args:
-        step: counted from 0.
-        peak: the highest rate.
-        num_steps: in all.
-        num_warmup: of the rise.
+        optimizer: from `make_optimizer`.
+        params: the section `finetune`.
+        steps_per_epoch: steps of one epoch.
+        epochs_done: finished epochs of a training that is resumed.
     """
-    if step < num_warmup:
-        return peak * (step + 1) / num_warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - num_warmup) / max(1, num_steps - num_warmup)))
+    num_steps, num_warmup = params.epochs * steps_per_epoch, params.warmup_epochs * steps_per_epoch
+
+    def factor(step: int) -> float:
+        if step < num_warmup:
+            return (step + 1) / num_warmup
+        return 0.5 * (1 + math.cos(math.pi * (step - num_warmup) / max(1, num_steps - num_warmup)))
+
+    return LambdaLR(optimizer, factor, last_epoch=epochs_done * steps_per_epoch - 1)
 
 
 def pull_to_start(parameters: Mapping[str, nn.Parameter], start: Mapping[str, Tensor], strength: float) -> None:
-    """Add to the gradients the pull towards the pretrained weights, in place.
+    """Add the pull towards the pretrained weights to the gradients, in place.
 
     Source: Li, Grandvalet and Davoine, L2-SP, ICML 2018, eq. 2: the gradient of strength / 2 times the squared
     distance.
@@ -70,22 +72,16 @@ def pull_to_start(parameters: Mapping[str, nn.Parameter], start: Mapping[str, Te
             parameter.grad.add_(parameter.detach() - start[name], alpha=strength)
 
 
-class Average:
-    """An exponential moving average of a network's weights.
+def average_weights(network: nn.Module, decay: float) -> AveragedModel:
+    """Start an exponential moving average of a network's weights, which begins with the present ones.
 
-    Its decay grows with the steps, (1 + t) / (10 + t), until it is the one asked for: a short training is not held back
-    by its beginning.
+    The decay of step t is at most (1 + t) / (10 + t): the start has little weight in the average of a short training.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        """Begin with the weights as they are."""
-        self.network = copy.deepcopy(network).requires_grad_(False).eval()
-        self.decay, self.num_steps = decay, 0
+    def update(averages: Any, weights: Any, num_averaged: Tensor | int) -> None:
+        limit = int(num_averaged) / (9 + int(num_averaged))
+        get_ema_multi_avg_fn(min(decay, limit))(averages, weights, num_averaged)  # type: ignore[no-untyped-call]
 
-    @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Take one step towards the network's present weights; buffers are never trained and stay."""
-        decay = min(self.decay, (1 + self.num_steps) / (10 + self.num_steps))
-        self.num_steps += 1
-        for mine, its in zip(self.network.parameters(), network.parameters(), strict=True):
-            mine.lerp_(its, 1 - decay)
+    average = AveragedModel(network, multi_avg_fn=update)
+    average.n_averaged.fill_(1)
+    return average

@@ -1,7 +1,7 @@
-"""Who computes a training step: one process, or several that share its parts and add them up in the same order.
+"""The processes of a training: one alone, or several that share the parts of every step.
 
-A step's gradient is the sum of its parts' gradients, added up in the order of the parts whoever computed them: a team
-of any size gives the same bits.
+A step's gradient is the sum of its parts' gradients, always added in the order of the parts: process groups of any size
+give the same bits.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,47 +14,47 @@ Result = TypeVar("Result")
 
 
 class ProcessGroup(Protocol):
-    """Processes that train one network together, each with a copy of it."""
+    """Processes that train one network together; each has a copy of it."""
 
     @property
     def rank(self) -> int:
-        """This process's number, from 0."""
+        """Number of this process, counted from 0."""
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """Number of processes."""
 
-    def add_up(
+    def compute_parts(
         self, parameters: Iterable[nn.Parameter], parts: Sequence[Part], compute: Callable[[Part], Result]
     ) -> list[Result]:
-        """Compute all parts of a step, each somewhere.
+        """Compute all parts of a step, each in one of the processes, and sum their gradients.
 
         Args:
-            parameters: those that are trained, without gradients.
-            parts: of the step, in order.
-            compute: adds a part's gradients to those of the parameters.
+            parameters: trained parameters, without gradients; at the end they have the sum, in every process.
+            parts: parts of the step, in order.
+            compute: adds the gradients of a part to those of the parameters.
         Returns:
-            The result of each part; the sum of the gradients is left with the parameters of every process.
+            The result of each part, in order.
         """
 
-    def gather(self, mine: Result) -> list[Result]:
-        """Give what every process has, by rank."""
+    def gather(self, value: Result) -> list[Result]:
+        """Collect one value from every process, in order of rank."""
 
 
 class SingleProcess:
-    """One process: gradients pile up."""
+    """One process, which computes all parts."""
 
     rank, size = 0, 1
 
-    def add_up(
+    def compute_parts(
         self, parameters: Iterable[nn.Parameter], parts: Sequence[Part], compute: Callable[[Part], Result]
     ) -> list[Result]:
-        """As `Team.add_up`."""
+        """As `ProcessGroup.compute_parts`."""
         return [compute(part) for part in parts]
 
-    def gather(self, mine: Result) -> list[Result]:
-        """As `Team.gather`."""
-        return [mine]
+    def gather(self, value: Result) -> list[Result]:
+        """As `ProcessGroup.gather`."""
+        return [value]
 
 
 SINGLE_PROCESS: ProcessGroup = SingleProcess()

@@ -1,4 +1,4 @@
-"""How well two networks with the source's own output layer know labelled images of the source, on which one began.
+"""Accuracy of a network on labelled images of the source, its pretraining set, before and after fine-tuning.
 
 Letters: n images, c classes of the source.
 """
@@ -28,26 +28,26 @@ BATCH_SIZE = 32
 
 @dataclass(frozen=True, kw_only=True)
 class SourceImages:
-    """Labelled images of the source, and room to decode them."""
+    """Labelled images of the source."""
 
     path: str
     """`finetune.source_images`: a class folder, an archive of one, or a folder of such archives."""
     cache: Path
-    """Folder for a temporary file of the decoded images."""
+    """Folder of a temporary file with the decoded images."""
 
 
 def check_source(weights: Weights, source: SourceImages) -> None:
-    """Make sure that the network can score the source's images, without decoding one: before hours of training.
+    """Check, before hours of training, that the network can score the images of the source; decodes no image.
 
     Args:
-        weights: of the network.
+        weights: weights of the network.
         source: the images.
     Raises:
-        DataError: the source is not there or holds no image, or the network does not know one of its classes.
+        DataError: the source does not exist or has no image, or the network does not know one of its classes.
     """
     source.cache.mkdir(parents=True, exist_ok=True)
     with open_source(source.path, source.cache) as opened:
-        if not any(one.label and one.claims_to_be_image for one in opened.candidates):
+        if not any(candidate.label and candidate.claims_to_be_image for candidate in opened.candidates):
             raise DataError(f"`finetune.source_images`: {source.path} holds no labelled image")
         _class_numbers(opened.classes, weights, load_network(weights))
 
@@ -55,16 +55,16 @@ def check_source(weights: Weights, source: SourceImages) -> None:
 def compare_on_source(
     before: NormalisedNetwork, after: NormalisedNetwork, weights: Weights, source: SourceImages, device: torch.device
 ) -> PairedComparison:
-    """Score labelled images of the source with the network's own output layer, before and after.
+    """Compare two networks with the source's output layer on labelled images of the source.
 
-    Images are squares of the size that the weights' published accuracy was measured at, if their record says so.
+    Images have the size at which the published accuracy of the weights was measured, if their record has it.
 
     Args:
         before: uint8 images (n, h, w, 3) to logits (n, c).
-        after: the same, fine-tuned.
-        weights: of the network; their file says which classes it knows.
+        after: the same network, fine-tuned.
+        weights: weights of the network; their file names its classes.
         source: the images.
-        device: where both networks are.
+        device: device of both networks.
     Raises:
         DataError: the network does not know a class of the source.
     """
@@ -74,27 +74,27 @@ def compare_on_source(
         logits: list[list[npt.NDArray[np.float32]]] = [[], []]
         for start in bar(starts, desc="forgetting: source images", unit="batches", total=len(starts)):
             images = packed.x[start : start + BATCH_SIZE]
-            for found, network in zip(logits, (before, after), strict=True):
-                found.append(run_batch(network, images, BATCH_SIZE, device))
+            for rows, network in zip(logits, (before, after), strict=True):
+                rows.append(run_batch(network, images, BATCH_SIZE, device))
     return compare_paired(y, np.concatenate(logits[0]), np.concatenate(logits[1]))
 
 
 def _source_px(weights: Weights) -> int:
     record_path = None if weights.path is None else weights.path.with_suffix(".json")
-    known = read_json(record_path) if record_path is not None and record_path.exists() else {}
-    return int(known.get("validation_px", weights.preprocessing.crop_px))
+    record = read_json(record_path) if record_path is not None and record_path.exists() else {}
+    return int(record.get("validation_px", weights.preprocessing.crop_px))
 
 
 def _class_numbers(classes: Sequence[str], weights: Weights, network: nn.Module) -> npt.NDArray[np.int64]:
-    """Each class as the output layer numbers it: as the weights' file lists them, else in order of name."""
+    """Number of each class in the output layer: by the list in the weights' file, else in order of name."""
     output = provider_of(weights.name).output_layer(network)
     num_classes = len(network.state_dict()[f"{output}.weight"])
-    is_ours = weights.path is not None and weights.path.suffix == ".safetensors"
-    listed = read_metadata(weights.path).get("classes") if weights.path is not None and is_ours else None
+    has_metadata = weights.path is not None and weights.path.suffix == ".safetensors"
+    listed = read_metadata(weights.path).get("classes") if weights.path is not None and has_metadata else None
     if listed is None and len(classes) != num_classes:
         raise DataError(
             f"`finetune.source_images`: {len(classes)} classes, but the output layer of {weights.name} scores "
-            f"{num_classes}, and its weights do not name them; give all of them, named in that order"
+            f"{num_classes}, and its weights do not name them; give all classes, sorted by name in the same order"
         )
     names = list(classes if listed is None else listed)
     unknown = sorted(set(classes) - set(names))

@@ -19,7 +19,7 @@ from stages.graft.compute.settings import LOCAL, ComputeParams
 from stages.graft.core.errors import DataError
 from stages.graft.heads.head import Head
 from stages.graft.training.finetune_task import Finetuned, PipelineFiles, finetune_from_files
-from tests.graft.training.test_finetune_loop import WEIGHTS, Images, extent, linear_head, pipeline_files, recipe
+from tests.graft.training.test_finetune_loop import Images, linear_head, pipeline_files, task
 from tests.support.clusters import Nodes, cluster
 
 
@@ -52,17 +52,16 @@ class Trainings:
         self._head, self._files = head, files
         self.logged: list[dict[int, dict[str, float]]] = []
 
-    def run(self, compute: ComputeParams = LOCAL, unfreeze_from: str | None = None, **changes: object) -> Finetuned:
+    def run(self, compute: ComputeParams = LOCAL, **changes: object) -> Finetuned:
         self.logged.append({})
-        how, what = recipe(learning_rate=1e-3, **changes), extent(unfreeze_from=unfreeze_from)
-        log = self.logged[-1].__setitem__
-        with open_engine(compute, lambda: None, on_cluster) as trained_by:
-            return finetune_from_files(self._head, WEIGHTS, self._files, how, what, log, trained_by)
+        to_train = task(self._head, self._files, learning_rate=1e-3, **changes)
+        with open_engine(compute, lambda: None, on_cluster) as remote_trainer:
+            return finetune_from_files(to_train, self.logged[-1].__setitem__, remote_trainer)
 
 
 def bytes_of(found: Finetuned) -> list[bytes]:
-    trunk = [value.numpy().tobytes() for value in found.trunk.state_dict().values()]
-    return [*trunk, *(array.tobytes() for layer in found.head.layers for array in layer)]
+    backbone = [value.numpy().tobytes() for value in found.backbone.state_dict().values()]
+    return [*backbone, *(array.tobytes() for layer in found.head.layers for array in layer)]
 
 
 @pytest.mark.ray
@@ -83,11 +82,11 @@ class TestTraining:
         trainings = Trainings(head, files)
         local = trainings.run(accumulate=3)  # parts of 2, 2 and 1 images: a worker is idle in the second round
         remote = trainings.run(nodes.compute, accumulate=3)
-        assert local.outcome.records[1:] == remote.outcome.records[1:]
+        assert local.outcome.epochs[1:] == remote.outcome.epochs[1:]
         assert bytes_of(remote) == bytes_of(local)
         plain = trainings.run()
         assert bytes_of(plain) != bytes_of(local)  # parts do change bits: nothing above is so by chance
-        accuracy = [one.outcome.records[-1].val_accuracy for one in (plain, remote)]
+        accuracy = [one.outcome.epochs[-1].val_accuracy for one in (plain, remote)]
         assert accuracy[0] == pytest.approx(accuracy[1], abs=0.01)
 
     def test_a_killed_worker_is_replaced_and_training_goes_on(self, nodes, head, files):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from stages.graft.core.errors import DataError
-from stages.graft.heads.features import load_features, read_backbone_record, read_features, write_features
+from stages.graft.heads.features import load_features, read_backbone_record, read_features
+from tests.support.features import write_features
 from tests.support.pipeline import write_split_table
 
 IDS = [sha256(bytes([number])).hexdigest() for number in range(6)]

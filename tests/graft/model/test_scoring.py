@@ -3,10 +3,9 @@ import pandas as pd
 import pytest
 
 from stages.graft.core.errors import DataError
-from stages.graft.heads.features import write_features
 from stages.graft.heads.head import Head
 from stages.graft.model.scoring import class_indices, score_cached, score_known, score_split, score_strangers
-from tests.support.features import ids_of
+from tests.support.features import ids_of, write_features
 
 IDS = ids_of(4)
 HEAD = Head(kind="prototype", classes=("a", "b"), layers=((np.eye(2, dtype=np.float32), np.ones(2, dtype=np.float32)),))

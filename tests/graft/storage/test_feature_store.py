@@ -10,9 +10,8 @@ import pytest
 
 from stages.graft.core.errors import DataError
 from stages.graft.core.image_ids import pack_ids, unpack_ids
-from stages.graft.heads.features import write_features
 from stages.graft.storage.feature_store import FeatureStore
-from tests.support.features import rows_in
+from tests.support.features import rows_in, write_features
 
 RECORD = {"weights": "abc", "batch_size": 32}
 

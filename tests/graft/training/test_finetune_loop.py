@@ -17,10 +17,12 @@ from stages.graft.backbone.blocks import block_names, first_tuned, split_backbon
 from stages.graft.backbone.network import NormalisedNetwork, load_backbone, run_batch
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError
+from stages.graft.heads.class_weights import class_weights
 from stages.graft.heads.head import Head, load_head, save_head
 from stages.graft.images.loading import read_image
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.metrics.classification import log_loss
+from stages.graft.metrics.training_curve import Epoch, best_epoch
 from stages.graft.model.classifier import (
     Classifier,
     head_from_module,
@@ -31,9 +33,10 @@ from stages.graft.model.classifier import (
 )
 from stages.graft.model.model_folder import write_model
 from stages.graft.storage.tables import write_csv
-from stages.graft.training.activation_cache import Activations, LabelledImages, Pixels, cached
-from stages.graft.training.finetune_loop import FinetuneEpoch, FinetuneRecipe, finetune
-from stages.graft.training.finetune_task import PipelineFiles, TrainableScope, finetune_from_files
+from stages.graft.training.activation_cache import CachedInputs, ComputedInputs, LabelledImages, cached
+from stages.graft.training.finetune_loop import TrainingSetup, finetune
+from stages.graft.training.finetune_params import FinetuneParams
+from stages.graft.training.finetune_task import FinetuneTask, PipelineFiles, finetune_from_files
 from tests.support.pictures import encoded, write
 from tests.support.pipeline import write_split_table
 
@@ -68,7 +71,7 @@ class Images:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Images:
-    """Twenty images: twelve to train on, eight to choose with."""
+    """Twenty images: twelve for training, eight for validation."""
     return Images(tmp_path / "images", 10)
 
 
@@ -78,7 +81,7 @@ def sets(images: Images) -> tuple[LabelledImages, LabelledImages]:
 
 
 def toy_classifier(head: Head) -> Classifier:
-    """A trunk of one convolution and one batch-norm, with statistics as if it were pretrained."""
+    """A backbone of one convolution and one batch-norm, with statistics as if it were pretrained."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         norm = nn.BatchNorm2d(4)
@@ -98,40 +101,47 @@ def mlp_head(rng: np.random.Generator) -> Head:
     return Head(kind="mlp", classes=CLASSES, layers=layers)  # type: ignore[arg-type]
 
 
-def recipe(**changes: object) -> FinetuneRecipe:
+def finetune_params(**changes: object) -> FinetuneParams:
+    """Everything is trained, unless the call says from which block."""
     fields = {
-        "optimizer": "adamw", "learning_rate": 0.01, "layer_decay": 1.0, "weight_decay": 0.1, "warmup_epochs": 1,
-        "epochs": 3, "patience": 10, "batch_size": 5, "accumulate": 1, "clip_norm": 1.0, "label_smoothing": 0.0,
-        "ema_decay": 0.0, "l2_sp": 0.0, "class_weight": "none", "precision": "fp32", "seed": 0,
+        "strategy": "partial" if "unfreeze_from" in changes else "full", "unfreeze_from": 1, "keep": "better",
+        "augmentation": "texture", "optimizer": "adamw", "learning_rate": 0.01, "layer_decay": 1.0, "weight_decay": 0.1,
+        "warmup_epochs": 1, "epochs": 3, "patience": 10, "batch_size": 5, "accumulate": 1, "clip_norm": 1.0,
+        "label_smoothing": 0.0, "ema_decay": 0.0, "l2_sp": 0.0, "class_weight": "none", "views": 2, "cache_gb": 1.0,
+        "precision": "fp32", "source_images": None, "seed": 0,
     }  # fmt: skip
-    return FinetuneRecipe(**fields | changes)
+    return FinetuneParams(**fields | changes)
 
 
 def train(
     classifier: Classifier,
     images: Images,
     sets: tuple[LabelledImages, LabelledImages],
-    on_epoch: Callable[[FinetuneEpoch], None] = lambda _: None,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
     **changes: object,
-) -> list[FinetuneEpoch]:
-    how = recipe(**changes)
-    pixels = Pixels(
-        path_of=images.path_of, preprocessing=PREPROCESSING, preset="texture", seed=how.seed,
-        batch_size=how.batch_size, frozen=None, device=CPU, in_bf16=False,
+) -> list[Epoch]:
+    params = finetune_params(**changes)
+    inputs = ComputedInputs(
+        locate=images.path_of, preprocessing=PREPROCESSING, preset="texture", seed=params.seed,
+        batch_size=params.batch_size, frozen=None, device=CPU, in_bf16=False,
     )  # fmt: skip
-    seen: list[FinetuneEpoch] = []
+    seen: list[Epoch] = []
 
-    def note(record: FinetuneEpoch) -> None:
+    def note(record: Epoch) -> None:
         seen.append(record)
         on_epoch(record)
 
     classifier.requires_grad_(True)
     depths = {name: 0 if name.startswith("head") else 1 for name, _ in classifier.named_parameters()}
     state_file = images.folder.parent / "state.safetensors"
-    outcome = finetune(classifier, pixels, *sets, how, depths, lambda epoch: epoch - 1, state_file, note)
+    setup = TrainingSetup(
+        network=classifier, depths=depths, inputs=inputs, train=sets[0], val=sets[1],
+        class_weights=class_weights(sets[0].y, CLASSES, params.class_weight), params=params,
+    )  # fmt: skip
+    outcome = finetune(setup, state_file, note)
     state_file.unlink(missing_ok=True)
-    assert seen[-1] == outcome.records[-1]
-    return outcome.records
+    assert seen[-1] == outcome.epochs[-1]
+    return outcome.epochs
 
 
 def state(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -183,9 +193,9 @@ def test_batch_norm_keeps_the_statistics_it_was_pretrained_with(images, sets, rn
     train(classifier, images, sets)
     after = state(classifier)
     kept = {name for name in before if torch.equal(before[name], after[name])}
-    norm = "trunk.network.1."
+    norm = "backbone.network.1."
     assert {name for name in before if name.startswith((norm + "running", norm + "num"))} <= kept
-    assert {norm + "weight", "trunk.network.0.weight", "head.0.weight", "head.0.bias"}.isdisjoint(kept)
+    assert {norm + "weight", "backbone.network.0.weight", "head.0.weight", "head.0.bias"}.isdisjoint(kept)
 
 
 def test_training_separates_what_is_easy(images, sets, rng):
@@ -201,7 +211,7 @@ def test_the_best_epoch_is_left_not_the_last(images, sets, rng):
     classifier = toy_classifier(linear_head(rng))
     mixed = LabelledImages(ids=sets[1].ids, y=np.where(np.arange(8) < 3, 1 - sets[1].y, sets[1].y))
     records = train(classifier, images, (sets[0], mixed), epochs=5, learning_rate=0.03)
-    best = min(records, key=lambda record: record.val_loss)
+    best = best_epoch(records)
     assert 0 < best.epoch < records[-1].epoch
     assert val_loss(classifier, images, mixed) == pytest.approx(best.val_loss, rel=1e-6)
 
@@ -293,38 +303,29 @@ def test_a_saved_network_predicts_what_it_did_in_memory(images, rng, tmp_path):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def extent(**changes: object) -> TrainableScope:
-    return TrainableScope(**{"unfreeze_from": None, "augmentation": "texture", "views": 2, "cache_gb": 1.0} | changes)
+def task(head: Head, files: PipelineFiles, **changes: object) -> FinetuneTask:
+    return FinetuneTask(head=head, weights=WEIGHTS, files=files, params=finetune_params(**changes))
 
 
-@pytest.mark.parametrize("unfreeze_from", [None, 3])
-def test_what_the_files_model_scores_on_validation_is_what_training_measured(
-    images, files, rng, tmp_path, unfreeze_from
-):
-    head = linear_head(rng, 1024)
+@pytest.mark.parametrize("scope", [{}, {"unfreeze_from": 3}], ids=["full", "partial"])
+def test_what_the_files_model_scores_on_validation_is_what_training_measured(images, files, rng, tmp_path, scope):
     logged: dict[int, dict[str, float]] = {}
-    found = finetune_from_files(
-        head,
-        WEIGHTS,
-        files,
-        recipe(epochs=2, learning_rate=1e-3),
-        extent(unfreeze_from=unfreeze_from),
-        logged.__setitem__,
-    )
-    save_backbone(found.trunk, tmp_path / "model")
+    to_train = task(linear_head(rng, 1024), files, epochs=2, learning_rate=1e-3, **scope)
+    found = finetune_from_files(to_train, logged.__setitem__)
+    save_backbone(found.backbone, tmp_path / "model")
     write_model(found.head, WEIGHTS.to_record(), tmp_path / "model")
-    val, records = images.labelled(12, 16), found.outcome.records
+    val, epochs = images.labelled(12, 16), found.outcome.epochs
     logits = predict_logits(tmp_path / "model", val.ids, images.path_of, CPU)
-    best = min(records, key=lambda record: record.val_loss)
+    best = best_epoch(epochs)
     assert best.epoch > 0
     np.testing.assert_allclose(found.outcome.val_after, logits, rtol=1e-3, atol=1e-4)
     assert log_loss(logits, val.y) == pytest.approx(best.val_loss, rel=1e-3)
     assert list(logged) == [0, 1, 2]
     assert sorted(logged[0]) == ["val_accuracy", "val_loss"]
     assert logged[2] == {
-        "train_loss": records[2].train_loss,
-        "val_loss": records[2].val_loss,
-        "val_accuracy": records[2].val_accuracy,
+        "train_loss": epochs[2].train_loss,
+        "val_loss": epochs[2].val_loss,
+        "val_accuracy": epochs[2].val_accuracy,
     }
     assert not list((tmp_path / "store" / "finetuning").iterdir())
 
@@ -334,9 +335,9 @@ def test_frozen_is_frozen_and_the_cached_path_gives_the_bits_of_the_uncached_one
     head, before = linear_head(rng, 1024), load_backbone(WEIGHTS).state_dict()
     results = []
     for cache_gb in (1.0, 0.0, 1.0):  # computed once; in every epoch; from the cache that is there
-        how = extent(unfreeze_from="stage4.2", cache_gb=cache_gb)
-        found = finetune_from_files(head, WEIGHTS, files, recipe(precision=precision), how, lambda *_: None)
-        results.append({name: value.numpy().tobytes() for name, value in found.trunk.state_dict().items()})
+        to_train = task(head, files, precision=precision, unfreeze_from="stage4.2", cache_gb=cache_gb)
+        found = finetune_from_files(to_train, lambda *_: None)
+        results.append({name: value.numpy().tobytes() for name, value in found.backbone.state_dict().items()})
     assert results[0] == results[1] == results[2]
     changed = {name for name, value in before.items() if value.numpy().tobytes() != results[0][name]}
     assert changed
@@ -350,20 +351,20 @@ def test_kept_activations_are_those_of_the_frozen_part_bit_for_bit(images, tmp_p
     weights = Weights(name=name, weights="random", sha256=None, preprocessing=PREPROCESSING, path=None)
     blocks = block_names(name)
     frozen, tuned = split_backbone(load_backbone(weights), blocks, first_tuned(blocks, start))
-    pixels = Pixels(
-        path_of=images.path_of, preprocessing=PREPROCESSING, preset="grain", seed=0, batch_size=5, frozen=frozen,
+    computed = ComputedInputs(
+        locate=images.path_of, preprocessing=PREPROCESSING, preset="grain", seed=0, batch_size=5, frozen=frozen,
         device=CPU, in_bf16=in_bf16,
     )  # fmt: skip
     train, val = list(images.labels)[:12], list(images.labels)[12:]
-    kept = cached(pixels, train, val, 2, "", tmp_path / "kept", 1.0)
-    assert isinstance(kept, Activations)
+    kept = cached(computed, {None: val, 0: train, 1: train}, {}, tmp_path / "kept", 1.0)
+    assert isinstance(kept, CachedInputs)
     for ids, number in [(train, 0), (train, 1), (val, None)]:
-        for one, other in zip(kept.batches(ids, number), pixels.batches(ids, number), strict=True):
+        for one, other in zip(kept.batches(ids, number), computed.batches(ids, number), strict=True):
             assert all(torch.equal(a, b) and a.stride() == b.stride() for a, b in zip(one, other, strict=True))
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=in_bf16):
                 assert torch.equal(tuned(*one), tuned(*other))
-    images_alone = Pixels(**{**vars(pixels), "in_bf16": False})
-    in_fp32 = torch.cat([one[0] for one in images_alone.batches(val, None)])
+    computed_in_fp32 = ComputedInputs(**{**vars(computed), "in_bf16": False})
+    in_fp32 = torch.cat([one[0] for one in computed_in_fp32.batches(val, None)])
     assert torch.equal(torch.cat([one[0] for one in kept.batches(val, None)]), in_fp32)
 
 
@@ -377,7 +378,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(images, sets, rn
     whole, resumed, epochs = toy_classifier(head), toy_classifier(head), []
     train(whole, images, sets, **settings)
 
-    def kill(record: FinetuneEpoch) -> None:
+    def kill(record: Epoch) -> None:
         if record.epoch == killed_after:
             raise KilledError
 
@@ -415,19 +416,13 @@ def test_bf16_training_ends_near_that_in_fp32(images, sets, rng):
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
 
 
-def test_a_class_without_training_images_is_refused(images, sets, rng):
-    one = LabelledImages(ids=sets[0].ids, y=np.zeros_like(sets[0].y))
-    with pytest.raises(DataError, match="no training image of 1 of 2 classes"):
-        train(toy_classifier(linear_head(rng)), images, (one, sets[1]))
-
-
 def test_a_class_or_a_split_without_images_is_named_before_a_network_is_cut(images, files, rng):
     head = linear_head(rng, 1024)
     table = pd.read_csv(files.splits, keep_default_na=False)
     for gone, message in [(table["label"] == "red", "class 'red'"), (table["split"] == "val", "no validation image")]:
         write_csv(table.assign(split=table["split"].where(~gone, "unused")), files.splits)
         with pytest.raises(DataError, match=rf"{message}.*; check the split"):
-            finetune_from_files(head, WEIGHTS, files, recipe(), extent(unfreeze_from="no such block"), lambda *_: None)
+            finetune_from_files(task(head, files, unfreeze_from="no such block"), lambda *_: None)
 
 
 def test_sampled_epochs_train_on_every_class_alike(images, sets, rng):
@@ -452,10 +447,6 @@ def test_out_of_memory_ends_with_advice(images, sets, rng, monkeypatch):
 
     classifier = toy_classifier(linear_head(rng))
     monkeypatch.setattr(torch.nn.functional, "cross_entropy", refuse)
-    monkeypatch.setattr(
-        "stages.graft.training.finetune_loop._record",
-        lambda *_: FinetuneEpoch(epoch=0, train_loss=math.nan, val_loss=1.0, val_accuracy=0.0),
-    )
     with pytest.raises(DataError, match=r"out of memory with 5 images at a time; raise `finetune.accumulate`"):
         train(classifier, images, sets)
 

@@ -126,10 +126,10 @@ def paths(tmp_path: Path) -> dict[str, Path]:
     return {sha256(data).hexdigest(): write(path, data) for data, path in files}
 
 
-def shaken(trunk: nn.Module, strength: float, only: str = "") -> dict[str, torch.Tensor]:
-    """A trunk's tensors, its matrices and filters changed a little."""
+def shaken(backbone: nn.Module, strength: float, only: str = "") -> dict[str, torch.Tensor]:
+    """A backbone's tensors, its matrices and filters changed a little."""
     generator = torch.Generator().manual_seed(0)
-    state = dict(trunk.state_dict())
+    state = dict(backbone.state_dict())
     for name, value in state.items():
         if value.ndim > 1 and value.is_floating_point() and only in name and name not in ("mean", "std"):
             state[name] = value + strength * value.std() * torch.randn(value.shape, generator=generator)
@@ -146,9 +146,9 @@ def test_an_unchanged_network_has_forgotten_nothing(weights, paths):
 
 
 def test_the_more_it_has_changed_the_more_is_forgotten(weights, paths):
-    trunk = load_backbone(weights)
+    backbone = load_backbone(weights)
     found = [
-        measure_forgetting(weights, shaken(trunk, strength), list(paths), paths.__getitem__, CPU)
+        measure_forgetting(weights, shaken(backbone, strength), list(paths), paths.__getitem__, CPU)
         for strength in (0.05, 0.5)
     ]
     assert 1 > found[0].cka > found[1].cka > 0
@@ -182,10 +182,10 @@ def test_the_order_of_ids_changes_nothing_and_the_record_is_rounded(weights, pat
     ("name", "layers"),
     [("resnet18", ("layer1", "layer4")), ("squeezenet1_1", ("penultimate",)), ("mobilenet_v3_small", ("penultimate",))],
 )
-def test_a_trunks_weights_take_their_place_and_the_output_layer_keeps_its_own(name: str, layers: tuple[str, ...]):
+def test_a_backbones_weights_are_put_in_place_and_the_output_layer_keeps_its_own(name: str, layers: list[str]):
     network = build_network(name, 5).eval()
-    trunk = NormalisedNetwork(feature_network(copy.deepcopy(network), random_weights(name, layers)), PREPROCESSING)
-    given = {key: value + 1 for key, value in trunk.state_dict().items()}
+    backbone = NormalisedNetwork(feature_network(copy.deepcopy(network), layers, "avg"), PREPROCESSING)
+    given = {key: value + 1 for key, value in backbone.state_dict().items()}
     before, after, output = network.state_dict(), with_backbone(network, given).state_dict(), output_layer(network)
     assert [key for key in before if torch.equal(before[key], after[key])] == [f"{output}.weight", f"{output}.bias"]
     assert all(torch.equal(after[key], before[key] + 1) for key in before if not key.startswith(f"{output}."))
@@ -194,14 +194,12 @@ def test_a_trunks_weights_take_their_place_and_the_output_layer_keeps_its_own(na
 def test_a_transformers_weights_have_their_place_too():
     with torch.device("meta"):  # shapes alone
         network = build_network("vit_b_16", 5).eval()
-        trunk = feature_network(
-            build_network("vit_b_16", 5).eval(), random_weights("vit_b_16", ("encoder.layers.encoder_layer_11",))
-        )
-    assert with_backbone(network, trunk.state_dict()).state_dict().keys() == network.state_dict().keys()
+        backbone = feature_network(build_network("vit_b_16", 5).eval(), ["encoder.layers.encoder_layer_11"], "avg")
+    assert with_backbone(network, backbone.state_dict()).state_dict().keys() == network.state_dict().keys()
 
 
 def test_weights_of_another_network_are_refused(weights):
-    with pytest.raises(DataError, match=r"the trunk's `fc\.weight`, shape \(7, 1024\), is not of ShuffleNetV2"):
+    with pytest.raises(DataError, match=r"the backbone's `fc\.weight`, shape \(7, 1024\), is not of ShuffleNetV2"):
         with_backbone(load_network(weights), {"fc.weight": torch.zeros(7, 1024)})
     with pytest.raises(DataError, match=r"`layer1\.0\.weight`"):
         with_backbone(load_network(weights), {"layer1.0.weight": torch.zeros(1)})
