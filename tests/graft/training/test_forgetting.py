@@ -182,9 +182,9 @@ def test_the_order_of_ids_changes_nothing_and_the_record_is_rounded(weights, pat
     ("name", "layers"),
     [("resnet18", ("layer1", "layer4")), ("squeezenet1_1", ("penultimate",)), ("mobilenet_v3_small", ("penultimate",))],
 )
-def test_a_backbones_weights_are_put_in_place_and_the_output_layer_keeps_its_own(name: str, layers: list[str]):
+def test_a_backbones_weights_are_put_in_place_and_the_output_layer_keeps_its_own(name: str, layers: tuple[str, ...]):
     network = build_network(name, 5).eval()
-    backbone = NormalisedNetwork(feature_network(copy.deepcopy(network), layers, "avg"), PREPROCESSING)
+    backbone = NormalisedNetwork(feature_network(copy.deepcopy(network), random_weights(name, layers)), PREPROCESSING)
     given = {key: value + 1 for key, value in backbone.state_dict().items()}
     before, after, output = network.state_dict(), with_backbone(network, given).state_dict(), output_layer(network)
     assert [key for key in before if torch.equal(before[key], after[key])] == [f"{output}.weight", f"{output}.bias"]
@@ -194,7 +194,9 @@ def test_a_backbones_weights_are_put_in_place_and_the_output_layer_keeps_its_own
 def test_a_transformers_weights_have_their_place_too():
     with torch.device("meta"):  # shapes alone
         network = build_network("vit_b_16", 5).eval()
-        backbone = feature_network(build_network("vit_b_16", 5).eval(), ["encoder.layers.encoder_layer_11"], "avg")
+        backbone = feature_network(
+            build_network("vit_b_16", 5).eval(), random_weights("vit_b_16", ("encoder.layers.encoder_layer_11",))
+        )
     assert with_backbone(network, backbone.state_dict()).state_dict().keys() == network.state_dict().keys()
 
 
