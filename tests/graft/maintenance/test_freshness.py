@@ -32,7 +32,7 @@ def root(tmp_path):
 
 
 def test_what_is_as_the_lock_says_is_fresh(root):
-    assert outdated(root) is None  # data/images is not published, so nobody asks for it
+    assert outdated(root) is None  # data/images is not published, so it is not checked
 
 
 def test_a_parameter_no_stage_reads_and_another_order_make_nothing_old(root):

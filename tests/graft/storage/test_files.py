@@ -180,7 +180,7 @@ def test_a_damaged_record_in_a_whole_file_is_named(tmp_path: Path):
             read_metadata(path)
 
 
-def test_what_a_killed_process_was_writing_is_removed_by_the_next_and_nobody_elses(tmp_path: Path):
+def test_what_a_killed_process_was_writing_is_removed_by_the_next_and_no_other(tmp_path: Path):
     code = """
 import sys, time
 from pathlib import Path
