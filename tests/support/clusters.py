@@ -25,15 +25,15 @@ class Nodes:
         self._others = [self._cluster.add_node(**node()) for _ in range(num_nodes - 1)]
         self.address = self._cluster.address
         self._before = os.environ.get("RAY_ADDRESS", "")
-        os.environ["RAY_ADDRESS"] = self.address  # what auto means
+        os.environ["RAY_ADDRESS"] = self.address  # the address `auto` stands for
         self.compute = ComputeParams(engine="ray", address="auto", workers=None, cpus_per_worker=1, gpus_per_worker=0)
 
     def kill_one(self) -> None:
-        """Kill a node that is not the head, its workers with it, without a word."""
+        """Kill a node that is not the head, with its workers, without a shutdown."""
         self._cluster.remove_node(self._others.pop(), allow_graceful=False)
 
     def stop(self) -> None:
-        """End them all."""
+        """Stop all nodes."""
         os.environ["RAY_ADDRESS"] = self._before
         self._cluster.shutdown()
 
@@ -48,7 +48,7 @@ def node() -> dict[str, object]:
 
 @contextlib.contextmanager
 def cluster(num_nodes: int = 2) -> Iterator[Nodes]:
-    """Start a cluster and end it."""
+    """Start a cluster, and stop it at the end."""
     nodes = Nodes(num_nodes)
     try:
         yield nodes

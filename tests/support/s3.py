@@ -1,4 +1,4 @@
-"""The bucket of a server on this machine that speaks S3, filled and changed past the code under test."""
+"""A bucket of a local S3 server, filled and changed without the code under test."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,15 +10,15 @@ import pytest
 from tests.support.servers import BUCKET, S3_KEYS, s3_server
 
 NOTHING_ELSE = {
-    "AWS_EC2_METADATA_DISABLED": "true",  # else keys are looked for on another machine
+    "AWS_EC2_METADATA_DISABLED": "true",  # otherwise boto asks another machine for keys
     "AWS_CONFIG_FILE": "/nowhere",
     "AWS_SHARED_CREDENTIALS_FILE": "/nowhere",
 }
-"""Keys are those of the environment alone."""
+"""Only the environment gives keys."""
 
 
 class Bucket:
-    """The one bucket; the server takes any keys until it is told to look at them."""
+    """The bucket; the server accepts any keys until `look_at_keys`."""
 
     def __init__(self, endpoint: str) -> None:
         import boto3
@@ -45,20 +45,20 @@ class Bucket:
         self.client.delete_object(Bucket=BUCKET, Key=key)
 
     def look_at_keys(self, after: int) -> None:
-        """Take wrong keys for what they are, after so many more requests."""
+        """Refuse wrong keys after this number of requests."""
         plain = {"Content-Type": "text/plain"}
         urlopen(Request(f"{self.endpoint}/moto-api/reset-auth", str(after).encode(), plain), timeout=20).close()
 
 
 @contextmanager
 def bucket_server(folder: Path) -> Iterator[Bucket]:
-    """Run the server, with its log in the folder."""
+    """Run the server; its log is in the folder."""
     with s3_server(folder) as server:
         yield Bucket(server.address)
 
 
 def use(environment: Mapping[str, str], patch: pytest.MonkeyPatch) -> None:
-    """Give the code under test the environment, and a client that has not yet looked at another one."""
+    """Set the environment and remove the client, which has read the one before."""
     from stages.graft.storage import s3
 
     s3._connected.cache_clear()

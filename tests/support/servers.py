@@ -23,11 +23,11 @@ BUCKET = "graft"
 """The one bucket of the S3 server."""
 
 S3_KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-"""What a client of the S3 server has in its environment; the server takes any keys."""
+"""Environment of a client of the S3 server, which accepts any keys."""
 
 
 class Site(ThreadingHTTPServer):
-    """Serves `data` at every path but /gone, and notes the ranges it was asked for."""
+    """Serves `data` at every path except /gone, and records the requested ranges."""
 
     daemon_threads = True
 
@@ -35,12 +35,12 @@ class Site(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Page)
         self.data = data
         self.ranges: list[str | None] = []
-        """One for each request; None when the whole file was asked for."""
+        """One for each request; None for a request of the complete file."""
         self.takes_ranges = True
         self.breaks_off_after: int | None = None
         """Bytes sent in one answer before the connection ends."""
         self.pause_seconds = 0.0
-        """Between two pieces of 1,000 bytes."""
+        """Pause between two pieces of 1,000 bytes."""
         self.flaw = ""
         """404; chunked (cut in a chunk); other (bytes); silent (closes at once); garbage (no HTTP); deaf (never
         answers); stalled (nothing more after the first 1,000 bytes)."""
@@ -49,11 +49,11 @@ class Site(ThreadingHTTPServer):
 
     @property
     def num_asked(self) -> int:
-        """How many requests there were."""
+        """Number of requests."""
         return len(self.ranges)
 
     def address(self, name: str) -> str:
-        """Where the file is, under the name given."""
+        """Address of the file under a name."""
         return f"http://127.0.0.1:{self.server_port}/{name}"
 
 
@@ -85,7 +85,7 @@ class Page(BaseHTTPRequestHandler):
                 self.send_file(wanted)
 
     def send_file(self, wanted: str | None) -> None:
-        """Answer as a file server does, as far as the flaw lets it."""
+        """Answer as a file server, with the flaw."""
         site = self.server
         data, start = site.data[::-1] if site.flaw == "other" else site.data, 0
         if self.path == "/gone":
@@ -104,7 +104,7 @@ class Page(BaseHTTPRequestHandler):
         return self.send_pieces(data[start:end])
 
     def send_pieces(self, data: bytes) -> None:
-        """Send at once, or slowly, or not to the end."""
+        """Send all bytes, or slowly, or not to the end."""
         site = self.server
         if site.flaw == "stalled":
             self.wfile.write(data[:1000])

@@ -163,6 +163,8 @@ def _download(address: str, part: Path, answer_seconds: float, attempts: int) ->
             raise _RefusedError(f"{address} answers {error.code} {error.reason}") from None
         except ValueError as error:
             raise DownloadError(f"{address} is not a valid address ({error})") from None
+        except PermissionError:
+            raise  # the file's; errors of the connection are URLErrors
         except (OSError, http.client.HTTPException, _BrokenOff) as error:
             is_alive = _size(part) - before > MIN_BYTES_PER_SECOND * (time.monotonic() - since)
             failures = 0 if is_alive else failures + 1

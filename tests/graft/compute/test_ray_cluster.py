@@ -49,7 +49,7 @@ def path_of(tmp_path: Path) -> LocateImage:
 
 
 def extract(ids: list[str], path_of: LocateImage, compute: ComputeParams, root: Path, weights: Weights = SMALL) -> int:
-    """Extract into the store below `root` and pack `features.safetensors` there; how many rows were computed."""
+    """Extract into the store below `root` , pack `features.safetensors` and give the number of computed rows."""
     with open_extractor(weights, CHOICE, root.parent / "networks", compute) as engine:
         store = FeatureStore(root, {**weights.to_record(), **engine.record, "decoder": DECODER})
         (number,) = engine.extract_missing([(ids, path_of)], store)
@@ -114,7 +114,7 @@ class TestExtraction:
         assert (tmp_path / "tlocal.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
         assert len((tmp_path / "local.csv").read_text().splitlines()) == 62
 
-    def test_a_machine_without_room_for_a_worker_is_said_in_one_line(self, nodes, path_of, tmp_path):
+    def test_a_machine_without_room_for_a_worker_is_one_line(self, nodes, path_of, tmp_path):
         for change, what in (({"gpus_per_worker": 1.0}, "1 GPUs"), ({"cpus_per_worker": 3}, "3 CPUs")):
             with pytest.raises(ParamsError, match=what) as caught:
                 extract([], path_of, nodes.compute.model_copy(update=change), tmp_path / "store")

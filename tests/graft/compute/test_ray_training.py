@@ -108,7 +108,7 @@ class TestTraining:
         assert bytes_of(remote) == bytes_of(local)
         assert trainings.logged[0] == trainings.logged[1]
 
-    def test_what_a_worker_says_is_wrong_is_said_here(self, nodes, head, files, images):
+    def test_an_error_of_a_worker_is_raised_locally(self, nodes, head, files, images):
         first = next(iter(images.labels))
         images.path_of(first).write_bytes(b"no image")
         with pytest.raises(DataError, match=first):

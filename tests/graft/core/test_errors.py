@@ -74,7 +74,7 @@ def test_every_error_is_a_grafterror_in_the_tree_on_top():
     assert all(issubclass(kind, GraftError) and kind.__name__ in str(errors.__doc__) for kind in found)
 
 
-def test_a_reader_that_has_seen_enough_is_no_error():
+def test_a_reader_that_stops_early_is_no_error():
     code = "from stages.graft.core.stage import run; run('x', lambda: [print('line') for _ in range(100_000)])"
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(

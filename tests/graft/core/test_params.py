@@ -125,7 +125,7 @@ def test_a_section_that_is_no_mapping_is_named(tmp_path: Path, text: str):
     assert "`train` should be an object" in message(path)
 
 
-def test_a_missing_section_lists_those_there(tmp_path: Path):
+def test_a_missing_section_lists_the_others(tmp_path: Path):
     path = tmp_path / "params.yaml"
     path.write_text("split: {}\n1: {}\n")
     assert "section `train` is missing; it has split, 1" in message(path)
@@ -165,7 +165,7 @@ def test_a_key_given_twice_is_refused_with_its_line(tmp_path: Path):
     assert "`train`" in message(write(tmp_path, {}, more="train: {}"))
 
 
-def test_what_looks_like_a_date_is_the_text_it_is(tmp_path: Path):
+def test_a_date_stays_text(tmp_path: Path):
     """A folder of images may be called 2026-2-31."""
     assert load_params("train", Section, write(tmp_path, {"sha256": "2026-2-31"})).sha256 == "2026-2-31"
     assert "`train.2026-02-03` is not a parameter" in message(write(tmp_path, {"2026-02-03": "1"}))

@@ -24,7 +24,7 @@ def test_a_later_process_with_the_same_number_is_another():
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only there processes of one number can be told apart")
-def test_a_killed_process_that_nobody_has_waited_for_is_gone():
+def test_a_killed_process_that_no_process_has_waited_for_is_gone():
     code = "from stages.graft.core.processes import this_process; print(this_process(), flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

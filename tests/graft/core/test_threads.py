@@ -18,7 +18,7 @@ def test_nothing_to_do():
     assert list(in_threads(str, [])) == []
 
 
-def test_few_tasks_are_begun_ahead():
+def test_few_tasks_are_started_ahead():
     begun = []
     results = in_threads(begun.append, range(1000), num_threads=2)
     next(results)
@@ -27,7 +27,7 @@ def test_few_tasks_are_begun_ahead():
     assert len(begun) < 40
 
 
-def test_an_error_comes_out_and_stops_the_rest():
+def test_an_error_is_raised_and_stops_the_other_tasks():
     begun, before = [], threading.active_count()
 
     def fail(number: int) -> None:

@@ -9,7 +9,7 @@ from stages.graft.storage.hashing import dvc_folder_md5
 from tests.support.clones import IDENTITY
 
 
-def test_what_dvc_was_writing_is_told_from_other_hidden_files(tmp_path):
+def test_temporary_files_of_dvc_are_told_from_other_hidden_files(tmp_path):
     left = {tmp_path / tmp_fname() for _ in range(200)}  # random: some with - or _
     for path in (*left, tmp_path / ".notes.tmp", tmp_path / ".gitignore", tmp_path / f"{'a' * 22}.tmp"):
         path.touch()

@@ -31,8 +31,8 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_what_is_as_the_lock_says_is_fresh(root):
-    assert outdated(root) is None  # data/images is not published, so nobody asks for it
+def test_unchanged_files_and_parameters_are_fresh(root):
+    assert outdated(root) is None  # data/images is not published, so it is not checked
 
 
 def test_a_parameter_no_stage_reads_and_another_order_make_nothing_old(root):
@@ -55,7 +55,7 @@ def test_files_that_are_other_ones_or_missing(root, path):
     assert outdated(root) is not None
 
 
-def test_without_a_lock_nothing_can_be_known(root):
+def test_without_dvc_lock_freshness_is_unknown(root):
     (root / "dvc.lock").unlink()
     with pytest.raises(DataError, match=r"dvc\.lock does not exist; .*`dvc repro`"):
         outdated(root)

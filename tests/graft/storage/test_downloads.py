@@ -62,7 +62,7 @@ def test_a_server_without_ranges_sends_all_again(site, tmp_path):
 
 
 @pytest.mark.parametrize("beginning", [b"x" * 100_000, b"x" * 400_000])
-def test_the_beginning_of_another_file_is_thrown_away(site, tmp_path, beginning):
+def test_the_beginning_of_another_file_is_removed(site, tmp_path, beginning):
     write(tmp_path / f"{SHA256}.part", beginning)
     assert fetch(site.address("plates.zip"), SHA256, tmp_path).read_bytes() == DATA
 
@@ -133,7 +133,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr(downloads, "MIN_BYTES_PER_SECOND", 20_000)
 
 
-def test_a_trickle_below_the_floor_ends_and_what_came_is_kept(site, tmp_path, impatient):
+def test_a_connection_below_the_minimum_speed_ends_and_its_bytes_are_kept(site, tmp_path, impatient):
     site.pause_seconds = 0.1  # 10,000 bytes a second
     start = time.monotonic()
     message = refused(site, tmp_path / "a")
@@ -148,7 +148,7 @@ def test_a_trickle_below_the_floor_ends_and_what_came_is_kept(site, tmp_path, im
     assert site.ranges == [None, f"bytes={len(kept)}-"]
 
 
-def test_a_slow_server_above_the_floor_is_waited_for(site, tmp_path, impatient):
+def test_a_slow_server_above_the_minimum_speed_is_waited_for(site, tmp_path, impatient):
     site.data = DATA[:60_000]
     site.pause_seconds = 0.02  # at most 50,000 bytes a second, over a second: several times STALL_SECONDS
     start = time.monotonic()

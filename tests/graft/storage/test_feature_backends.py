@@ -104,7 +104,7 @@ def test_a_changed_record_is_found(bucket, root):
         assert [address for address, _ in damaged_objects(root)] == [store.backend.address("fingerprint.json")]
 
 
-def test_what_s3_refuses_is_one_line(bucket, root):
+def test_a_refusal_of_s3_is_one_line(bucket, root):
     with pytest.raises(UnreachableError, match=r"s3://no-such-bucket/.+fingerprint\.json is not there; check the bu"):
         FeatureStore("s3://no-such-bucket/store", RECORD)
     store = FeatureStore(root, RECORD)

@@ -30,7 +30,7 @@ def test_ids_survive_packing():
     assert pack_ids([]).shape == (0, 32)
 
 
-def test_an_empty_store_lacks_everything(tmp_path: Path):
+def test_an_empty_store_has_no_row(tmp_path: Path):
     store = FeatureStore(tmp_path, RECORD)
     assert store.missing(ids_of(1, 2)) == ids_of(1, 2)
 
@@ -49,7 +49,7 @@ def test_another_record_is_another_folder(tmp_path: Path):
     assert FeatureStore(tmp_path, {**RECORD, "batch_size": 16}).missing(ids_of(1)) == ids_of(1)
 
 
-def test_the_fingerprint_lies_readable_beside_the_fragments(tmp_path: Path):
+def test_the_record_is_readable_beside_the_fragments(tmp_path: Path):
     store = FeatureStore(tmp_path, RECORD)
     assert json.loads((store.backend.path / "fingerprint.json").read_text()) == RECORD
 
@@ -94,7 +94,7 @@ def test_ids_and_rows_must_be_as_many(tmp_path: Path):
         FeatureStore(tmp_path, RECORD).add(ids_of(1, 2), rows_of(1))
 
 
-def test_packed_rows_are_the_bytes_of_the_whole_table_whatever_fragments_they_lie_in(tmp_path):
+def test_packed_bytes_do_not_depend_on_the_fragments(tmp_path):
     store = FeatureStore(tmp_path, RECORD)
     for part in ((5, 1, 9), (2,), (8, 3, 4, 7), (6,)):
         store.add(ids_of(*part), rows_of(*part))

@@ -104,7 +104,7 @@ def test_json_refuses_what_is_no_number_and_keeps_the_old_file(tmp_path: Path, v
 @pytest.mark.parametrize(
     "content", [b"", b"{", b'{"a": 1', b"[1]", b"1", b'{"a": "\xff"}'], ids=["empty", "cut", "cut2", "list", "1", "utf"]
 )
-def test_what_is_no_json_object_is_named_in_one_line(tmp_path: Path, content: bytes):
+def test_a_file_that_is_no_json_object_is_named_in_one_line(tmp_path: Path, content: bytes):
     path = tmp_path / "a.json"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"a\.json") as caught:
@@ -180,7 +180,7 @@ def test_a_damaged_record_in_a_whole_file_is_named(tmp_path: Path):
             read_metadata(path)
 
 
-def test_what_a_killed_process_was_writing_is_removed_by_the_next_and_nobody_elses(tmp_path: Path):
+def test_temporary_files_of_a_killed_process_are_removed_and_no_others(tmp_path: Path):
     code = """
 import sys, time
 from pathlib import Path
@@ -215,7 +215,7 @@ def test_a_name_as_long_as_the_file_system_allows_is_written(tmp_path: Path):
     assert path.read_text() == "a"
 
 
-def test_arrays_can_be_read_by_whom_other_files_can_be(tmp_path):
+def test_arrays_have_the_permissions_of_other_files(tmp_path):
     write_arrays({"x": np.zeros(2, np.float32)}, tmp_path / "x.safetensors")
     (tmp_path / "other").touch()
     assert (tmp_path / "x.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode

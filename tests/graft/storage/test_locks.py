@@ -68,7 +68,7 @@ def test_a_killed_process_holds_nothing(tmp_path: Path):
         assert free
 
 
-def test_who_comes_while_another_removes_waits_and_then_holds_a_lock_that_counts(tmp_path: Path):
+def test_a_process_that_comes_during_a_removal_waits_and_has_a_valid_lock(tmp_path: Path):
     class Holder:
         pass
 
@@ -89,7 +89,7 @@ def test_who_comes_while_another_removes_waits_and_then_holds_a_lock_that_counts
         assert not free
 
 
-def test_one_makes_and_the_others_find_it_made(tmp_path: Path):
+def test_one_process_makes_the_folder_and_the_others_find_it(tmp_path: Path):
     made: list[int] = []
 
     def make() -> None:
@@ -107,7 +107,7 @@ def test_one_makes_and_the_others_find_it_made(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_who_waits_says_so_and_goes_on_when_the_other_process_is_killed(tmp_path: Path, capsys):
+def test_a_waiting_process_says_so_and_continues_when_the_other_is_killed(tmp_path: Path, capsys):
     with another_process(EXCLUSIVE, tmp_path / "a") as holder:
         killer = threading.Timer(0.3, holder.kill)
         killer.start()
@@ -117,7 +117,7 @@ def test_who_waits_says_so_and_goes_on_when_the_other_process_is_killed(tmp_path
     assert capsys.readouterr().err == "another process is at a; waiting for it\n"
 
 
-def test_who_waits_too_long_gives_up(tmp_path: Path, capsys):
+def test_waiting_too_long_is_an_error(tmp_path: Path, capsys):
     lock = exclusive_lock(tmp_path / "a", "waiting", seconds=0.1)
     with another_process(EXCLUSIVE, tmp_path / "a"), pytest.raises(TimeoutError, match=r"a\.making\.lock"), lock:
         pass

@@ -56,7 +56,7 @@ def forget(monkeypatch, bucket):
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
 
 
-def nobody_there(monkeypatch, bucket):
+def no_server(monkeypatch, bucket):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free.getsockname()[1]}")
@@ -73,10 +73,10 @@ def nothing(monkeypatch, bucket):
         (nothing, "s3://no-such-bucket/a", r"^s3://no-such-bucket/a is not there; check the bucket"),
         (refuse, "s3://graft/list", r"^s3://graft/list is refused \(.+\); are these the right credentials"),
         (forget, "s3://graft/list", r"^s3://graft/list cannot be read: no credentials found; set AWS_ACCESS_KEY_ID"),
-        (nobody_there, "s3://graft/list", r"^s3://graft/list cannot be read \(.+\); check the connection"),
+        (no_server, "s3://graft/list", r"^s3://graft/list cannot be read \(.+\); check the connection"),
     ],
 )
-def test_what_goes_wrong_is_said_in_a_line(bucket, monkeypatch, spoil, root, message):
+def test_an_error_is_one_line(bucket, monkeypatch, spoil, root, message):
     spoil(monkeypatch, bucket)
     s3._connected.cache_clear()
     try:

@@ -129,7 +129,7 @@ def test_texts_gives_every_value(monkeypatch):
     assert list(texts(pd.Series(list("abcdefg"), dtype=str))) == list("abcdefg")
 
 
-def test_places_are_found_in_any_order_of_rows(tmp_path):
+def test_rows_are_found_in_any_order(tmp_path):
     rows = [row(f"{n}.png", format="PNG" if n % 2 else "JPEG") for n in range(20)]
     manifest = pd.DataFrame({"id": [one.id for one in rows], "format": [one.format for one in rows]})
     for table in (manifest, manifest.sort_values("id"), manifest.sort_values("format", ignore_index=True)):

@@ -125,10 +125,10 @@ def test_a_file_that_does_not_belong_there_is_named(clone: Clone):
 
 @pytest.mark.faults
 def test_new_code_is_named_and_kept(clone: Clone):
-    path = clone.folder / "stages/graft/mine.py"
+    path = clone.folder / "stages/graft/core/mine.py"
     path.write_text("x = 1\n", encoding="utf-8")
     output = clone.run("graft", "verify", code=1)
-    assert "stages/graft/mine.py is new, and not in dvc.lock\nif that is meant:\n    dvc repro\n" in output
+    assert "stages/graft/core/mine.py is new, and not in dvc.lock\nif that is meant:\n    dvc repro\n" in output
     path.unlink()
     assert "every byte is as" in clone.run("graft", "verify")
 
