@@ -86,6 +86,42 @@ def test_a_stage_depends_on_its_script_and_on_the_packages_it_reaches(stage: str
     assert sorted(deps) == sorted([f"stages/{stage}.py", *(f"stages/graft/{name}" for name in packages)])
 
 
+UPSTREAM = {
+    "ingest": set(),
+    "split": {"ingest"},
+    "extract": {"ingest"},
+    "train_head": {"extract", "split"},
+    "finetune": {"split", "train_head"},
+    "explore": {"extract", "split"},
+    "evaluate": {"explore", "extract", "finetune", "split"},
+    "report": {"evaluate", "explore", "finetune", "train_head"},
+}
+"""Stages whose outputs a stage reads: as few as possible, so that `dvc dag` can be read."""
+
+
+def outs(record: dict[str, Any]) -> list[str]:
+    """Every path that a stage writes."""
+    return [out if isinstance(out, str) else next(iter(out)) for out in record["outs"] + record.get("metrics", [])]
+
+
+def test_a_stage_reads_what_these_stages_write():
+    stages = load("dvc.yaml")["stages"]
+    writer = {path: stage for stage, record in stages.items() for path in outs(record)}
+    found = {
+        stage: {
+            writer[path] for path in writer for dep in record["deps"] if dep == path or dep.startswith(f"{path}/")
+        }
+        for stage, record in stages.items()
+    }
+    assert found == UPSTREAM
+
+
+def test_the_root_pipeline_is_the_only_one_that_dvc_sees():
+    files = {path.parent for path in REPOSITORY.rglob("dvc.yaml") if ".venv" not in path.parts}
+    assert files == {REPOSITORY, REPOSITORY / "data/backbones/pretraining"}
+    assert (REPOSITORY / "data/backbones/pretraining/.dvc/config").is_file()  # a DVC repository of its own
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_params_are_the_ones_the_stage_reads(stage: str):
     declared = load("dvc.yaml")["stages"][stage]["params"]
@@ -120,7 +156,7 @@ def test_stages_are_named_described_and_reported_alike(stage: str):
     record = load("dvc.yaml")["stages"][stage]
     assert record["cmd"] == f"python -m stages.{stage}"
     assert record["desc"]
-    paths = [out if isinstance(out, str) else next(iter(out)) for out in record["outs"] + record.get("metrics", [])]
+    paths = outs(record)
     report = {"evaluate": "reports/metrics.json", "report": "reports/figures"}.get(stage, f"reports/{stage}.json")
     assert report in paths
     docstring = ast.get_docstring(ast.parse(script(stage).read_text(encoding="utf-8")))
