@@ -108,9 +108,7 @@ def test_a_stage_reads_what_these_stages_write():
     stages = load("dvc.yaml")["stages"]
     writer = {path: stage for stage, record in stages.items() for path in outs(record)}
     found = {
-        stage: {
-            writer[path] for path in writer for dep in record["deps"] if dep == path or dep.startswith(f"{path}/")
-        }
+        stage: {writer[path] for path in writer for dep in record["deps"] if dep == path or dep.startswith(f"{path}/")}
         for stage, record in stages.items()
     }
     assert found == UPSTREAM

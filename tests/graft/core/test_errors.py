@@ -74,6 +74,12 @@ def test_every_error_is_a_grafterror_in_the_tree_on_top():
     assert all(issubclass(kind, GraftError) and kind.__name__ in str(errors.__doc__) for kind in found)
 
 
+def test_a_message_of_several_lines_becomes_one():
+    assert errors.one_line(ValueError("no rule\n  for it")) == "no rule for it"
+    assert errors.one_line(ValueError("long"), max_length=2) == "lo"
+    assert errors.one_line(ValueError()) == "ValueError"
+
+
 def test_a_reader_that_stops_early_is_no_error():
     code = "from stages.graft.core.stage import run; run('x', lambda: [print('line') for _ in range(100_000)])"
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
