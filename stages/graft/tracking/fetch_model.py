@@ -1,4 +1,4 @@
-"""Where a model is: a bundle's folder, a repository that made one, or MLflow's registry."""
+"""Find a model's bundle in a folder, in a repository, or in MLflow's registry."""
 
 import tempfile
 import warnings
@@ -11,16 +11,16 @@ from stages.graft.model.bundle import bundle_in
 from stages.graft.tracking.server import check_alive, configure_mlflow, find_address, hide_password
 
 REGISTRY = ("models:/", "runs:/")
-"""How MLflow's addresses of models begin."""
+"""Beginnings of MLflow's addresses of models."""
 
 
 @contextmanager
 def fetch_bundle(model: str, root: Path) -> Iterator[Path]:
-    """Give the bundle's folder; one from MLflow is fetched, and gone at the end.
+    """Give the bundle's folder; a model from MLflow is downloaded, and deleted at the end.
 
     Args:
         model: a folder, or an address such as models:/graft@champion.
-        root: the repository whose MLflow store is asked, unless the environment names another.
+        root: the repository whose MLflow store is asked, unless MLFLOW_TRACKING_URI names another.
     Raises:
         DataError: there is no model.
     """

@@ -1,10 +1,10 @@
-"""A bundle as an MLflow model: a folder with the bundle, the code that answers, and what must be installed, pinned.
+"""A bundle as an MLflow model: a folder with the bundle, the code for predictions, and pinned requirements.
 
 MLmodel                    signature and how to load it; no pickle
 data/bundle/               the bundle
-code/stages/               of this library, the packages that answering needs
-requirements.txt           the libraries these need, and what they need in turn, as requirements.lock has them
-predictions.csv            test images, their classes and what this model says: what a successor is compared with
+code/stages/               the packages of this library that predictions need
+requirements.txt           the libraries these need, and what they need in turn, with the versions of requirements.lock
+predictions.csv            test images with label and prediction; a later model is compared with them
 """
 
 import base64
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from mlflow.models import Model, ModelSignature
 
 LOADER = "stages.graft.model.serving"
-"""The module MLflow loads the model with."""
+"""The module with which MLflow loads the model."""
 
 PACKAGES = ("core", "storage", "metrics", "images", "data", "backbone", "heads", "model")
-"""The loader's package and those below it."""
+"""The loader's package and the packages below it."""
 
 PREDICTIONS = "predictions.csv"
 
 REQUIREMENTS = (
-    "mlflow-skinny",  # loads and serves models; what mlflow adds to it does neither
+    "mlflow-skinny",  # the part of mlflow that loads and serves models
     "numpy",
     "opencv-python-headless",
     "pandas",
@@ -49,7 +49,7 @@ REQUIREMENTS = (
     "threadpoolctl",
     "tqdm",
 )
-"""What answering needs beside the runtime."""
+"""Libraries that predictions need beside the runtime."""
 
 RUNTIMES = {"openvino": ("openvino",), "torch": ("torch", "torchvision")}
 """Packages that a runtime needs, by the first word of its name."""
@@ -60,7 +60,7 @@ def write_model(bundle: Path, predictions: Path, lock: Path, folder: Path, model
 
     Args:
         bundle: the bundle's folder.
-        predictions: table of the test images, with at least the columns a succession reads.
+        predictions: table of the test images, with at least the columns that a promotion compares.
         lock: requirements.lock.
         folder: does not exist yet.
         model: MLflow's record, with the model's id and its run's.
@@ -86,36 +86,25 @@ def write_model(bundle: Path, predictions: Path, lock: Path, folder: Path, model
 
 
 def signature(classes: Sequence[str]) -> "ModelSignature":
-    """Say what goes in and what comes out."""
+    """Describe input and output for MLflow."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    shares = [ColSpec("double", probability_column(label), required=False) for label in classes]
-    return ModelSignature(
-        inputs=Schema([ColSpec("string", IMAGE)]),
-        outputs=Schema(
-            [
-                ColSpec("string", "label", required=False),
-                ColSpec("double", "confidence", required=False),
-                ColSpec("boolean", "unsure", required=False),
-                ColSpec("boolean", "unknown", required=False),
-                ColSpec("double", "distance", required=False),
-                *shares,
-                ColSpec("string", "error", required=False),
-            ]
-        ),
-    )
+    types = {"label": "string", "confidence": "double", "unsure": "boolean", "unknown": "boolean", "distance": "double"}
+    types |= {probability_column(label): "double" for label in classes} | {"error": "string"}
+    outputs = Schema([ColSpec(type_, name, required=False) for name, type_ in types.items()])
+    return ModelSignature(inputs=Schema([ColSpec("string", IMAGE)]), outputs=outputs)
 
 
 def needed(record: dict[str, Any]) -> list[str]:
-    """List the libraries that a bundle needs, by its record: torch only where OpenVINO does not run the network."""
+    """List the libraries that a bundle needs, by its record: torch only if OpenVINO does not run the network."""
     runtime = str(record["runtime"]["runtime"]).split()[0]
     provided = provider_of(str(record["backbone"]["name"])).PACKAGES if runtime == "torch" else ()
     return sorted([*REQUIREMENTS, *RUNTIMES[runtime], *provided])
 
 
 def _copy_code(scratch: Path) -> Path:
-    """Copy the packages that answering needs into a package of the same name."""
+    """Copy the packages that predictions need into a package of the same name."""
     library, package = Path(core.__file__).parents[1], scratch / "stages"
     for name in PACKAGES:
         shutil.copytree(library / name, package / "graft" / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -125,7 +114,7 @@ def _copy_code(scratch: Path) -> Path:
 
 
 def _copy_predictions(source: Path, target: Path) -> None:
-    """Copy what a succession reads: whoever gets the model need not know the files' names."""
+    """Copy the columns that a promotion compares: the files' names stay private."""
     with source.open(newline="", encoding="utf-8") as lines, target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
@@ -133,7 +122,7 @@ def _copy_predictions(source: Path, target: Path) -> None:
 
 
 def _example() -> str:
-    """A small grey picture, as a request carries it."""
+    """A small grey image, as text for a request."""
     from PIL import Image
 
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Where a result comes from: commit, branch, DVC experiment, lock file, weights, library versions, user."""
+"""The origin of results: commit, branch, DVC experiment, lock file, weights, library versions, user."""
 
 import getpass
 import os
@@ -13,27 +13,17 @@ from stages.graft.storage.hashing import md5_of
 
 LOCK, MODEL = "dvc.lock", "data/model/model.json"
 OUTPUTS = ("reports", LOCK)
-"""What the pipeline itself writes into git: a change there does not make the worktree dirty."""
+"""Files in git that the pipeline writes: a change of them does not make the worktree dirty."""
 
 DVC_VARIABLES = ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "openvino",
-    "scikit-learn",
-    "numpy",
-    "pandas",
-    "pillow",
-    "safetensors",
-    "dvc",
-    "mlflow",
-)
+PACKAGES = ("torch", "torchvision", "openvino", "scikit-learn", "numpy", "pandas", "pillow", "safetensors", "dvc",
+            "mlflow")  # fmt: skip
 
 Tags = dict[str, str]
 
 
 def read_provenance(root: Path) -> Tags:
-    """Read where the pipeline's present state comes from, as tags of an MLflow run; what is unknown is left out."""
+    """Read the origin of the pipeline's present state, as tags of an MLflow run; unknown tags are left out."""
     return {
         **_git(root),
         **{name: os.environ[name] for name in DVC_VARIABLES if os.environ.get(name)},
@@ -45,7 +35,7 @@ def read_provenance(root: Path) -> Tags:
 
 
 def run_name(tags: Tags, key: str) -> str:
-    """Name a run after its DVC experiment, else after branch and commit, else (no git) after its state."""
+    """Name a run by its DVC experiment, or its branch and commit, or without git by its state."""
     if "DVC_EXP_NAME" in tags:
         return tags["DVC_EXP_NAME"]
     if "git.commit" not in tags:
@@ -55,7 +45,7 @@ def run_name(tags: Tags, key: str) -> str:
 
 
 def is_dirty(tags: Tags) -> bool:
-    """Tell whether the worktree held changes that its commit does not."""
+    """Tell whether the worktree had changes that are not in its commit."""
     return tags.get("git.dirty") == "true"
 
 
@@ -82,14 +72,14 @@ def _lock(path: Path) -> Tags:
 
 
 def _weights(path: Path) -> Tags:
-    """The backbone's weights, as the model's record names them."""
+    """The hash of the backbone's weights, from the model's record."""
     record: dict[str, Any] = flatten(read_json(path)) if path.is_file() else {}
-    found = [value for name, value in record.items() if name.startswith("backbone.") and name.endswith("sha256")]
-    return {"sha256.weights": str(found[0])} if found and found[0] else {}
+    hashes = [value for name, value in record.items() if name.startswith("backbone.") and name.endswith("sha256")]
+    return {"sha256.weights": str(hashes[0])} if hashes and hashes[0] else {}
 
 
 def _versions() -> Tags:
-    """Versions from the packages' metadata: importing torch for it would take seconds."""
+    """Versions from the packages' metadata: importing torch would take seconds."""
     tags = {}
     for package in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""The state a pipeline is in (its parameters and data) and what it computed there, read from its files."""
+"""The pipeline's state (its parameters and data) and its results, read from its files."""
 
 import csv
 import hashlib
@@ -13,22 +13,22 @@ from pydantic import Field
 
 from stages.graft.core.params import Params, flatten, load_params, read_yaml
 from stages.graft.storage.files import read_json
-from stages.graft.storage.hashing import dvc_folder_md5, md5_of
+from stages.graft.storage.hashing import dvc_folder_md5, md5_of, sha256_of
 from stages.graft.storage.tables import count_rows
 
 PARAMS, MANIFEST = "params.yaml", "data/manifest.csv"
 METRICS, CURVES = "reports/*.json", "reports/plots/*_curve.csv"
 ARTIFACTS = {"reports": "reports", "model": "data/model"}
-"""What is published, relative to the pipeline's root: a run's artifact folder, and the folder it is a copy of."""
+"""Published folders: name of a run's artifact folder, and the folder relative to the pipeline's root."""
 
 PASSING = ("reports/report.html", "reports/times/")
-"""Published as well, but no part of what makes results the same: they tell of times and of the last commit."""
+"""Published files that do not count when results are compared: they show times and the last commit."""
 
 MAX_KEY, MAX_VALUE = 250, 6000
 """MLflow's limits for the name and the value of a parameter, in characters."""
 
 MAX_COUNTS = 100
-"""A report's mapping with more numbers than this (one per class, say) stays in the report alone."""
+"""A report's mapping with more numbers than this, such as one for each class, is not logged."""
 
 
 class TrackingParams(Params):
@@ -42,10 +42,10 @@ class TrackingParams(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """What decides a run's results: one MLflow run belongs to each state."""
+    """The parameters and data that determine the results: one MLflow run belongs to each state."""
 
     key: str
-    """SHA-256 of the parameters (whatever their order or comments) and of the manifest's bytes, hex."""
+    """SHA-256 of the parameters (without their order and comments) and of the manifest's bytes, hex."""
     experiment: str
     """Name of the MLflow experiment."""
     model_name: str | None
@@ -53,7 +53,7 @@ class RunState:
     params: dict[str, str]
     """Every parameter as text, by `section.key`."""
     source: str
-    """The images' source as params.yaml names it; empty when it names none."""
+    """The images' source in params.yaml; empty when there is none."""
     data_md5: str
     """MD5 of the manifest, hex, as DVC computes it."""
     num_images: int
@@ -62,12 +62,12 @@ class RunState:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """What a pipeline computed in one state."""
+    """What the pipeline computed in one state."""
 
     series: dict[str, dict[int, float]]
-    """By name, the values at each step: curves by epoch, single metrics at step 0."""
+    """By name, the value at each step: curves by epoch, single metrics at step 0."""
     digest: str
-    """SHA-256 of every published file but PASSING, hex: results with the same digest are published already."""
+    """SHA-256 of every published file except PASSING, hex; the same digest means that nothing is new."""
 
 
 def read_state(root: Path) -> RunState:
@@ -92,7 +92,7 @@ def read_state(root: Path) -> RunState:
 
 
 def read_results(root: Path) -> Results:
-    """Read all metrics and curves: `stage.metric`, bare names from metrics.json, and `stage/split_metric` by epoch."""
+    """Read all metrics and curves: `stage.metric`, from metrics.json `metric`, and `stage/split_metric` by epoch."""
     series: dict[str, dict[int, float]] = {}
     for report in sorted(root.glob(METRICS)):
         prefix = "" if report.stem == "metrics" else f"{report.stem}."
@@ -103,7 +103,7 @@ def read_results(root: Path) -> Results:
 
 
 def published_files(root: Path) -> Iterator[tuple[str, Path]]:
-    """List what is published, as pairs of a run's artifact folder and a file, without hidden files."""
+    """List the published files, each with its artifact folder; hidden files are left out."""
     for name, folder in ARTIFACTS.items():
         for path in sorted((root / folder).rglob("*")):
             if path.is_file() and not path.name.startswith("."):
@@ -127,16 +127,16 @@ def _files(path: Path) -> list[Path]:
 
 
 def _as_param(name: str, value: Any) -> tuple[str, str]:
-    """Text as it is, everything else as JSON; what MLflow would cut is cut here and keeps a hash of the whole."""
+    """Keep text as it is, write anything else as JSON; replace the end of a long value by the hash of the value."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     if len(text) > MAX_VALUE:
-        mark = f"… sha256 {hashlib.sha256(text.encode()).hexdigest()}"
-        text = text[: MAX_VALUE - len(mark)] + mark
+        end = f"… sha256 {hashlib.sha256(text.encode()).hexdigest()}"
+        text = text[: MAX_VALUE - len(end)] + end
     return _safe(name), text
 
 
 def _safe(name: str) -> str:
-    """A name MLflow takes: other characters than letters, digits and `_-./ ` become `_`, and a hash keeps it unique."""
+    """Make a name that MLflow accepts: letters, digits and `_-./ `; a hash keeps a changed name unique."""
     safe = re.sub(r"[^\w\-. /]|(?<=/)/|\.(?=\.)", "_", name)
     if safe == name and len(name) <= MAX_KEY:
         return name
@@ -152,13 +152,13 @@ def _numbers(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def _read_curves(table: Path) -> dict[str, dict[int, float]]:
-    """Read `epoch,split,loss,accuracy,…` into one curve per split and column; `split` and cells may be missing."""
+    """Read `epoch,split,loss,accuracy,…` as a curve for each split and column; `split` and cells may be missing."""
     curves: dict[str, dict[int, float]] = {}
     stage = table.stem.removesuffix("_curve")
     with table.open(newline="", encoding="utf-8") as lines:
         for row in csv.DictReader(lines):
             if "epoch" not in row:
-                return {}  # another kind of curve, say precision over recall
+                return {}  # not a learning curve
             epoch, split = int(row.pop("epoch")), row.pop("split", "")
             for column, cell in row.items():
                 name = _safe(f"{stage}/{split}_{column}" if split else f"{stage}/{column}")
@@ -172,6 +172,5 @@ def _digest(root: Path) -> str:
     for folder, path in published_files(root):
         if path.relative_to(root).as_posix().startswith(PASSING):
             continue
-        with path.open("rb") as file:
-            total.update(f"{folder}/{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        total.update(f"{folder}/{path.name} {sha256_of(path)}\n".encode())
     return total.hexdigest()

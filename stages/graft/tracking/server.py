@@ -1,4 +1,4 @@
-"""Where runs are kept, whether it answers, and what makes MLflow a quiet guest; without importing MLflow."""
+"""The address of MLflow's store, whether it answers, and MLflow's settings; without importing MLflow."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # what matters comes as an exception and becomes one line
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # errors come as exceptions and become one line
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
@@ -29,7 +29,7 @@ QUIET = {
 """Set before MLflow is imported, unless the user has set them."""
 
 PATIENCE = 5.0
-"""How long a server may take to show that it lives, in seconds."""
+"""Longest wait for a server's answer, in seconds."""
 
 LOCK_PATIENCE = 120.0
 """How long another process may take to make the store and publish a run, in seconds."""
@@ -39,21 +39,21 @@ DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where runs go."""
+    """The store of the runs."""
 
     uri: str
     """MLflow's tracking URI; a local database with its absolute path."""
     database: Path | None
     """The SQLite file; None when the store is something else."""
     artifacts: Path | None
-    """Folder for the artifacts of a new experiment; None when a server decides."""
+    """Folder for the artifacts of a new experiment; None when a server chooses it."""
 
 
 def find_address(root: Path) -> Address:
     """Find the store: MLFLOW_TRACKING_URI, else mlflow.db in the repository.
 
-    The repository is DVC_ROOT where DVC runs us: in `--temp` and `--queue` experiments, whose folder is deleted
-    afterwards, it is the real one. A relative SQLite path counts from there too.
+    DVC sets DVC_ROOT to the repository: `--temp` and `--queue` experiments run in a folder that is deleted afterwards.
+    A relative SQLite path starts there too.
     """
     home = Path(os.environ.get("DVC_ROOT") or root).resolve()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE}"
@@ -68,7 +68,7 @@ def find_address(root: Path) -> Address:
 
 
 def check_alive(address: Address) -> None:
-    """Ask once, and for seconds only, whether the store is there: MLflow itself would ask for minutes.
+    """Ask the store once, for a few seconds: MLflow itself would try for minutes.
 
     Raises:
         ConnectionError: a server does not answer, or a local file is not a database.
@@ -90,7 +90,7 @@ def check_alive(address: Address) -> None:
 
 
 def _ask(url: str) -> None:
-    """Ask a web server for anything at all; an answer of any kind but `my backend is gone` shows that it lives."""
+    """Ask a web server; any answer except a server error shows that it is alive."""
     try:
         urlopen(Request(url), timeout=PATIENCE).close()
     except HTTPError as error:
@@ -103,7 +103,7 @@ def _ask(url: str) -> None:
 
 
 def configure_mlflow() -> None:
-    """Set MLflow up before its import: no telemetry, no chatter on the terminal, no minutes of retries, no pickle."""
+    """Configure MLflow before its import: no telemetry, no messages, few retries, no pickle."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     for name in ("alembic", "urllib3"):
@@ -111,7 +111,7 @@ def configure_mlflow() -> None:
 
 
 def hide_password(text: str) -> str:
-    """Leave out what stands between `//` and `@` in addresses."""
+    """Remove user and password, the text between `//` and `@`, from addresses."""
     return re.sub(r"//[^/@\s]+@", "//", text)
 
 
