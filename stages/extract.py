@@ -30,35 +30,28 @@ FEATURES, REPORT = Path("data/features.safetensors"), Path("reports/extract.json
 STRANGERS = Path("data/strangers")
 
 
-def wanted(ids: Sequence[str], path_of: LocateImage, drawing: Future[list[str]]) -> Iterator[Images]:
-    """The images, then the strangers: images of nothing the model is made for; evaluate sees whether it says so."""
-    yield ids, path_of
-    yield drawing.result(), partial(stranger_path, STRANGERS)
-
-
 def main() -> None:
-    """Extract the features of every image in the manifest."""
-    backbone_params = load_params("backbone", BackboneParams)
-    choice = load_params("extract", RuntimeChoice)
-    weights = find_weights(backbone_params, BACKBONES)
-
-    path_of = image_locations(MANIFEST, IMAGES)
-    ids = path_of.ids
-    with (
-        ThreadPoolExecutor(1) as beside,
-        open_extractor(weights, choice, store_folder() / "networks", load_compute()) as engine,
-    ):
-        drawing = beside.submit(write_strangers, STRANGERS)
-        store = FeatureStore(feature_store_location(), {**weights.to_record(), **engine.record, "decoder": DECODER})
-        num_extracted, _ = engine.extract_missing(wanted(ids, path_of, drawing), store)
-    strangers = drawing.result()
-    num_features = store.pack(ids, FEATURES, {"backbone": weights.to_record()})
-    store.pack(strangers, STRANGERS / "features.safetensors", {"backbone": weights.to_record()})
-
-    record = {"num_images": len(ids), "num_features": num_features, "backbone": weights.to_record()}
-    write_json(record | {"runtime": dict(engine.record)}, REPORT)
+    """Compute the features of every image in the manifest, and of the strangers."""
+    weights = find_weights(load_params("backbone", BackboneParams), BACKBONES)
+    runtime, networks = load_params("extract", RuntimeChoice), store_folder() / "networks"
+    locate, backbone = image_locations(MANIFEST, IMAGES), weights.to_record()
+    ids = locate.ids
+    with ThreadPoolExecutor(1) as thread, open_extractor(weights, runtime, networks, load_compute()) as extractor:
+        drawn = thread.submit(write_strangers, STRANGERS)  # while the images are read
+        store = FeatureStore(feature_store_location(), {**backbone, **extractor.record, "decoder": DECODER})
+        num_extracted, _ = extractor.extract_missing(images(ids, locate, drawn), store)
+    num_features = store.pack(ids, FEATURES, {"backbone": backbone})
+    store.pack(drawn.result(), STRANGERS / "features.safetensors", {"backbone": backbone})
+    report = {"num_images": len(ids), "num_features": num_features, "backbone": backbone}
+    write_json(report | {"runtime": dict(extractor.record)}, REPORT)
     reused = len(ids) - num_extracted
     print(f"extract: {len(ids)} images, {num_extracted} extracted, {reused} reused, {num_features} features each")
+
+
+def images(ids: Sequence[str], locate: LocateImage, drawn: Future[list[str]]) -> Iterator[Images]:
+    """Give the images, then the strangers: they show none of the classes, which evaluate tests."""
+    yield ids, locate
+    yield drawn.result(), partial(stranger_path, STRANGERS)
 
 
 if __name__ == "__main__":

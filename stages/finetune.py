@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from pydantic import ConfigDict
 
+from stages.graft.backbone.weights import OfflineParams, weights_for
 from stages.graft.compute.engine import open_engine
 from stages.graft.compute.settings import ComputeParams, load_compute
-from stages.graft.core.params import Params, load_params
+from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.heads.head import HEAD, Head, load_head
 from stages.graft.metrics.training_curve import write_curve
@@ -39,15 +39,6 @@ UNMOVED = pd.DataFrame(columns=["block", "num_weights", "change", "norm", "dista
 """How far the blocks have moved when nothing was trained: a header and no row."""
 
 
-class OfflineParams(Params):
-    """Of the section `backbone` what matters here; which network it is, the head's record says."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    offline: bool
-    """Never open a connection."""
-
-
 def main() -> None:
     """Assemble data/model: the head on the pretrained network, or the fine-tuned network if that is better."""
     params = load_params("finetune", FinetuneParams)
@@ -67,8 +58,7 @@ def main() -> None:
 
 def fine_tune(params: FinetuneParams, head: Head, backbone: Mapping[str, Any]) -> "FinetuneResult":
     """Train the network, and compare it with the head alone on the validation images."""
-    from stages.graft.backbone.weights import weights_for  # torch, and all that trains
-    from stages.graft.tracking.publish import live_run
+    from stages.graft.tracking.publish import live_run  # MLflow, torch and all that trains
     from stages.graft.training.finetune_result import assess
     from stages.graft.training.finetune_task import FinetuneTask, PipelineFiles, finetune_from_files
     from stages.graft.training.source_accuracy import SourceImages, check_source

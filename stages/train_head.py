@@ -14,10 +14,10 @@ from pydantic import Field, PositiveFloat
 from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.heads.class_weights import ClassWeight, class_weights
-from stages.graft.heads.features import load_features, read_backbone_record
-from stages.graft.heads.head import save_head
+from stages.graft.heads.features import FeatureSet, load_features, read_backbone_record
+from stages.graft.heads.head import Head, save_head
 from stages.graft.heads.mlp_params import MlpParams
-from stages.graft.heads.scores import score_head
+from stages.graft.metrics.classification import accuracy, log_loss
 from stages.graft.metrics.training_curve import Epoch, write_curve
 from stages.graft.storage.files import write_json
 
@@ -42,29 +42,41 @@ def main() -> None:
     """Fit the head asked for, score it on train and validation, write it."""
     params = load_params("train_head", TrainHeadParams)
     train, val = load_features(FEATURES, SPLITS, "train", "val")
+    head, choices, curve = fit(params, train, val)
+    report = {"kind": params.kind, **choices, **scores(head, train, val)}
+    save_head(head, HEAD, read_backbone_record(FEATURES))
+    write_curve(curve, CURVE)
+    write_json(report, REPORT)
+    print("train_head: " + ", ".join(f"{name} {value}" for name, value in report.items()))
+
+
+def fit(params: TrainHeadParams, train: FeatureSet, val: FeatureSet) -> tuple[Head, dict[str, float], Sequence[Epoch]]:
+    """Fit a head of the kind asked for; give it with what validation chose and the learning curve."""
     weights = class_weights(train.y, train.classes, params.class_weight)
-    choices: dict[str, float]
-    curve: Sequence[Epoch] = []
     # Each kind is imported when it is asked for: only the MLP needs torch, only the logistic head scikit-learn.
     if params.kind == "mlp":
         from stages.graft.heads.mlp import fit_mlp
         from stages.graft.tracking.publish import live_run
 
         with live_run("train_head") as live:
-            head, choices, curve = fit_mlp(train, val, weights, params.mlp, live.log)
-    elif params.kind == "prototype":
+            return fit_mlp(train, val, weights, params.mlp, live.log)
+    if params.kind == "prototype":
         from stages.graft.heads.prototypes import fit_prototypes
 
-        head, choices = fit_prototypes(train, val, weights)
-    else:
-        from stages.graft.heads.logistic import fit_logistic
+        return *fit_prototypes(train, val, weights), []
+    from stages.graft.heads.logistic import fit_logistic
 
-        head, choices = fit_logistic(train, val, params.l2_grid, weights)
-    report = {"kind": params.kind, **choices, **score_head(head, train, val)}
-    save_head(head, HEAD, read_backbone_record(FEATURES))
-    write_curve(curve, CURVE)
-    write_json(report, REPORT)
-    print("train_head: " + ", ".join(f"{name} {value}" for name, value in report.items()))
+    return *fit_logistic(train, val, params.l2_grid, weights), []
+
+
+def scores(head: Head, train: FeatureSet, val: FeatureSet) -> dict[str, float]:
+    """Score a head on the images it was fitted to and chosen with; test images are not scored here."""
+    report: dict[str, float] = {}
+    for name, images in (("val", val), ("train", train)):
+        logits = head.logits(images.x)
+        report[f"{name}_accuracy"] = round(accuracy(logits.argmax(axis=1), images.y), 6)
+        report[f"{name}_log_loss"] = round(log_loss(logits, images.y), 6)
+    return report | {"num_train": len(train.y), "num_val": len(val.y), "num_features": train.x.shape[1]}
 
 
 if __name__ == "__main__":

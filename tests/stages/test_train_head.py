@@ -7,9 +7,10 @@ import pytest
 from stages import split, train_head
 from stages.graft.core.stage import run
 from stages.graft.heads.features import load_features
-from stages.graft.heads.head import load_head
+from stages.graft.heads.head import Head, load_head
 from stages.graft.storage.files import read_json
 from tests.conftest import REPOSITORY
+from tests.support.features import feature_set
 from tests.support.pipeline import CLASSES, write_pipeline_start
 
 FRACTIONS = {"seed": 0, "val_fraction": 0.25, "test_fraction": 0.25, "train_per_class": None}
@@ -81,3 +82,18 @@ def test_a_mistake_is_one_line(trained, params, message):
         trained(**params)
     assert message in str(stop.value)
     assert "\n" not in str(stop.value)
+
+
+def test_scores_by_hand():
+    layer = (np.array([[0], [np.log(3)]], dtype=np.float32), np.zeros(2, dtype=np.float32))
+    head = Head(kind="logistic", classes=("a", "b"), layers=(layer,))
+    train, val = feature_set([1, 1], [0, 1], ("a", "b")), feature_set([1, 1, 1, -1], [1, 1, 1, 1], ("a", "b"))
+    assert train_head.scores(head, train, val) == {  # p(b) is 3/4 at 1 and 1/4 at -1
+        "val_accuracy": 0.75,
+        "val_log_loss": round((3 * np.log(4 / 3) + np.log(4)) / 4, 6),
+        "train_accuracy": 0.5,
+        "train_log_loss": round((np.log(4) + np.log(4 / 3)) / 2, 6),
+        "num_train": 2,
+        "num_val": 4,
+        "num_features": 1,
+    }

@@ -164,6 +164,22 @@ def test_stages_are_named_described_and_reported_alike(stage: str):
         assert path in docstring or f"{path}/" in docstring or folder in docstring, f"{path} is not in the docstring"
 
 
+MAX_LINES, MAX_MAIN_LINES = 60, 30
+"""Lines of a stage's script below its parameters, and of its main: what is longer belongs in the library."""
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_reads_as_prose(stage: str):
+    text = script(stage).read_text(encoding="utf-8")
+    body = ast.parse(text).body
+    (main,) = (node for node in body if isinstance(node, ast.FunctionDef) and node.name == "main")
+    assert main.end_lineno is not None
+    assert main.end_lineno - main.lineno < MAX_MAIN_LINES
+    last_params = max((node.end_lineno or 0 for node in body if isinstance(node, ast.ClassDef)), default=0)
+    first_function = min(node.lineno for node in body if isinstance(node, ast.FunctionDef))
+    assert len(text.splitlines()) - max(last_params, first_function - 1) <= MAX_LINES
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_lock_is_a_dep_where_a_library_can_change_an_output(stage: str):
     assert ("requirements.lock" in load("dvc.yaml")["stages"][stage]["deps"]) == (stage != "split")

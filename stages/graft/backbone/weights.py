@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from stages.graft.backbone.providers import provider_of
 from stages.graft.backbone.torchvision_networks import DEFAULT
@@ -44,6 +44,15 @@ class BackboneParams(Params):
     pooling: Literal["avg", "max", "avg+max", "avg+std"] | None = None
     """How a layer's maps are pooled; null for the pooling in the weights' record, or else avg."""
     offline: bool = False
+    """Never open a connection."""
+
+
+class OfflineParams(Params):
+    """The value of the section `backbone` that matters when a record already names the weights."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    offline: bool
     """Never open a connection."""
 
 

@@ -5,6 +5,7 @@ Letters: n images, c classes.
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,9 @@ from stages.graft.heads.head import Float32
 from stages.graft.metrics import classification
 from stages.graft.metrics.calibration import reliability_table
 from stages.graft.metrics.selective import risk_coverage_table, selective_accuracy
-from stages.graft.model.decision import Answers
-from stages.graft.model.scoring import class_indices
+from stages.graft.model.decision import Answers, DecisionRule, answer
+from stages.graft.model.scoring import ScoredSet, class_indices
+from stages.graft.storage.tables import write_csv
 
 NUM_DIGITS = 6
 """Of every number written, so that reports can be compared line by line."""
@@ -62,6 +64,27 @@ class Evaluation:
         return [self.classes[k] for k in self.answers.predicted]
 
 
+def evaluate_test(
+    images: pd.DataFrame, classes: tuple[str, ...], test: ScoredSet, rule: DecisionRule, confidence_level: float
+) -> Evaluation:
+    """Apply the decision rule to the scored test images.
+
+    Args:
+        images: columns id, file, label, split, sorted by id; also those of other splits.
+        classes: class names in the order of the logits.
+        test: the images of the split `test`, scored in the order of their ids.
+        rule: fitted to train and validation.
+        confidence_level: of every interval, in (0, 1).
+    """
+    return Evaluation(
+        images=images[images["split"] == "test"],
+        classes=classes,
+        logits=test.logits,
+        answers=answer(rule, test),
+        confidence_level=confidence_level,
+    )
+
+
 def metrics_record(evaluation: Evaluation) -> dict[str, float | None]:
     """Put the figures that describe the whole into one flat record; None where there is nothing to take a mean of."""
     num_test, answers, y = len(evaluation.y), evaluation.answers, evaluation.y
@@ -100,6 +123,19 @@ def strangers_record(evaluation: Evaluation, strangers: Answers) -> dict[str, fl
 def rounded(record: dict[str, float | None]) -> dict[str, float | None]:
     """Round every number of a record to NUM_DIGITS."""
     return {name: None if value is None else round(value, NUM_DIGITS) for name, value in record.items()}
+
+
+def write_tables(evaluation: Evaluation, reports: Path) -> None:
+    """Write every table of the test images: predictions.csv, and for plots those in the folder `plots`."""
+    tables = {
+        "predictions": predictions_table(evaluation),
+        "plots/confusion": confusion_table(evaluation),
+        "plots/per_class": per_class_table(evaluation),
+        "plots/reliability": reliability(evaluation),
+        "plots/risk_coverage": risk_coverage(evaluation),
+    }
+    for name, table in tables.items():
+        write_csv(table, reports / f"{name}.csv")
 
 
 def predictions_table(evaluation: Evaluation) -> pd.DataFrame:

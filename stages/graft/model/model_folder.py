@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from stages.graft.backbone.weights import Weights, finetuned_weights, weights_for
 from stages.graft.core.errors import DataError
 from stages.graft.heads.head import Head, load_head, save_head
 from stages.graft.storage.files import read_json, write_json
@@ -67,3 +68,17 @@ def read_model(folder: Path) -> tuple[Model, Head]:
     if expected is not None and not (weights.exists() and sha256_of(weights) == expected):
         raise DataError(f"{weights} is missing or damaged; `dvc checkout` or `dvc repro` brings it back")
     return model, load_head(folder)
+
+
+def model_weights(model: Model, folder: Path, bundled: Path, offline: bool) -> Weights:
+    """Find the weights of a model's backbone: the fine-tuned ones, or those that computed the features.
+
+    Args:
+        model: the model.
+        folder: the model's.
+        bundled: folder of the networks that ship with the repository.
+        offline: never open a connection.
+    """
+    if model.backbone_sha256 is None:
+        return weights_for(model.backbone, bundled, offline)
+    return finetuned_weights(model.backbone, model.backbone_sha256, folder / BACKBONE)

@@ -10,9 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from stages.graft.backbone.extraction import embed
+from stages.graft.backbone.runtime import Runtime
+from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError
 from stages.graft.heads.features import read_features
 from stages.graft.heads.head import Float32, Head
+from stages.graft.images.loading import LocateImage
 from stages.graft.metrics.classification import Labels
 
 Score = Callable[[Sequence[str]], tuple[Float32, Float32]]
@@ -96,6 +100,20 @@ def score_known(ids: Sequence[str], x: Float32, logits: Float32) -> Score:
         DataError: when called, with another id.
     """
     return _by_id(ids, "what the network has scored", lambda rows: (x[rows], logits[rows]))
+
+
+def score_images(head: Head, weights: Weights, runtime: Runtime, ids: Sequence[str], locate: LocateImage) -> Score:
+    """Score images by sending them through the network, and give a function that looks them up.
+
+    Args:
+        head: reads the network's features.
+        weights: of the network.
+        runtime: runs the network.
+        ids: the images.
+        locate: gives the location of an image.
+    """
+    x = np.concatenate([rows for _, rows in embed(ids, locate, weights.preprocessing, runtime, "score")])
+    return score_known(ids, x, head.logits(x))
 
 
 def _by_id(ids: Sequence[str], source: str, score: Callable[[list[int]], tuple[Float32, Float32]]) -> Score:
