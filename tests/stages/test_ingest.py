@@ -195,7 +195,7 @@ def test_a_name_that_no_table_can_hold_is_no_place(ingested, folder):
 def test_packed_and_generated_images_have_no_place(ingested, folder, tmp_path, packed):
     spec = b"kind: plates\nper_class: 2\nsize_px: 32\nseed: 1\ndifficulty: 0.5\n"
     source = shutil.make_archive(str(tmp_path / "a"), "zip", folder) if packed else write(tmp_path / "a.yaml", spec)
-    with pytest.raises(SystemExit, match=r"`ingest\.copy: false` needs images that lie open") as caught:
+    with pytest.raises(SystemExit, match=r"`ingest\.copy: false` needs images that are files") as caught:
         ingested(source, copy=False)
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "project/data").glob("*"))

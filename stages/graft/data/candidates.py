@@ -1,4 +1,4 @@
-"""What a source offers before any image is looked at: files with labels, in order, their bytes read when asked for."""
+"""Candidates of a source: files that may be images, with labels, in order; their bytes are read on request."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -77,7 +77,8 @@ def class_folder(name: str, members: Iterable[Member], folders: Iterable[str], n
     files = list(members)
     visible = [member for member in files if not is_hidden(member.file)]
     candidates = [
-        Candidate(file=one.file, label=top_folder(one.file), read=one.read, address=one.address) for one in visible
+        Candidate(file=member.file, label=top_folder(member.file), read=member.read, address=member.address)
+        for member in visible
     ]
     classes = {candidate.label for candidate in candidates if candidate.label}
     classes |= {folder.split("/", 1)[0] for folder in folders if not is_hidden(folder)}

@@ -63,12 +63,12 @@ def read_remote_folder(address: str) -> Source:
         UnreachableError: there is nothing, or it may not be listed.
     """
     members, folders = [], []
-    for one in list_objects(address):
-        path = readable_name(one.address[len(address) + 1 :])
+    for item in list_objects(address):
+        path = readable_name(item.address[len(address) + 1 :])
         if path.endswith("/"):
             folders.append(path.rstrip("/"))
         elif path:
-            members.append(Member(file=path, read=_Object(one.address, one.size), address=one.address))
+            members.append(Member(file=path, read=_Object(item.address, item.size), address=item.address))
     return class_folder(address, members, [folder for folder in folders if folder])
 
 

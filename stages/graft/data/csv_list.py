@@ -1,4 +1,4 @@
-"""A CSV list of images: columns path and label, and if the user likes, group and split."""
+"""A CSV list of images with the columns path and label, and optionally group and split."""
 
 import csv
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from stages.graft.data.splits import SPLITS, SYNONYMS
 from stages.graft.storage.s3 import is_remote
 
 _SHOWN = 3
-"""As many missing files are named; the rest is counted."""
+"""Number of missing files that are named; the others are counted."""
 
 
 def read_list(path: Path, name: str) -> Source:
@@ -26,7 +26,11 @@ def read_list(path: Path, name: str) -> Source:
             or names files that do not exist.
     """
     candidates = [_candidate(row, path, f"{name}, line {line}") for line, row in _rows(path, name)]
-    missing = [one.file for one in candidates if not is_remote(one.address) and not Path(one.address).is_file()]
+    missing = [
+        candidate.file
+        for candidate in candidates
+        if not is_remote(candidate.address) and not Path(candidate.address).is_file()
+    ]
     if missing:
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         shown = ", ".join(missing[:_SHOWN])

@@ -46,9 +46,9 @@ def packed_images(source: str | Path, image_px: int, cache: Path) -> Iterator[Pa
     """
     cache.mkdir(parents=True, exist_ok=True)
     with open_source(source, cache) as opened, temporary_folder(cache, "packed") as folder:
-        candidates = [one for one in opened.candidates if one.label and one.claims_to_be_image]
+        candidates = [file for file in opened.candidates if file.label and file.claims_to_be_image]
         x = _decode_all(opened, candidates, image_px, folder / "images.npy")
-        y = np.searchsorted(np.array(opened.classes), np.array([one.label for one in candidates])).astype(np.int64)
+        y = np.searchsorted(np.array(opened.classes), np.array([file.label for file in candidates])).astype(np.int64)
         digest = hashlib.sha256(x.data.cast("B"))
         digest.update(y.tobytes())
         yield PackedImages(x=x, y=y, classes=opened.classes, digest=digest.hexdigest())

@@ -1,4 +1,4 @@
-"""Where an image of the pipeline is: its copy in data/images or, for an image that stays in place, its address."""
+"""The location of every image: its copy in data/images or, for an image that stays in place, its address."""
 
 from pathlib import Path
 
@@ -11,26 +11,26 @@ from stages.graft.images.location import ImageInPlace, ImageLocation
 from stages.graft.storage.tables import texts
 
 LOCATION_COLUMNS = ("id", "format", ADDRESS)
-"""The columns of a manifest or a splits table that say where images are."""
+"""Columns of a manifest or a splits table that determine the locations."""
 
 
 def image_path(folder: Path, id_: str, format_: str) -> Path:
-    """Give the place of an image's copy: `<folder>/<id>.<format in lower case>`."""
+    """Give the path of an image's copy: `<folder>/<id>.<format in lower case>`."""
     return folder / f"{id_}.{format_.lower()}"
 
 
 class ImageLocations:
-    """From an id to where the image is: its copy or, where the manifest has addresses, the image in place."""
+    """Maps an id to the location of the image: its copy or, if the manifest has addresses, the image in place."""
 
     def __init__(self, manifest: pd.DataFrame, folder: Path) -> None:
-        """Take what is needed from a manifest.
+        """Read the locations from a table.
 
         Args:
-            manifest: PLACE_COLUMNS, sorted by id or not.
-            folder: of the copies.
+            manifest: LOCATION_COLUMNS, sorted by id or not.
+            folder: folder of the copies.
         """
         self.ids = Ids(pack_ids(texts(manifest["id"])))
-        """Of all images, in the manifest's order."""
+        """Ids of all images, in the manifest's order."""
         keys = as_keys(self.ids.packed)
         self._folder = folder
         self._order = None if np.all(keys[:-1] < keys[1:]) else np.argsort(keys)
@@ -40,26 +40,26 @@ class ImageLocations:
         self._formats, self._names = codes.astype(np.int16), [str(name) for name in names]
 
     def __call__(self, id_: str) -> ImageLocation:
-        """Give an image's place.
+        """Give the location of an image.
 
         Raises:
             KeyError: there is no such image.
         """
         key = bytes.fromhex(id_)
-        found = int(np.searchsorted(self._keys, np.bytes_(key)))
-        if found == len(self._keys) or self._keys[found : found + 1].tobytes() != key:
+        rank = int(np.searchsorted(self._keys, np.bytes_(key)))
+        if rank == len(self._keys) or self._keys[rank : rank + 1].tobytes() != key:
             raise KeyError(id_)
-        row = found if self._order is None else int(self._order[found])
+        row = rank if self._order is None else int(self._order[rank])
         if self._addresses is not None:
             return ImageInPlace(str(self._addresses[row]), id_)
         return image_path(self._folder, id_, self._names[self._formats[row]])
 
 
 def image_locations(table: Path, folder: Path) -> ImageLocations:
-    """Read where images are.
+    """Read the location of every image.
 
     Args:
         table: the manifest or the splits table.
-        folder: of the copies.
+        folder: folder of the copies.
     """
     return ImageLocations(read_manifest(table, LOCATION_COLUMNS), folder)

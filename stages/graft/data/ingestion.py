@@ -1,4 +1,4 @@
-"""Every file of a source, looked at: good images are copied or stay in place, bad ones are quarantined."""
+"""Ingests a source: every file is decoded, good images are copied or stay in place, bad ones are quarantined."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -23,7 +23,7 @@ from stages.graft.storage.s3 import is_remote
 OnConflict = Literal["error", "drop"]
 
 IN_PLACE = "The images stay where they are: the column `address` of the manifest says where that is.\n"
-"""Beside no image: DVC warns of an empty folder at every stage."""
+"""Text of a file in the folder: DVC warns of an empty folder at every stage."""
 
 _MAX_THREADS = 16
 """Each may hold a decoded image of the largest size."""
@@ -31,10 +31,10 @@ _MAX_THREADS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Ingestion:
-    """What became of the files of a source."""
+    """Result of the ingestion of a source."""
 
     source: Source
-    """Where they come from."""
+    """The source."""
     rows: tuple[ManifestRow, ...]
     """Images kept, each once; of identical files the first in order."""
     duplicates: tuple[tuple[str, str], ...]
@@ -47,7 +47,7 @@ class Ingestion:
     """Files that are no images and do not claim to be, pipes and the like included."""
 
     def report(self) -> dict[str, Any]:
-        """Give the record that the stage writes as JSON: counts first, then which files they count."""
+        """Give the record that the stage writes as JSON: counts, then the files they count."""
         return {
             "num_images": len(self.rows),
             "num_classes": len(self.source.classes),
@@ -99,10 +99,10 @@ def ingest(
     examine = partial(_examine, folder if copy else None)
     if not copy:
         write_text(IN_PLACE, folder / "in_place.txt")
-    found = in_threads(examine, source.candidates, _num_threads(source))
-    shown = list(bar(found, desc="ingest", unit="files", total=len(source.candidates)))
-    good = [row for row in shown if isinstance(row, ManifestRow)]
-    bad = tuple(image for image in shown if isinstance(image, BadImage))
+    results = in_threads(examine, source.candidates, _num_threads(source))
+    examined = list(bar(results, desc="ingest", unit="files", total=len(source.candidates)))
+    good = [row for row in examined if isinstance(row, ManifestRow)]
+    bad = tuple(image for image in examined if isinstance(image, BadImage))
     check_bad(bad, len(good), max_bad_fraction)
     rows, duplicates, conflicts = _merged(good)
     if on_conflict == "error":
@@ -117,7 +117,7 @@ def ingest(
         duplicates=duplicates,
         conflicts=conflicts,
         quarantined=bad,
-        num_non_images=shown.count(None) + source.num_special,
+        num_non_images=examined.count(None) + source.num_special,
     )
 
 
@@ -129,7 +129,7 @@ def _check_addresses(source: Source) -> None:
     """See that every file can be read again where it lies."""
     if not all(candidate.address for candidate in source.candidates):
         raise ParamsError(
-            f"`ingest.copy: false` needs images that lie open, in a folder, in S3 or in a list of such; {source.name} "
+            f"`ingest.copy: false` needs images that are files in a folder, in S3 or in a list of them; {source.name} "
             "packs or generates them: set it to true"
         )
 
@@ -179,7 +179,7 @@ Merged = tuple[tuple[ManifestRow, ...], tuple[tuple[str, str], ...], tuple[tuple
 
 
 def _merged(good: Iterable[ManifestRow]) -> Merged:
-    """Tell images kept from their duplicates and from conflicts."""
+    """Separate the images kept from their duplicates and from conflicts."""
     first: dict[str, ManifestRow] = {}
     more: defaultdict[str, list[ManifestRow]] = defaultdict(list)  # rare; a list for every image would weigh more
     for row in good:

@@ -1,4 +1,4 @@
-"""What an archive may hold: plain files inside it, not too many, not too large, not packed beyond belief."""
+"""Limits of an archive: plain files inside it, not too many, not too large, and no archive bombs."""
 
 from dataclasses import dataclass
 from pathlib import Path

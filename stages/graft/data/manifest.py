@@ -1,4 +1,4 @@
-"""The table of images: one row per image, sorted by id, read by every later stage; it says where an image is."""
+"""The manifest: a table with one row per image, sorted by id."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -34,14 +34,14 @@ class ManifestRow:
     mode: str
     """Pillow's mode of the file's own pixels: L, RGB, I;16, CMYK, …"""
     address: str = ""
-    """Where an image in place lies, a path or s3://…; empty for one that was copied."""
+    """Address of an image in place, a path or s3://…; empty for an image that was copied."""
 
 
 ADDRESS = "address"
 """The column that a manifest has when its images stay in place."""
 
 COLUMNS = tuple(field.name for field in fields(ManifestRow) if field.name != ADDRESS)
-"""Those of every manifest."""
+"""Columns of every manifest."""
 
 _NUMBERS = ("width", "height")
 _ID = "[0-9a-f]{64}"

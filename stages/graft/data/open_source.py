@@ -1,4 +1,4 @@
-"""Whatever a source may be, opened the same way: candidates with labels, sorted, their bytes read when asked for."""
+"""Opens a source of any kind: candidates with labels, sorted; their bytes are read on request."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stages.graft.core.errors import DataError, ParamsError
 from stages.graft.data.archive import ARCHIVE_SUFFIXES, is_archive_name, open_archive
-from stages.graft.data.candidates import Candidate, Source, is_hidden
+from stages.graft.data.candidates import Source, is_hidden
 from stages.graft.data.class_folder import read_class_folder, read_remote_folder
 from stages.graft.data.csv_list import read_list
 from stages.graft.data.generated import open_spec
@@ -77,7 +77,9 @@ def open_sources(
         if len(set(prefixes)) < len(parts):
             prefixes = [part.name for part in parts]
         candidates = [
-            _prefixed(one, prefix) for prefix, part in zip(prefixes, parts, strict=True) for one in part.candidates
+            replace(candidate, file=f"{prefix}/{candidate.file}")
+            for prefix, part in zip(prefixes, parts, strict=True)
+            for candidate in part.candidates
         ]
         yield Source(
             name=name or ", ".join(map(str, sources)),
@@ -115,8 +117,8 @@ def _opened_file(
     path: Path, name: str, scratch: Path, sha256: str | None, limits: Limits
 ) -> AbstractContextManager[Source]:
     if "://" in name or not path.is_file():
-        found = "is neither a file nor a folder" if path.exists() else "does not exist"
-        raise DataError(f"source {name} {found} (looked in {Path.cwd()}); expected {KINDS}")
+        problem = "is neither a file nor a folder" if path.exists() else "does not exist"
+        raise DataError(f"source {name} {problem} (looked in {Path.cwd()}); expected {KINDS}")
     if sha256 is not None:
         check_sha256(path, sha256, "`ingest.sha256`", ParamsError)
     match path.suffix.lower():
@@ -125,7 +127,3 @@ def _opened_file(
         case ".yaml" | ".yml":
             return open_spec(path, name, scratch)
     return open_archive(path, name, scratch, limits)
-
-
-def _prefixed(candidate: Candidate, prefix: str) -> Candidate:
-    return replace(candidate, file=f"{prefix}/{candidate.file}")

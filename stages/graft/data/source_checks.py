@@ -1,4 +1,4 @@
-"""Whether a source is good enough to train on: if not, a message that says why and what to do."""
+"""Checks that a source can be trained on; a message says why not, and what to do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Who goes to train, val and test: stratified, whole groups, decided by hashes of ids, not by order or file names.
+"""Assigns images to train, val and test: stratified, in whole groups, by hashes of ids, not by order or file names.
 
 Letters: n images, u units, p pairs of a unit and a class that it has images of. A unit is a group, or one image without
 a group; units are numbered in the order in which they are drawn. All is held in arrays: there may be millions of them.
@@ -18,26 +18,26 @@ from stages.graft.data.splits import SPLIT_NAMES, SPLITS
 from stages.graft.storage.tables import texts
 
 FREE = 0
-"""In place of a split's number, which is its place among SPLITS and one."""
+"""Number of an image without a split; the number of a split is its index in SPLITS plus 1."""
 
-Whole = npt.NDArray[np.int64]
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Units:
     """Images that must stay together, and their classes."""
 
-    of_row: Whole
+    of_row: Integers
     """The unit of each row of the manifest, shape (n,)."""
     classes: tuple[str, ...]
     """Class names, sorted."""
-    units: Whole
+    units: Integers
     """The unit of each pair, ascending, shape (p,)."""
-    labels: Whole
+    labels: Integers
     """The class of each pair, shape (p,)."""
-    nums: Whole
+    nums: Integers
     """Images of each pair, shape (p,)."""
-    starts: Whole
+    starts: Integers
     """Where each unit's pairs begin, and p, shape (u + 1,)."""
     given: bytearray
     """The number of the split that the manifest gives each unit, u of them; FREE when it gives none."""
@@ -87,7 +87,7 @@ def assign_splits(
 
 
 class _Draft:
-    """Splits being filled; the counts of each class so far."""
+    """Splits that are being filled, with the counts of each class."""
 
     def __init__(self, units: Units, fractions: dict[str, float]) -> None:
         self.units, self.split_of = units, bytearray(units.given)
@@ -101,7 +101,7 @@ class _Draft:
         self._starts, self._labels, self._nums = (a.data for a in (units.starts, units.labels, units.nums))
 
     def fill(self, split: str, units: Iterable[int]) -> None:
-        """Walk the units in order and take each that brings the split nearer to its target."""
+        """Take each unit, in order, that brings the split nearer to its target."""
         targets, counts = self.targets[split], self.counts[split]
         lacking = {label for label, target in enumerate(targets) if counts[label] < target}
         for unit in units:
@@ -112,7 +112,7 @@ class _Draft:
                 lacking -= {label for label, _ in self._images(unit) if counts[label] >= targets[label]}
 
     def repair(self, split: str, step: int) -> None:
-        """Give each class the split still lacks the unit that overshoots least: its groups are all large.
+        """Give the split, for each class it lacks, the unit that exceeds the target least.
 
         Args:
             split: to be repaired.
@@ -127,21 +127,21 @@ class _Draft:
                 self._take(min(able, key=lambda unit: self._cost(unit, split)), split)
 
     def close(self) -> None:
-        """Leave the rest to train."""
+        """Assign the other units to train."""
         split_of, train = np.frombuffer(self.split_of, np.uint8), SPLITS.index("train") + 1
         left = self.units.totals(split_of[self.units.units] == FREE)
         self.counts["train"] = [a + b for a, b in zip(self.counts["train"], left, strict=True)]
         self.split_of = bytearray(np.where(split_of == FREE, train, split_of).astype(np.uint8).tobytes())
 
     def check(self) -> None:
-        """Refuse a class that is not in all three."""
+        """Raise an error for a class that is not in all three splits."""
         for label in range(len(self.total)):
             lacking = [split for split in SPLITS if not self.counts[split][label]]
             if lacking:
                 raise DataError(self._explain(label, lacking))
 
     def _images(self, unit: int) -> Iterator[tuple[int, int]]:
-        """A unit's classes with the number of its images in each."""
+        """Give the classes of a unit with its number of images in each."""
         for pair in range(self._starts[unit], self._starts[unit + 1]):
             yield self._labels[pair], self._nums[pair]
 
@@ -209,26 +209,26 @@ def _units(manifest: pd.DataFrame, seed: int) -> Units:
     )
 
 
-def _keyed(manifest: pd.DataFrame, seed: int) -> tuple[Whole, Keys]:
+def _keyed(manifest: pd.DataFrame, seed: int) -> tuple[Integers, Keys]:
     """A number for each row's unit, and each unit's key: a hash of the seed and the group's name or the image's id."""
     if "group" not in manifest:
         return np.arange(len(manifest)), _hashes(f"{seed}:image:", manifest["id"])
-    alone = (manifest["group"] == "").to_numpy(dtype=bool)
-    codes, names = pd.factorize(manifest["group"][~alone])
+    ungrouped = (manifest["group"] == "").to_numpy(dtype=bool)
+    codes, names = pd.factorize(manifest["group"][~ungrouped])
     drawn = np.empty(len(manifest), np.int64)
-    drawn[~alone], drawn[alone] = codes, len(names) + np.arange(alone.sum())
+    drawn[~ungrouped], drawn[ungrouped] = codes, len(names) + np.arange(ungrouped.sum())
     groups = _hashes(f"{seed}:group:", pd.Series(names, dtype=str))
-    return drawn, np.concatenate([groups, _hashes(f"{seed}:image:", manifest["id"][alone])])
+    return drawn, np.concatenate([groups, _hashes(f"{seed}:image:", manifest["id"][ungrouped])])
 
 
-def _given_splits(manifest: pd.DataFrame, of_row: Whole, num_units: int) -> bytearray:
+def _given_splits(manifest: pd.DataFrame, of_row: Integers, num_units: int) -> bytearray:
     """Read the manifest's split column: the number of each unit's split, FREE where none is given."""
-    found = bytearray(num_units)
+    given = bytearray(num_units)
     if "split" not in manifest:
-        return found
+        return given
     codes, names = pd.factorize(manifest["split"])
     numbers = np.array([SPLITS.index(name) + 1 if name else FREE for name in names], np.uint8)[codes]
-    of_unit = np.frombuffer(found, np.uint8)
+    of_unit = np.frombuffer(given, np.uint8)
     rows = np.flatnonzero(numbers)
     of_unit[of_row[rows]] = numbers[rows]
     differing = rows[of_unit[of_row[rows]] != numbers[rows]]
@@ -238,17 +238,17 @@ def _given_splits(manifest: pd.DataFrame, of_row: Whole, num_units: int) -> byte
         found_in = " and ".join(sorted(SPLITS[number - 1] for number in theirs))
         group = str(manifest["group"].iloc[first])
         raise DataError(
-            f"group {group!r} is given in {found_in}; a group stays on one side: mend its `group` or `split`"
+            f"group {group!r} is given in {found_in}; a group stays on one side: correct its `group` or `split`"
         )
-    return found
+    return given
 
 
 def _limit_train(manifest: pd.DataFrame, numbers: npt.NDArray[np.uint8], seed: int, train_per_class: int) -> None:
     """Keep the first train images of each class in the order of their hashes, so that 5 shots are among 10."""
     rows = np.flatnonzero(numbers == SPLITS.index("train") + 1)
     rows = rows[np.argsort(_hashes(f"{seed}:image:", manifest["id"].iloc[rows]), kind="stable")]
-    place = manifest["label"].iloc[rows].groupby(manifest["label"].iloc[rows].to_numpy()).cumcount().to_numpy()
-    numbers[rows[place >= train_per_class]] = len(SPLITS) + 1
+    rank = manifest["label"].iloc[rows].groupby(manifest["label"].iloc[rows].to_numpy()).cumcount().to_numpy()
+    numbers[rows[rank >= train_per_class]] = len(SPLITS) + 1
 
 
 def _hashes(prefix: str, names: "pd.Series[str]") -> Keys:

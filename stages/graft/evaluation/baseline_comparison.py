@@ -1,4 +1,4 @@
-"""The model beside the baselines: all of them scored alike, on the same test images, in one table."""
+"""The model compared with the baselines: all are scored in the same way on the same test images."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""What any model must beat: the commonest class, grey pixels without a network, the nearest training images.
+"""Baselines that any model must beat: the most frequent class, grey pixels without a network, the nearest neighbours.
 
 Letters: n images, d features, c classes.
 """
@@ -14,7 +14,7 @@ from stages.graft.core.errors import DataError
 from stages.graft.core.progress import bar
 from stages.graft.core.threads import in_threads
 from stages.graft.evaluation.baseline_predictions import COLUMNS
-from stages.graft.evaluation.linear_probe import L2_GRID, MAX_IMAGES, Probabilities
+from stages.graft.evaluation.linear_probe import L2_GRID, MAX_IMAGES, Probabilities, select_rows
 from stages.graft.heads.features import FeatureSet
 from stages.graft.heads.head import Float32
 from stages.graft.heads.logistic import fit_logistic
@@ -28,28 +28,28 @@ PIXELS_PX = 32
 """Side of the grey squares, in pixels."""
 
 NUM_NEIGHBOURS = 5
-"""Training images that vote."""
+"""Number of training images that vote."""
 
 BLOCK = 512
-"""Images whose distances to all training images are in memory at once."""
+"""Number of images whose distances to all training images are in memory at the same time."""
 
 NUM_DIGITS = 6
 """Of every number written."""
 
 
 def predict_majority(y: Labels, num_classes: int, num_images: int) -> Probabilities:
-    """Give every image the share of each class in training, shape (num_images, num_classes)."""
+    """Predict the share of each class in training for every image, shape (num_images, num_classes)."""
     return np.tile(np.bincount(y, minlength=num_classes) / len(y), (num_images, 1))
 
 
 def predict_neighbours(train: FeatureSet, x: Float32) -> Probabilities:
-    """Let the nearest training images vote, after standardisation.
+    """Let the nearest training images vote, by distances between standardised features.
 
     Args:
         train: features, of at most MAX_IMAGES images.
         x: features to score, shape (n, d).
     Returns:
-        Shares of the votes, shape (n, c); of equally many votes, the nearest image's class has the last word.
+        Shares of the votes, shape (n, c); the nearest image's class breaks a tie.
     """
     standardisation = fit_standardisation(train.x)
     known, y = standardisation.apply(train.x), np.eye(len(train.classes))[train.y]
@@ -76,7 +76,7 @@ def predict_pixels(train: FeatureSet, val: FeatureSet, x: Float32) -> Probabilit
     return softmax(head.logits(x))
 
 
-def read_pixels(ids: Sequence[str], path_of: Callable[[str], ImageLocation]) -> Float32:
+def read_pixels(ids: Sequence[str], locate: Callable[[str], ImageLocation]) -> Float32:
     """Read images as small grey squares, the whole image squeezed, shape (n, PIXELS_PX ** 2), from 0 to 255.
 
     Raises:
@@ -84,32 +84,32 @@ def read_pixels(ids: Sequence[str], path_of: Callable[[str], ImageLocation]) -> 
     """
 
     def read(id_: str) -> Float32:
-        path = path_of(id_)
-        data = read_image_bytes(path)
+        location = locate(id_)
+        data = read_image_bytes(location)
         try:
             rgb = np.asarray(decode(data))
         except DataError as error:
-            raise DataError(f"{path}: {error}; {BRING_BACK}") from None
+            raise DataError(f"{location}: {error}; {BRING_BACK}") from None
         small = cv2.resize(rgb, (PIXELS_PX, PIXELS_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
         return small.reshape(-1, 3) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
-    found = in_threads(read, ids, num_readers([path_of(id_) for id_ in ids[:1]]))
-    return np.stack(list(bar(found, desc="read pixels", unit="images", total=len(ids))))
+    pixels = in_threads(read, ids, num_readers([locate(id_) for id_ in ids[:1]]))
+    return np.stack(list(bar(pixels, desc="read pixels", unit="images", total=len(ids))))
 
 
 def predict_baselines(
-    train: FeatureSet, val: FeatureSet, test: FeatureSet, path_of: Callable[[str], ImageLocation]
+    train: FeatureSet, val: FeatureSet, test: FeatureSet, locate: Callable[[str], ImageLocation]
 ) -> pd.DataFrame:
-    """Let every baseline classify the test images, unscored; fitted to train, chosen on val.
+    """Let every baseline classify the test images, without scoring them; fitted to train, chosen on val.
 
     Args:
         train, val, test: features.
-        path_of: where an image is.
+        locate: gives the location of an image.
     Returns:
         Columns id, baseline, predicted, confidence; baselines majority, pixels and neighbours, in this order.
     """
-    train, val = _at_most(train, MAX_IMAGES), _at_most(val, MAX_IMAGES)
-    pixels = read_pixels([*train.ids, *val.ids, *test.ids], path_of)
+    train, val = (select_rows(images, stratified_rows(images.y, MAX_IMAGES)) for images in (train, val))
+    pixels = read_pixels([*train.ids, *val.ids, *test.ids], locate)
     of_train, of_val, of_test = np.split(pixels, [len(train.y), len(train.y) + len(val.y)])
     probabilities = {
         "majority": predict_majority(train.y, len(train.classes), len(test.y)),
@@ -122,9 +122,3 @@ def predict_baselines(
         for id_, p in zip(test.ids, table, strict=True)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _at_most(images: FeatureSet, number: int) -> FeatureSet:
-    rows = stratified_rows(images.y, number)
-    ids = tuple(images.ids[row] for row in rows)
-    return FeatureSet(ids=ids, x=images.x[rows], y=images.y[rows], classes=images.classes)

@@ -1,4 +1,4 @@
-"""The features as a map of two dimensions: what lies side by side on it looks alike to the network.
+"""A map of the features in two dimensions: images that are similar to the network are close to each other on it.
 
 Letters: n images, d features.
 """
@@ -17,13 +17,13 @@ from stages.graft.heads.head import Float32
 from stages.graft.heads.standardisation import fit_standardisation
 
 NUM_COMPONENTS = 50
-"""That t-SNE starts from."""
+"""Number of principal components that t-SNE starts from."""
 
 PERPLEXITY = 30.0
-"""Neighbours that t-SNE keeps together, about; fewer when there are few images."""
+"""Perplexity of t-SNE, about the number of neighbours that stay close; lower when there are few images."""
 
 NUM_DIGITS = 3
-"""Of the coordinates; a picture shows no more."""
+"""Decimal digits of the coordinates; more are not visible."""
 
 Coordinates = npt.NDArray[np.float64]
 """Shape (n, 2)."""
@@ -31,7 +31,7 @@ Coordinates = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Map:
-    """Places of n images."""
+    """Coordinates of n images."""
 
     pca: Coordinates
     """Along the two main directions; distances far apart mean something."""
@@ -41,28 +41,28 @@ class Map:
     """Share of the variance in the two main directions, [0, 1]."""
 
 
-def map_table(places: Map, images: pd.DataFrame, predicted: Sequence[str]) -> pd.DataFrame:
-    """List where images lie and whether they are taken for what they are.
+def map_table(feature_map: Map, images: pd.DataFrame, predicted: Sequence[str]) -> pd.DataFrame:
+    """List the images with their coordinates and predicted classes.
 
     Args:
-        places: of n images.
+        feature_map: coordinates of n images.
         images: columns id, label, split; n rows.
         predicted: the class that a head fitted without the image gives it, n of them.
     Returns:
         Columns id, label, predicted, split, tsne_x, tsne_y, pca_x, pca_y.
     """
     table = images[["id", "label"]].assign(predicted=list(predicted), split=images["split"])
-    for name, coordinates in (("tsne", places.tsne), ("pca", places.pca)):
+    for name, coordinates in (("tsne", feature_map.tsne), ("pca", feature_map.pca)):
         table[[f"{name}_x", f"{name}_y"]] = coordinates.round(NUM_DIGITS)
     return table
 
 
 def make_map(x: Float32, seed: int) -> Map:
-    """Place images by their features.
+    """Compute coordinates from features.
 
     Args:
         x: features, shape (n, d), n at least 3.
-        seed: of both searches.
+        seed: seed of PCA and t-SNE.
     Source:
         van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR 2008; Kobak and Berens, The art of using t-SNE,
         Nature Communications 2019, for the start from the main directions.

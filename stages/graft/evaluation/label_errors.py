@@ -1,4 +1,4 @@
-"""Labels that may be wrong: images that a classifier fitted without them puts in another class, the worst first."""
+"""Labels that may be wrong: a classifier fitted without the image predicts another class."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ NUM_DIGITS = 6
 
 
 def label_errors_table(images: pd.DataFrame, y: Labels, classes: tuple[str, ...], p: Probabilities) -> pd.DataFrame:
-    """List the images whose label is not the class that the others suggest.
+    """List the images whose label is not the predicted class.
 
     Args:
         images: columns id, file, label, split; n rows.
@@ -22,7 +22,7 @@ def label_errors_table(images: pd.DataFrame, y: Labels, classes: tuple[str, ...]
         p: probabilities from classifiers that were fitted without the image, shape (n, c).
     Returns:
         Columns id, file, label, suggested, score, suspected, split. The score is the probability of the label as
-        given, the lowest first; suspected are as many as confident learning takes for wrong.
+        given, the lowest first; suspected are those that confident learning finds.
     Source:
         Northcutt, Jiang and Chuang, Confident Learning, JAIR 2021: sections 3.1 (the counts of wrong labels) and 3.2
         (prune by noise rate), in cleanlab's implementation.

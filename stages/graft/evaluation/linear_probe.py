@@ -1,4 +1,4 @@
-"""The pipeline's default head, fitted to part of the images, to learn about the images and not to be kept.
+"""The pipeline's default head, fitted to part of the images to learn about the images; it is not kept.
 
 Letters: n images, d features, c classes.
 """
@@ -16,10 +16,10 @@ from stages.graft.metrics.classification import Labels, softmax
 from stages.graft.metrics.sampling import deal_folds, stratified_rows
 
 L2_GRID = (10000.0, 1000.0, 100.0, 10.0, 1.0, 0.1, 0.01)
-"""Penalties of the default head. A constant: what is learned about the images must not change with the head in use."""
+"""Penalties of the default head. They are constant: results about the images must not change with the head in use."""
 
 MAX_IMAGES = 10_000
-"""That one head is fitted to; more say little more, and cost as much."""
+"""Largest number of images that a head is fitted to; more images change the results little and take long."""
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -27,7 +27,7 @@ Probabilities = npt.NDArray[np.float64]
 def choose_penalty(train: FeatureSet, val: FeatureSet) -> float:
     """Let validation choose the penalty, as for the default head."""
     rows = stratified_rows(train.y, MAX_IMAGES)
-    return fit_logistic(_some(train, rows), val, L2_GRID, np.ones(len(train.classes)))[1]["l2"]
+    return fit_logistic(select_rows(train, rows), val, L2_GRID, np.ones(len(train.classes)))[1]["l2"]
 
 
 def fit_probe(x: Float32, y: Labels, classes: tuple[str, ...], l2: float, new_x: Float32) -> Probabilities:
@@ -50,8 +50,8 @@ def fit_probe(x: Float32, y: Labels, classes: tuple[str, ...], l2: float, new_x:
     rows = stratified_rows(y, MAX_IMAGES)
     names = tuple(classes[k] for k in present)
     train = FeatureSet(ids=(), x=x[rows], y=np.searchsorted(present, y[rows]), classes=names)
-    nobody = _some(train, np.arange(1))  # one penalty leaves validation nothing to choose
-    head, _ = fit_logistic(train, nobody, [l2], np.ones(len(present)))
+    val = select_rows(train, np.arange(1))  # never used: with one penalty there is nothing to choose
+    head, _ = fit_logistic(train, val, [l2], np.ones(len(present)))
     probabilities[:, present] = softmax(head.logits(new_x))
     return probabilities
 
@@ -79,16 +79,17 @@ def cross_validate(images: FeatureSet, groups: Sequence[str], l2: float, num_fol
 
 def concatenate_sets(*sets: FeatureSet) -> FeatureSet:
     """Put sets of images together, in order of id."""
-    ids = np.array([id_ for one in sets for id_ in one.ids])
+    ids = np.array([id_ for images in sets for id_ in images.ids])
     order = np.argsort(ids)
     return FeatureSet(
         ids=tuple(ids[order].tolist()),
-        x=np.concatenate([one.x for one in sets])[order],
-        y=np.concatenate([one.y for one in sets])[order],
+        x=np.concatenate([images.x for images in sets])[order],
+        y=np.concatenate([images.y for images in sets])[order],
         classes=sets[0].classes,
     )
 
 
-def _some(images: FeatureSet, rows: Labels) -> FeatureSet:
+def select_rows(images: FeatureSet, rows: Labels) -> FeatureSet:
+    """Give some of the images; rows has their numbers."""
     ids = tuple(images.ids[row] for row in rows) if images.ids else ()
     return FeatureSet(ids=ids, x=images.x[rows], y=images.y[rows], classes=images.classes)

@@ -1,4 +1,4 @@
-"""The gate: what a classifier must show on the test images before anyone is offered it."""
+"""The gate: conditions that a classifier must meet on the test images before it is offered."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,32 +12,32 @@ from stages.graft.metrics.classification import ClassScore
 Share = Annotated[float, Field(ge=0, le=1)]
 
 NUM_SHOWN = 3
-"""Reasons the terminal shows; the report has all of them."""
+"""Number of reasons shown in the terminal; the report has all of them."""
 
 
 class GateParams(Params):
     """The section `evaluate.gate`; null switches a condition off."""
 
     min_accuracy: Share | None
-    """Of the lower end of the accuracy's interval: a lucky draw of few test images is not enough."""
+    """Lower limit of the accuracy's interval, in [0, 1]: a lucky draw of few test images is not enough."""
     min_recall: Share | None
-    """Of every class: a good mean does not hide a defect that goes unnoticed."""
+    """Recall of every class, in [0, 1]: a good mean does not hide a class that is often missed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateVerdict:
-    """What the gate says, and about what."""
+    """Result of the gate."""
 
     params: GateParams
     """The conditions."""
     accuracy_low: float
     """Lower end of the accuracy's interval, [0, 1]."""
     lowest_recall: float | None
-    """Of the classes that have test images; None when none has."""
+    """Lowest recall of the classes with test images; None when no class has any."""
     lowest_recall_class: str | None
-    """Whose recall that is."""
+    """The class with this recall."""
     reasons: tuple[str, ...]
-    """Why it refuses, a sentence each; none when it holds."""
+    """Reasons of a refusal, one sentence each; empty when every condition holds."""
 
     @property
     def passed(self) -> bool:
@@ -46,7 +46,7 @@ class GateVerdict:
 
 
 def judge(params: GateParams, accuracy_low: float, scores: Sequence[ClassScore]) -> GateVerdict:
-    """Hold a classifier's scores against the gate.
+    """Compare a classifier's scores with the conditions.
 
     Args:
         params: the conditions.
@@ -64,7 +64,7 @@ def judge(params: GateParams, accuracy_low: float, scores: Sequence[ClassScore])
 
 
 def gate_record(verdict: GateVerdict) -> dict[str, Any]:
-    """Put a verdict into a flat record."""
+    """Flatten a verdict for a report."""
     return {
         "passed": verdict.passed,
         "reasons": list(verdict.reasons),
@@ -77,7 +77,7 @@ def gate_record(verdict: GateVerdict) -> dict[str, Any]:
 
 
 def format_gate(verdict: GateVerdict) -> str:
-    """Say in a line whether the gate holds, and why not."""
+    """Describe in one line whether the gate holds, and the reasons if not."""
     if verdict.passed:
         return "the gate holds" if any(vars(verdict.params).values()) else "the gate asks for nothing"
     shown = " ".join(verdict.reasons[:NUM_SHOWN])
@@ -92,7 +92,7 @@ def _too_inaccurate(asked: float | None, accuracy_low: float) -> list[str]:
 
 
 def _too_often_missed(asked: float | None, scores: Sequence[ClassScore]) -> list[str]:
-    """A class without test images is refused too: nobody knows whether it would be found."""
+    """A class without test images is refused too: its recall is unknown."""
     if asked is None:
         return []
     return [

@@ -1,4 +1,4 @@
-"""What the test split says about a classifier: the numbers and the tables.
+"""Results of a classifier on the test split: metrics and tables.
 
 Letters: n images, c classes.
 """
@@ -20,7 +20,7 @@ from stages.graft.model.scoring import ScoredSet, class_indices
 from stages.graft.storage.tables import write_csv
 
 NUM_DIGITS = 6
-"""Of every number written, so that reports can be compared line by line."""
+"""Decimal digits of every number written, so that reports can be compared line by line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Evaluation:
     logits: Float32
     """As the model gives them, before calibration, shape (n, c)."""
     answers: Answers
-    """What the decision rule makes of them."""
+    """The decision rule's answers."""
     confidence_level: float
     """Of every interval (Wilson), in (0, 1)."""
 
@@ -45,7 +45,7 @@ class Evaluation:
 
     @cached_property
     def correct(self) -> npt.NDArray[np.bool_]:
-        """Whether the class was found, shape (n,)."""
+        """Whether the predicted class is the true one, shape (n,)."""
         return np.asarray(self.answers.predicted == self.y)
 
     @cached_property
@@ -86,7 +86,7 @@ def evaluate_test(
 
 
 def metrics_record(evaluation: Evaluation) -> dict[str, float | None]:
-    """Put the figures that describe the whole into one flat record; None where there is nothing to take a mean of."""
+    """Compute the metrics of all images together, in one flat record; None for a mean of nothing."""
     num_test, answers, y = len(evaluation.y), evaluation.answers, evaluation.y
     low, high = classification.wilson_interval(int(evaluation.correct.sum()), num_test, evaluation.confidence_level)
     present = [score for score in evaluation.class_scores if score.num_images]
@@ -108,13 +108,13 @@ def metrics_record(evaluation: Evaluation) -> dict[str, float | None]:
 
 
 def strangers_record(evaluation: Evaluation, strangers: Answers) -> dict[str, float | None]:
-    """Say how well images of nothing the model was made for are told from test images.
+    """Measure how well out-of-distribution images are separated from test images.
 
     Args:
         evaluation: the test images.
-        strangers: what the rule makes of the strangers.
+        strangers: the rule's answers for the strangers.
     Returns:
-        novelty_auroc, and strangers_found: the share of them that count as unknown.
+        novelty_auroc, and strangers_found: the share of them that counts as unknown.
     """
     area = classification.area_under_roc(evaluation.answers.distance, strangers.distance)
     return rounded({"novelty_auroc": area, "strangers_found": float(np.mean(strangers.unknown))})
@@ -160,12 +160,12 @@ def per_class_table(evaluation: Evaluation) -> pd.DataFrame:
 
     A share of no image has no interval; its cells are empty.
     """
-    called = evaluation.confusion.sum(axis=0)
+    num_predicted = evaluation.confusion.sum(axis=0)
     rows = []
     for k, score in enumerate(evaluation.class_scores):
-        found = int(evaluation.confusion[k, k])
-        precision = _interval(found, int(called[k]), evaluation.confidence_level)
-        recall = _interval(found, score.num_images, evaluation.confidence_level)
+        num_correct = int(evaluation.confusion[k, k])
+        precision = _interval(num_correct, int(num_predicted[k]), evaluation.confidence_level)
+        recall = _interval(num_correct, score.num_images, evaluation.confidence_level)
         rows.append((score.label, score.precision, *precision, score.recall, *recall, score.f1, score.num_images))
     shares = ("precision", "precision_low", "precision_high", "recall", "recall_low", "recall_high", "f1")
     return pd.DataFrame(rows, columns=["class", *shares, "num_test"]).round(NUM_DIGITS)
@@ -182,7 +182,7 @@ def reliability(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def risk_coverage(evaluation: Evaluation) -> pd.DataFrame:
-    """List what any threshold of confidence would do on the test images."""
+    """List risk and coverage of the test images for every threshold of confidence."""
     return risk_coverage_table(evaluation.answers.confidence, evaluation.correct).round(NUM_DIGITS)
 
 

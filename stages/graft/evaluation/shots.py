@@ -1,4 +1,4 @@
-"""How accuracy grows with the number of training images: whether more labels would help."""
+"""Accuracy over the number of training images: whether more labels would help."""
 
 from collections.abc import Iterator
 
@@ -12,19 +12,19 @@ from stages.graft.metrics.classification import Labels
 from stages.graft.metrics.sampling import draw_rows, stratified_rows
 
 SHOTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
-"""Training images a class to try; and all."""
+"""Numbers of training images per class to try, besides all."""
 
 NEARLY_ALL = 0.8
-"""Of the largest class: from here on, only all are tried."""
+"""Share of the largest class above which only all images are tried."""
 
 NUM_DIGITS = 6
 """Of every number written."""
 
 
 def shots_table(train: FeatureSet, val: FeatureSet, l2: float, num_draws: int, seed: int) -> pd.DataFrame:
-    """Fit the default head to a few images of each class and score validation; test images are not for here.
+    """Fit the default head to a few images of each class and score validation; test images are not used.
 
-    One penalty serves all, that of the whole training split: it weighs the less, the more images there are.
+    One penalty is used for all sizes, that of the complete training split: its effect decreases with more images.
 
     Args:
         train: drawn from, at most MAX_IMAGES of it.
@@ -39,7 +39,7 @@ def shots_table(train: FeatureSet, val: FeatureSet, l2: float, num_draws: int, s
     largest = int(np.bincount(train.y).max())
     rows = []
     most = min(NEARLY_ALL * largest, MAX_IMAGES / len(train.classes) / 2)
-    for shots in bar([*(one for one in SHOTS if one < most), largest], desc="shots", unit="sizes"):
+    for shots in bar([*(shots for shots in SHOTS if shots < most), largest], desc="shots", unit="sizes"):
         sizes, accuracies = zip(*_draws(train, val, l2, shots, num_draws, seed), strict=True)
         spread = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0
         rows.append((shots, np.mean(sizes), np.mean(accuracies), min(accuracies), max(accuracies), spread, len(sizes)))
@@ -50,7 +50,7 @@ def shots_table(train: FeatureSet, val: FeatureSet, l2: float, num_draws: int, s
 def _draws(
     train: FeatureSet, val: FeatureSet, l2: float, shots: int, num_draws: int, seed: int
 ) -> Iterator[tuple[int, float]]:
-    """Number of images and accuracy of each draw; what cannot be drawn otherwise is tried once."""
+    """Number of images and accuracy of each draw; the same images are tried only once."""
     seen: set[bytes] = set()
     for draw in range(num_draws):
         rows = draw_rows(train.y, shots, np.random.default_rng((seed, shots, draw)))

@@ -1,4 +1,4 @@
-"""What the terminal shows of a classifier: how good it is, where it errs, when it should not be asked."""
+"""Summary of a classifier for the terminal: how good it is, which errors it makes, when it is unsure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,14 +9,14 @@ from stages.graft.metrics import classification
 from stages.graft.model.decision import DecisionRule
 
 NUM_LINES = 5
-"""Of the summary's lists."""
+"""Largest number of lines in each of the summary's lists."""
 
 MAX_NAME = 40
-"""Of a class's name in the summary, in characters."""
+"""Largest length of a class name in the summary, in characters."""
 
 
 def format_summary(evaluation: Evaluation, record: Mapping[str, float | None], rule: DecisionRule) -> str:
-    """Say in a few lines how good the classifier is, where it errs and when it should not be asked.
+    """Describe in a few lines how good the classifier is, which errors it makes and when it is unsure.
 
     Args:
         evaluation: the scored test images.

@@ -1,4 +1,4 @@
-"""Random views of an image by preset, each a function of seed, image and number alone: the same in any order."""
+"""Random views of an image by preset. A view depends only on the seed, the image and its number, not on the order."""
 
 import hashlib
 from collections.abc import Callable
@@ -20,7 +20,7 @@ SURFACE_LIGHT, NATURAL_LIGHT = 0.15, 0.3
 """Brightness and contrast are multiplied by 1 plus or minus up to this."""
 
 NATURAL_AREA, NATURAL_STRETCH = (0.5, 1.0), 4 / 3
-"""Part of the image that a crop keeps, and its largest aspect ratio. Milder than for training from scratch (0.08)."""
+"""Share of the image that a crop keeps, and its largest aspect ratio. Training from scratch uses less (0.08)."""
 
 
 def view(image: Batch, preset: Preset, seed: int, id_: str, number: int) -> Batch:
@@ -28,10 +28,10 @@ def view(image: Batch, preset: Preset, seed: int, id_: str, number: int) -> Batc
 
     Args:
         image: shape (h, w, 3), uint8, h = w.
-        preset: which changes are drawn.
-        seed: of the training.
-        id_: of the image.
-        number: of the view; another number, another view.
+        preset: the changes to draw from.
+        seed: seed of the training.
+        id_: the image's id.
+        number: number of the view.
     Returns:
         shape (h, w, 3), uint8.
     """

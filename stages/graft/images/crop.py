@@ -12,8 +12,8 @@ from PIL import Image
 from stages.graft.images.decode import Batch, decode, open_header, turn_of
 
 DECODER = f"pillow {PIL.__version__}, opencv {cv2.__version__}, squares 2"
-"""Part of every feature's fingerprint: decoders differ in pixels. The last number is this file's own: count it up with
-any change that alters a pixel."""
+"""Part of every feature's fingerprint: decoders differ in pixels. Increase the last number, the version of this file,
+with any change that alters a pixel."""
 
 REDUCING_GAP = 2
 """A JPEG may be decoded at a half, a quarter or an eighth while that is so many times larger than what is wanted: the

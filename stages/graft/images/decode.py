@@ -1,4 +1,4 @@
-"""The one decode contract: bytes of an image file in, upright 8-bit RGB out, the same for every stage."""
+"""Decodes the bytes of an image file to upright 8-bit RGB, the same for every stage."""
 
 import io
 import threading
@@ -19,7 +19,7 @@ Batch = npt.NDArray[np.uint8]
 """Images of one size, shape (n, h, w, 3), uint8; one image without the n."""
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
-"""What is read; of an animated file, the first frame."""
+"""Formats that are read; of an animated file, the first frame."""
 
 MAX_PIXELS = 178_956_970
 """Pillow's own limit against decompression bombs (twice its warning level), in pixels."""
@@ -39,12 +39,12 @@ _TURNS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageInfo:
-    """What the manifest says about an image file."""
+    """Properties of an image file, as in the manifest."""
 
     width: int
-    """Of the upright image, in pixels."""
+    """Width of the upright image, in pixels."""
     height: int
-    """Of the upright image, in pixels."""
+    """Height of the upright image, in pixels."""
     format: str
     """One of FORMATS, whatever the file's suffix says."""
     mode: str
@@ -67,10 +67,10 @@ def decode(data: bytes) -> Image.Image:
 
 
 def inspect(data: bytes) -> ImageInfo:
-    """Decode an image file as `decode` does, and say what it is.
+    """Decode an image file as `decode` does, and give its properties.
 
     Raises:
-        DataError: as in `decode`; what passes here decodes later.
+        DataError: as in `decode`; a file that passes here can be decoded later.
     """
     image = open_whole(data)
     upright = to_rgb(turn_upright(image))
@@ -80,7 +80,7 @@ def inspect(data: bytes) -> ImageInfo:
 
 
 def is_image(data: bytes) -> bool:
-    """Say whether bytes begin as an image file of FORMATS does, be the rest damaged or not."""
+    """Say whether bytes begin like an image file of FORMATS; the rest may be damaged."""
     try:
         with _no_warnings():
             Image.open(io.BytesIO(data), formats=FORMATS).close()
@@ -128,13 +128,13 @@ def open_header(data: bytes) -> Image.Image:
 
 
 def turn_upright(image: Image.Image) -> Image.Image:
-    """Turn an image as its EXIF orientation says; one whose metadata cannot be read stays as it is."""
+    """Turn an image by its EXIF orientation; an image with unreadable metadata is not turned."""
     turn = turn_of(image)
     return image if turn is None else image.transpose(turn)
 
 
 def turn_of(image: Image.Image) -> Image.Transpose | None:
-    """Read which turn makes an image upright; None when there is nothing to do."""
+    """Give the turn that makes an image upright; None if it is upright."""
     try:
         with _no_warnings():
             return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
@@ -143,7 +143,7 @@ def turn_of(image: Image.Image) -> Image.Transpose | None:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Bring any of Pillow's modes to 8-bit RGB.
+    """Convert an image of any of Pillow's modes to 8-bit RGB.
 
     Raises:
         DataError: floating-point or 32-bit values, which have no fixed white.

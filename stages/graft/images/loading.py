@@ -15,7 +15,7 @@ BATCHES_AHEAD = 4
 """Batches decoded before the network asks for them: bounds the memory."""
 
 LocateImage = Callable[[str], ImageLocation]
-"""Where the image of an id is."""
+"""Gives the location of the image with an id."""
 
 
 def read_image(path: ImageLocation, preprocessing: Preprocessing) -> Batch:
@@ -25,15 +25,15 @@ def read_image(path: ImageLocation, preprocessing: Preprocessing) -> Batch:
         shape (crop_px, crop_px, 3), uint8.
     Raises:
         DataError: the file is missing or cannot be decoded.
-        ChangedError, UnreachableError: as in `addresses.read_place`.
+        ChangedError, UnreachableError: as in `location.read_image_bytes`.
     """
     return _square(path, read_image_bytes(path), preprocessing)
 
 
-def read_batch(ids: Sequence[str], path_of: LocateImage, preprocessing: Preprocessing, batch_size: int) -> Batch:
+def read_batch(ids: Sequence[str], locate: LocateImage, preprocessing: Preprocessing, batch_size: int) -> Batch:
     """Decode at most `batch_size` files, one after the other, into a batch of exactly that size.
 
-    The rest is black: a row's bits depend on the batch's shape, not on its other rows.
+    The other rows are black: the bits of a row depend on the batch's shape, not on its other rows.
 
     Returns:
         shape (batch_size, crop_px, crop_px, 3), uint8.
@@ -42,25 +42,25 @@ def read_batch(ids: Sequence[str], path_of: LocateImage, preprocessing: Preproce
     """
     side = preprocessing.crop_px
     batch = np.zeros((batch_size, side, side, 3), np.uint8)
-    places = [path_of(id_) for id_ in ids]
-    for row, (place, data) in enumerate(zip(places, read_images_bytes(places), strict=True)):
-        batch[row] = _square(place, data, preprocessing)
+    locations = [locate(id_) for id_ in ids]
+    for row, (location, data) in enumerate(zip(locations, read_images_bytes(locations), strict=True)):
+        batch[row] = _square(location, data, preprocessing)
     return batch
 
 
 def decoded_batches(
-    ids: Sequence[str], path_of: LocateImage, preprocessing: Preprocessing, batch_size: int
+    ids: Sequence[str], locate: LocateImage, preprocessing: Preprocessing, batch_size: int
 ) -> Iterator[tuple[list[str], Batch]]:
-    """Read images in the order given, a few batches ahead of whoever consumes them; the last batch may be short."""
-    num_threads, num_ahead = num_readers([path_of(id_) for id_ in ids[:1]]), BATCHES_AHEAD * batch_size
-    images = in_threads(lambda id_: read_image(path_of(id_), preprocessing), ids, num_threads, num_ahead)
+    """Read images in the order given, a few batches ahead of the consumer; the last batch may be short."""
+    num_threads, num_ahead = num_readers([locate(id_) for id_ in ids[:1]]), BATCHES_AHEAD * batch_size
+    images = in_threads(lambda id_: read_image(locate(id_), preprocessing), ids, num_threads, num_ahead)
     for start in range(0, len(ids), batch_size):
         chunk = list(ids[start : start + batch_size])
         yield chunk, np.stack([next(images) for _ in chunk])
 
 
-def _square(place: ImageLocation, data: bytes, p: Preprocessing) -> Batch:
+def _square(location: ImageLocation, data: bytes, p: Preprocessing) -> Batch:
     try:
         return decode_square(data, p.resize_px, p.crop_px, p.interpolation)
     except DataError as error:
-        raise DataError(f"{place}: {error}; {BRING_BACK}") from None
+        raise DataError(f"{location}: {error}; {BRING_BACK}") from None

@@ -1,6 +1,6 @@
-"""Where an image's bytes are: in a file of ours, or in place, where its owner keeps it and may change it.
+"""The location of an image's bytes: a copy in data/images, or the image in place, which its owner may change.
 
-A place is a path or, for an image in place, an address (a path or s3://…) with the id that its bytes must hash to.
+A location is a path or, for an image in place, an address (a path or s3://…) with the id that its bytes must hash to.
 """
 
 import hashlib
@@ -14,19 +14,18 @@ from stages.graft.core.threads import in_threads
 from stages.graft.storage.s3 import UnreachableError, is_remote, read_object
 
 NUM_READERS = 16
-"""Objects asked for at once: a service answers late, but many at a time."""
-
+"""Number of objects requested at the same time: a service has a high latency, but answers many requests at once."""
 
 BRING_BACK = "`dvc checkout` or `dvc repro ingest` brings it back"
-"""What to do about a file of ours that is missing or damaged."""
+"""Advice about a copy that is missing or damaged."""
 
 
 class ChangedError(GraftError):
-    """An image in place is no longer the one that was ingested; the message is whole."""
+    """An image in place is no longer the one that was ingested."""
 
 
 def absolute_address(address: str) -> str:
-    """Give an address for processes that work in other folders."""
+    """Give an address that is valid in other working folders."""
     return address if is_remote(address) else os.path.abspath(address)
 
 
@@ -47,35 +46,35 @@ class ImageInPlace:
 ImageLocation = Path | ImageInPlace
 
 
-def read_image_bytes(place: ImageLocation) -> bytes:
+def read_image_bytes(location: ImageLocation) -> bytes:
     """Read an image's bytes; those of an image in place are checked against its id.
 
     Raises:
         ChangedError: an image in place has changed since it was ingested.
         UnreachableError: an image in place is not there, or cannot be read.
-        DataError: a file of ours is missing.
+        DataError: a copy is missing.
     """
-    if isinstance(place, Path):
-        return _read_ours(place)
-    data = _read(place.address)
-    if hashlib.sha256(data).hexdigest() != place.id:
-        raise ChangedError(f"{place.address} has changed since it was ingested; run `dvc repro --force ingest`")
+    if isinstance(location, Path):
+        return _read_copy(location)
+    data = _read(location.address)
+    if hashlib.sha256(data).hexdigest() != location.id:
+        raise ChangedError(f"{location.address} has changed since it was ingested; run `dvc repro --force ingest`")
     return data
 
 
-def read_images_bytes(places: Sequence[ImageLocation]) -> Iterator[bytes]:
-    """Read images in order, as `read_place` does; from a service many at once."""
-    num_threads = num_readers(places)
-    return in_threads(read_image_bytes, places, num_threads) if num_threads else map(read_image_bytes, places)
+def read_images_bytes(locations: Sequence[ImageLocation]) -> Iterator[bytes]:
+    """Read images in order, as `read_image_bytes` does; many at once from a service."""
+    num_threads = num_readers(locations)
+    return in_threads(read_image_bytes, locations, num_threads) if num_threads else map(read_image_bytes, locations)
 
 
-def num_readers(places: Sequence[ImageLocation]) -> int | None:
-    """Say how many threads wait for a service that has the first of these images; None where none does."""
-    first = places[0] if places else None
+def num_readers(locations: Sequence[ImageLocation]) -> int | None:
+    """Give the number of threads that read from a service, if the first image is in one; else None."""
+    first = locations[0] if locations else None
     return NUM_READERS if isinstance(first, ImageInPlace) and is_remote(first.address) else None
 
 
-def _read_ours(path: Path) -> bytes:
+def _read_copy(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:

@@ -3,7 +3,7 @@ import pytest
 from stages.graft.core.errors import ParamsError
 from stages.graft.data import generated
 from stages.graft.data.generated import open_spec
-from stages.graft.data.synthetic.plates import PlatesSpec, generate_plates
+from stages.graft.data.synthetic.plates import PlatesSpec, num_plates, plate
 from tests.support.pictures import write
 
 SPEC = {"kind": "plates", "per_class": 2, "size_px": 32, "seed": 1, "difficulty": 0.5}
@@ -18,7 +18,9 @@ def spec_file(folder, **changes):
 def test_plates_are_generated_in_order_of_file(tmp_path, monkeypatch, in_processes):
     monkeypatch.setattr(generated, "_PLATES_FOR_PROCESSES", 0 if in_processes else 10**9)
     monkeypatch.setattr(generated, "num_cpus", lambda: 2)
-    expected = {file: (label, data) for file, label, data in generate_plates(PlatesSpec.model_validate(SPEC))}
+    spec = PlatesSpec.model_validate(SPEC)
+    plates = (plate(spec, index) for index in range(num_plates(spec)))
+    expected = {file: (label, data) for file, label, data in plates}
     with open_spec(spec_file(tmp_path), "plates.yaml", tmp_path / "scratch") as source:
         assert [candidate.file for candidate in source.candidates] == sorted(expected)
         assert {candidate.file: (candidate.label, candidate.read()) for candidate in source.candidates} == expected

@@ -1,13 +1,11 @@
 import hashlib
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.graft.core.errors import DataError
-from stages.graft.data.image_locations import image_path
 from stages.graft.data.manifest import COLUMNS, ManifestRow, read_manifest, write_manifest
 
 
@@ -71,7 +69,3 @@ def test_bad_manifests_are_refused(tmp_path, text, message):
 def test_a_missing_manifest_says_how_to_make_it(tmp_path):
     with pytest.raises(DataError, match=r"does not exist; run `dvc repro`"):
         read_manifest(tmp_path / "manifest.csv")
-
-
-def test_image_path():
-    assert image_path(Path("data/images"), "ab12", "JPEG") == Path("data/images/ab12.jpeg")

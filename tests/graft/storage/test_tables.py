@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from stages.graft.core.errors import DataError
-from stages.graft.data.image_locations import ImageLocations
 from stages.graft.data.manifest import COLUMNS, read_manifest, write_manifest
 from stages.graft.data.splits import read_splits, write_splits
 from stages.graft.storage import tables
@@ -127,14 +126,3 @@ def test_is_sorted(values, expected):
 def test_texts_gives_every_value(monkeypatch):
     monkeypatch.setattr(tables, "_CHUNK_ROWS", 3)
     assert list(texts(pd.Series(list("abcdefg"), dtype=str))) == list("abcdefg")
-
-
-def test_rows_are_found_in_any_order(tmp_path):
-    rows = [row(f"{n}.png", format="PNG" if n % 2 else "JPEG") for n in range(20)]
-    manifest = pd.DataFrame({"id": [one.id for one in rows], "format": [one.format for one in rows]})
-    for table in (manifest, manifest.sort_values("id"), manifest.sort_values("format", ignore_index=True)):
-        path_of = ImageLocations(table, tmp_path)
-        assert [path_of(one.id) for one in rows] == [tmp_path / f"{one.id}.{one.format.lower()}" for one in rows]
-        for unknown in ("0" * 64, "f" * 64, rows[0].id[:-1] + "x".replace("x", "0" if rows[0].id[-1] != "0" else "1")):
-            with pytest.raises(KeyError):
-                path_of(unknown)

@@ -2,7 +2,6 @@
 
 import struct
 import zlib
-from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import numpy as np
@@ -50,11 +49,6 @@ class PlatesSpec(Params):
 def num_plates(spec: PlatesSpec) -> int:
     """Count the plates of a spec."""
     return len(CLASSES) * spec.per_class
-
-
-def generate_plates(spec: PlatesSpec) -> Iterator[tuple[str, str, bytes]]:
-    """Generate every plate of a spec, in order of index."""
-    return (plate(spec, index) for index in range(num_plates(spec)))
 
 
 def plate(spec: PlatesSpec, index: int) -> tuple[str, str, bytes]:

@@ -46,7 +46,7 @@ def write_strangers(folder: Path, number: int = NUM_STRANGERS, size_px: int = SI
 
 
 def stranger_path(folder: Path, id_: str) -> Path:
-    """Give the place of a stranger's file."""
+    """Give the path of a stranger's file."""
     return folder / f"{id_}.png"
 
 
@@ -90,14 +90,14 @@ def _flat(canvas: Canvas, rng: Rng) -> Field:
 
 
 def _discs(canvas: Canvas, rng: Rng) -> Field:
-    places = rng.uniform(-100, 100, (12, 2))
-    discs = [((canvas.x - x) ** 2 + (canvas.y - y) ** 2 < rng.uniform(8, 30) ** 2) * rng.random() for x, y in places]
+    centres = rng.uniform(-100, 100, (12, 2))
+    discs = [((canvas.x - x) ** 2 + (canvas.y - y) ** 2 < rng.uniform(8, 30) ** 2) * rng.random() for x, y in centres]
     return np.asarray(np.max(discs, axis=0), dtype=np.float64)
 
 
 def _blobs(canvas: Canvas, rng: Rng) -> Field:
-    places = rng.uniform(-100, 100, (6, 2))
-    hills = [bump(((canvas.x - x) ** 2 + (canvas.y - y) ** 2) / rng.uniform(300, 3000)) for x, y in places]
+    centres = rng.uniform(-100, 100, (6, 2))
+    hills = [bump(((canvas.x - x) ** 2 + (canvas.y - y) ** 2) / rng.uniform(300, 3000)) for x, y in centres]
     return np.asarray(np.sum(hills, axis=0), dtype=np.float64)
 
 

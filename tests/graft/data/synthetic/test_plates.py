@@ -19,7 +19,6 @@ from stages.graft.data.synthetic.plates import (
     CLASSES,
     PlatesSpec,
     encode_png,
-    generate_plates,
     num_plates,
     photograph,
     plate,
@@ -39,8 +38,12 @@ def pixels_of(data):
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
+def all_plates(spec):
+    return [plate(spec, index) for index in range(num_plates(spec))]
+
+
 def digest(spec):
-    return hashlib.sha256(b"".join(data for _, _, data in generate_plates(spec))).hexdigest()
+    return hashlib.sha256(b"".join(data for _, _, data in all_plates(spec))).hexdigest()
 
 
 def test_default_spec_is_what_the_issue_asks_for():
@@ -62,7 +65,7 @@ def test_a_value_out_of_range_is_named(tmp_path, key, value):
 
 
 def test_names_labels_and_files():
-    plates = list(generate_plates(make_spec(per_class=2)))
+    plates = all_plates(make_spec(per_class=2))
     assert Counter(label for _, label, _ in plates) == dict.fromkeys(CLASSES, 2)
     assert plates[-1][0] == "scratch/scratch_002.png"
     assert all(file.startswith(f"{label}/{label}_") for file, label, _ in plates)
@@ -91,24 +94,24 @@ def test_bytes_are_the_same_on_every_machine():
 
 def test_bytes_are_the_same_in_another_process():
     code = (
-        "import hashlib; from stages.graft.data.synthetic.plates import PlatesSpec, generate_plates; "
+        "import hashlib; from stages.graft.data.synthetic.plates import PlatesSpec, num_plates, plate; "
         f"spec = PlatesSpec(**{make_spec().model_dump()}); "
-        "print(hashlib.sha256(b''.join(data for *_, data in generate_plates(spec))).hexdigest())"
+        "print(hashlib.sha256(b''.join(plate(spec, k)[2] for k in range(num_plates(spec)))).hexdigest())"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == digest(make_spec())
 
 
 def test_more_plates_keep_the_old_ones_and_one_alone_is_the_same():
-    few, many = list(generate_plates(make_spec(per_class=1))), list(generate_plates(make_spec(per_class=3)))
+    few, many = all_plates(make_spec(per_class=1)), all_plates(make_spec(per_class=3))
     assert set(few) <= set(many)
     assert plate(make_spec(per_class=3), 7) == many[7]
 
 
 @pytest.mark.parametrize("change", [{"seed": 4}, {"difficulty": 0.6}, {"size_px": 49}])
 def test_every_setting_changes_every_plate(change):
-    changed = {data for _, _, data in generate_plates(make_spec(**change))}
-    assert not changed & {data for _, _, data in generate_plates(make_spec())}
+    changed = {data for _, _, data in all_plates(make_spec(**change))}
+    assert not changed & {data for _, _, data in all_plates(make_spec())}
 
 
 def visibility(label, difficulty):
@@ -136,14 +139,14 @@ def test_defects_fade_as_difficulty_grows(label):
 
 def test_every_class_has_the_same_brightness_within_a_few_grey_levels():
     means = {label: [] for label in CLASSES}
-    for _, label, data in generate_plates(make_spec(per_class=30, size_px=32)):
+    for _, label, data in all_plates(make_spec(per_class=30, size_px=32)):
         means[label].append(pixels_of(data).mean())
     spread = np.mean([np.std(values) for values in means.values()])
     assert np.ptp([np.mean(values) for values in means.values()]) < spread
 
 
 def test_grey_pixels_alone_do_not_tell_the_classes():
-    plates = list(generate_plates(make_spec(per_class=50, size_px=64)))
+    plates = all_plates(make_spec(per_class=50, size_px=64))
     small = [Image.open(io.BytesIO(data)).resize((32, 32), Image.Resampling.BILINEAR) for _, _, data in plates]
     x, y = np.stack([np.asarray(image).ravel() for image in small]), np.array([label for _, label, _ in plates])
     x, train = StandardScaler().fit_transform(x), np.arange(len(y)) < 240  # classes take turns
