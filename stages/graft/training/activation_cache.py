@@ -104,7 +104,7 @@ class CachedInputs:
     """Inputs read from a folder: the output of the frozen part for every image and view."""
 
     def __init__(self, folder: Path, ids: IdsByView, num_tensors: int, computed: ComputedInputs) -> None:
-        self._batch_size, self._device = computed.batch_size, computed.device
+        self._computed = computed  # its lock keeps the folder
         self._row = {number: {id_: row for row, id_ in enumerate(of_view)} for number, of_view in ids.items()}
         self._arrays = {
             number: [np.load(_file(folder, number, k), mmap_mode="r") for k in range(num_tensors)] for number in ids
@@ -112,10 +112,11 @@ class CachedInputs:
 
     def batches(self, ids: Sequence[str], view_number: int | None) -> Iterator[tuple[Tensor, ...]]:
         """As `ComputedInputs.batches`."""
-        for start in range(0, len(ids), self._batch_size):
-            rows = [self._row[view_number][id_] for id_ in ids[start : start + self._batch_size]]
+        size, device = self._computed.batch_size, self._computed.device
+        for start in range(0, len(ids), size):
+            rows = [self._row[view_number][id_] for id_ in ids[start : start + size]]
             arrays = [array[rows] for array in self._arrays[view_number]]
-            yield tuple(_channels_first(torch.from_numpy(array)).to(self._device) for array in arrays)
+            yield tuple(_channels_first(torch.from_numpy(array)).to(device) for array in arrays)
 
 
 Inputs = ComputedInputs | CachedInputs

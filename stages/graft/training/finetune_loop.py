@@ -20,6 +20,7 @@ from stages.graft.core.errors import DataError
 from stages.graft.core.progress import Progress
 from stages.graft.heads.class_weights import ClassWeights, epoch_order
 from stages.graft.metrics.training_curve import Epoch, best_epoch, measure_epoch
+from stages.graft.model.classifier import Classifier
 from stages.graft.training.activation_cache import Inputs, LabelledImages
 from stages.graft.training.checkpoint import TrainingState
 from stages.graft.training.finetune_params import FinetuneParams
@@ -33,7 +34,7 @@ Float32 = npt.NDArray[np.float32]
 class TrainingSetup:
     """A network, and everything that is needed to train it."""
 
-    network: nn.Module
+    network: Classifier
     """From `inputs` to logits; its parameters with gradients are trained."""
     depths: Mapping[str, int]
     """Number of blocks after each trained parameter's block, by name; 0 for the head."""

@@ -1,7 +1,7 @@
 """Fine-tuning with the pipeline's files: which images, which part of the network, what is cached and resumed."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError
 from stages.graft.data.image_locations import image_locations
 from stages.graft.data.splits import read_splits
-from stages.graft.heads.class_weights import ClassWeights, class_weights
+from stages.graft.heads.class_weights import class_weights
 from stages.graft.heads.head import Head
 from stages.graft.images.loading import LocateImage
 from stages.graft.metrics.training_curve import Epoch
@@ -29,7 +29,7 @@ from stages.graft.storage.locks import exclusive_lock, shared_lock
 from stages.graft.training.activation_cache import ComputedInputs, Inputs, LabelledImages, cached
 from stages.graft.training.finetune_loop import Outcome, TrainingSetup, finetune, trains_in_bf16
 from stages.graft.training.finetune_params import FinetuneParams
-from stages.graft.training.process_group import SINGLE_PROCESS, ProcessGroup
+from stages.graft.training.process_group import ProcessGroup
 
 NO_EFFECT = {"keep", "cache_gb", "source_images"}
 """Parameters that do not change the result of a training."""
@@ -89,25 +89,6 @@ RemoteTrainer = Callable[[FinetuneTask, Callable[[Epoch], None]], Path]
 """Trains in other processes, calls back after every epoch, and returns the checkpoint of the finished training."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Loaded:
-    """A task whose network and tables are loaded."""
-
-    task: FinetuneTask
-    device: torch.device
-    backbone: NormalisedNetwork
-    frozen: nn.Module | None
-    """The part of the backbone that is not trained."""
-    network: Classifier
-    """The part of the backbone that is trained, and the head."""
-    depths: Mapping[str, int]
-    """Number of blocks after the block of each parameter of `network`."""
-    train: LabelledImages
-    val: LabelledImages
-    class_weights: ClassWeights
-    locate: LocateImage
-
-
 def finetune_from_files(
     task: FinetuneTask, log: Callable[[int, dict[str, float]], None], remote_trainer: RemoteTrainer | None = None
 ) -> Finetuned:
@@ -121,34 +102,34 @@ def finetune_from_files(
         DataError: a class has no training image, or there is no validation image; and as in `finetune`.
         ParamsError: the network has no such block, or cannot be cut there.
     """
-    loaded, report = _load(task), partial(_report, log)
-    checkpoint = checkpoint_path(task)
+    backbone, inputs, setup = _load(task)
+    checkpoint, report = checkpoint_path(task), partial(_report, log)
     with exclusive_lock(checkpoint, "finetune: another run trains the very same; waiting for it"):
         if remote_trainer is None:
-            outcome = _finetune(loaded, _inputs(loaded), checkpoint, report)
+            outcome = _finetune(replace(setup, inputs=_cached(task, setup, inputs)), checkpoint, report)
         else:
             checkpoint = remote_trainer(task, report)
-            outcome = _finetune(loaded, _computed_inputs(loaded), checkpoint, _ignore_epoch)  # for the scores alone
+            outcome = _finetune(setup, checkpoint, _ignore_epoch)  # the training is finished: computes only the scores
         checkpoint.unlink(missing_ok=True)
     return Finetuned(
-        head=head_from_module(loaded.network.head, task.head),
-        backbone=loaded.backbone,
+        head=head_from_module(setup.network.head, task.head),
+        backbone=backbone,
         outcome=outcome,
-        val=loaded.val,
-        locate=loaded.locate,
-        device=loaded.device,
+        val=setup.val,
+        locate=inputs.locate,
+        device=inputs.device,
     )
 
 
 def train(task: FinetuneTask, group: ProcessGroup) -> None:
     """Train to the end as one process of a group, and leave the checkpoint."""
-    loaded = _load(task)
+    _, inputs, setup = _load(task)
     # The first process caches the output of the frozen part; then the others find it there.
     for is_first in (True, False):
         if (group.rank == 0) is is_first:
-            inputs = _inputs(loaded)
+            setup = replace(setup, inputs=_cached(task, setup, inputs), group=group)
         group.gather(None)
-    _finetune(loaded, inputs, checkpoint_path(task), _ignore_epoch, group)
+    _finetune(setup, checkpoint_path(task), _ignore_epoch)
 
 
 def checkpoint_path(task: FinetuneTask) -> Path:
@@ -164,9 +145,10 @@ def checkpoint_path(task: FinetuneTask) -> Path:
     return task.files.store / STATES / f"{fingerprint_of(determined_by)}.safetensors"
 
 
-def _load(task: FinetuneTask) -> _Loaded:
-    (train, val), classes = _labelled(task), task.head.classes
-    weights = class_weights(train.y, classes, task.params.class_weight)
+def _load(task: FinetuneTask) -> tuple[NormalisedNetwork, ComputedInputs, TrainingSetup]:
+    """Load the backbone and the tables; set up the training with inputs that are computed in every epoch."""
+    (train, val), params = _labelled(task), task.params
+    weights = class_weights(train.y, task.head.classes, params.class_weight)
     if not val.ids:
         raise DataError("no validation image; check the split")
     device = choose_device("auto")
@@ -174,22 +156,27 @@ def _load(task: FinetuneTask) -> _Loaded:
     names = {id(value): name_in_network(name) for name, value in backbone.named_parameters()}
     trained: nn.Module = backbone
     frozen: nn.Module | None = None
-    if task.params.boundary is not None:
-        frozen, trained = split_backbone(backbone, blocks, first_tuned(blocks, task.params.boundary))
+    if params.boundary is not None:
+        frozen, trained = split_backbone(backbone, blocks, first_tuned(blocks, params.boundary))
     network = Classifier(trained, head_module(task.head).to(device)).requires_grad_(True)
     # Parameters are found by identity: the cut renames them.
     depths = {name: _depth(names.get(id(value)), blocks) for name, value in network.named_parameters()}
-    return _Loaded(
-        task=task,
-        device=device,
-        backbone=backbone,
-        frozen=frozen,
-        network=network,
-        depths=depths,
-        train=train,
-        val=val,
-        class_weights=weights,
+    inputs = ComputedInputs(
         locate=image_locations(task.files.splits, task.files.images),
+        preprocessing=task.weights.preprocessing,
+        preset=params.augmentation,
+        seed=params.seed,
+        batch_size=params.batch_size,
+        frozen=frozen,
+        device=device,
+        in_bf16=trains_in_bf16(params.precision, device),
+    )
+    return (
+        backbone,
+        inputs,
+        TrainingSetup(
+            network=network, depths=depths, inputs=inputs, train=train, val=val, class_weights=weights, params=params
+        ),
     )
 
 
@@ -211,49 +198,17 @@ def _depth(name: str | None, blocks: list[str]) -> int:
     return 1 if block is None else len(blocks) - block
 
 
-def _finetune(
-    loaded: _Loaded,
-    inputs: Inputs,
-    checkpoint: Path,
-    on_epoch: Callable[[Epoch], None],
-    group: ProcessGroup = SINGLE_PROCESS,
-) -> Outcome:
-    setup = TrainingSetup(
-        network=loaded.network,
-        depths=loaded.depths,
-        inputs=inputs,
-        train=loaded.train,
-        val=loaded.val,
-        class_weights=loaded.class_weights,
-        params=loaded.task.params,
-        group=group,
-    )
-    shared_lock(checkpoint.parent, loaded.network)
+def _finetune(setup: TrainingSetup, checkpoint: Path, on_epoch: Callable[[Epoch], None]) -> Outcome:
+    shared_lock(checkpoint.parent, setup.network)
     return finetune(setup, checkpoint, on_epoch)
 
 
-def _inputs(loaded: _Loaded) -> Inputs:
-    """Images, or the output of the frozen part, which is cached."""
-    computed, params = _computed_inputs(loaded), loaded.task.params
-    if params.num_views is None:
-        return computed
-    ids = {None: loaded.val.ids} | dict.fromkeys(range(params.num_views), loaded.train.ids)
-    root = loaded.task.files.store / "activations"
-    return cached(computed, ids, _cache_key(loaded.task), root, params.cache_gb)
-
-
-def _computed_inputs(loaded: _Loaded) -> ComputedInputs:
-    params = loaded.task.params
-    return ComputedInputs(
-        locate=loaded.locate,
-        preprocessing=loaded.task.weights.preprocessing,
-        preset=params.augmentation,
-        seed=params.seed,
-        batch_size=params.batch_size,
-        frozen=loaded.frozen,
-        device=loaded.device,
-        in_bf16=trains_in_bf16(params.precision, loaded.device),
-    )
+def _cached(task: FinetuneTask, setup: TrainingSetup, inputs: ComputedInputs) -> Inputs:
+    """Cache the output of the frozen part, if there is one."""
+    if task.params.num_views is None:
+        return inputs
+    ids = {None: setup.val.ids} | dict.fromkeys(range(task.params.num_views), setup.train.ids)
+    return cached(inputs, ids, _cache_key(task), task.files.store / "activations", task.params.cache_gb)
 
 
 def _cache_key(task: FinetuneTask) -> dict[str, Any]:
