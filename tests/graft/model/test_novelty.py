@@ -5,7 +5,7 @@ from sklearn.covariance import ledoit_wolf
 from stages.graft.core.errors import DataError
 from stages.graft.heads.standardisation import fit_standardisation
 from stages.graft.metrics.classification import area_under_roc
-from stages.graft.model.novelty import MAX_COMPONENTS, false_alarm_threshold, fit_novelty
+from stages.graft.model.novelty import MAX_COMPONENTS, false_alarm_threshold, fit_novelty, shrunk_covariance
 
 
 def clouds(rng, per_class, num_classes=3, num_features=300):
@@ -15,6 +15,12 @@ def clouds(rng, per_class, num_classes=3, num_features=300):
     mixing = np.random.default_rng(4).normal(size=(20, num_features))
     spread = rng.normal(size=(len(y), 20)) @ mixing + rng.normal(size=(len(y), num_features))
     return (means[y] + spread).astype(np.float32), y
+
+
+@pytest.mark.parametrize("shape", [(200, 5), (40, 60), (2, 3)])
+def test_the_covariance_is_ledoit_and_wolfs(rng, shape):
+    x = rng.normal(size=shape) * rng.uniform(0.1, 3, shape[1])
+    np.testing.assert_allclose(shrunk_covariance(x), ledoit_wolf(x, assume_centered=True)[0], rtol=1e-9)
 
 
 def test_distances_are_mahalanobis_to_the_nearest_mean(rng):
