@@ -1,1 +1,1 @@
-"""What the commands of `graft` do: one module a command, one function that `stages/cli.py` calls."""
+"""What the commands of `graft` do: one module a command; `stages/cli.py` describes the options."""

@@ -26,9 +26,6 @@ ROOT, PARAMS, GATE = Path(), Path("params.yaml"), "reports/gate.json"
 def print_changes(against: str, markdown: bool) -> None:
     """Print the table of changes, how good the model is, and the gate's verdict.
 
-    Args:
-        against: a branch, a tag or a hash.
-        markdown: print Markdown instead of text.
     Raises:
         DataError: there are no results.
         GraftError: git does not know the commit.

@@ -40,11 +40,6 @@ RECIPE, REPORT, THIS_REPOSITORY = "README.json", "export.json", "."
 def export_model(format_: Format, out: Path, model: str, images: Sequence[str]) -> None:
     """Write the graph, compare it with the pipeline and measure its speed.
 
-    Args:
-        format_: of the graph.
-        out: the folder; an earlier export in it is replaced.
-        model: a bundle's folder, a repository, or an MLflow address.
-        images: files or folders to compare on; empty for this repository's test split.
     Raises:
         ParamsError, DataError: a package, the model or the images are missing, or `out` holds something else.
     """

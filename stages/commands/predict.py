@@ -24,11 +24,6 @@ from stages.graft.tracking.fetch_model import fetch_bundle
 def predict_images(images: Sequence[str], out: Path | None, model: str, ray: bool) -> None:
     """Classify the images, write their rows and print how many there are.
 
-    Args:
-        images: files, folders, s3://… of either, or - for names on stdin.
-        out: the file to write; None for CSV on stdout.
-        model: a bundle's folder, a repository, or an MLflow address.
-        ray: work on the Ray cluster of params.yaml instead of this machine.
     Raises:
         DataError: some images cannot be read; all rows are written.
     """

@@ -39,10 +39,6 @@ def list_store() -> None:
 def prune_store(older_than: str | None, unused: bool, yes: bool) -> None:
     """Print the entries that fit every condition, ask, and delete them.
 
-    Args:
-        older_than: not used for this time, such as 30d; None for any age.
-        unused: only what this repository does not use.
-        yes: do not ask.
     Raises:
         GraftError: there is no condition, or no terminal to ask at.
     """

@@ -37,13 +37,7 @@ def refill_cache(out: str) -> None:
 
 
 def verify_everything(rerun: bool) -> None:
-    """Check every file and print the damage.
-
-    Args:
-        rerun: also build everything again, in a temporary folder with an empty store, and compare the bytes.
-    Raises:
-        SystemExit: something is damaged or different; exit code 1.
-    """
+    """Check every file and print the damage; end with exit code 1 when there is any."""
     damages = list(dict.fromkeys(find_damage()))
     for damage in damages:
         print(f"{damage.message}\n" + "".join(f"    {command}\n" for command in damage.commands))

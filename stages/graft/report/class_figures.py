@@ -1,4 +1,4 @@
-"""Figures of single classes: which is taken for which, and how well each is found."""
+"""Figures by class: confusions, recall and precision, and the map of the features."""
 
 from collections.abc import Sequence
 
@@ -18,35 +18,36 @@ from stages.graft.report.figure_style import (
     ORANGE,
     VERMILLION,
     class_labels,
+    floor_to_tenth,
     new_figure,
     percent,
-    shares,
+    show_percent,
 )
 
 MAX_MATRIX = 20
-"""Classes that a matrix can show; of more, the commonest confusions are listed."""
+"""Classes that a matrix can show; with more, the commonest confusions are listed."""
 
 MAX_WITH_RATES = 8
-"""Classes up to which a matrix has room for rates below the counts."""
+"""Classes with which a matrix has room for rates below the counts."""
 
 MAX_ROWS = 24
-"""Of a list of classes or confusions."""
+"""Rows of a list of classes or confusions."""
 
 Counts = npt.NDArray[np.int64]
 
 
 def draw_confusion(table: pd.DataFrame, classes: Sequence[str]) -> Figure:
-    """Draw which class is taken for which: a matrix, or of many classes the commonest confusions.
+    """Draw a confusion matrix, or with many classes the commonest confusions.
 
     Args:
-        table: actual and predicted of each test image.
+        table: actual and predicted, a row for each test image.
         classes: every class, in order.
     """
     if len(classes) > MAX_MATRIX:
-        return _draw_top(table, classes)
+        return _draw_commonest(table, classes)
     pairs = table.groupby(["actual", "predicted"]).size()
     counts = np.array([[pairs.get((a, b), 0) for b in classes] for a in classes], dtype=np.int64)
-    return _draw_matrix(counts, class_labels(classes, most=18))
+    return _draw_matrix(counts, class_labels(classes, max_length=18))
 
 
 def draw_per_class(table: pd.DataFrame) -> Figure:
@@ -71,11 +72,11 @@ def draw_per_class(table: pd.DataFrame) -> Figure:
     axis.tick_params(axis="y", labelcolor=INK)
     axis.set_ylim(len(shown) - 0.5, -0.5)
     lowest = np.nanmin(shown[["recall_low", "precision_low"]].to_numpy(dtype=float), initial=1.0)
-    axis.set_xlim(min(0.9, np.floor(10 * lowest) / 10), 1.0)
+    axis.set_xlim(min(0.9, floor_to_tenth(lowest)), 1.0)
     axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.grid(visible=False, axis="y")
     axis.spines["left"].set_visible(False)
-    shares(axis, "x")
+    show_percent(axis, "x")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
@@ -92,7 +93,7 @@ def _draw_matrix(counts: Counts, labels: Sequence[str]) -> Figure:
         else "Rows are true classes; images, and their share of the row",
     )
     axis = figure.add_subplot()
-    axis.imshow(_tinted(rates), aspect="auto")
+    axis.imshow(_colours(rates), aspect="auto")
     size = 9.0 if with_rates else 8.0 if num_classes <= 14 else 6.5
     for row, column in np.argwhere(counts):
         rate = rates[row, column]
@@ -103,20 +104,20 @@ def _draw_matrix(counts: Counts, labels: Sequence[str]) -> Figure:
     axis.set_yticks(range(num_classes), labels)
     axis.tick_params(labelcolor=INK, labelsize=8.5 if num_classes <= 14 else 7)
     axis.set_xlabel("predicted")
-    _plain(axis, num_classes)
+    _draw_cells(axis, num_classes)
     return figure
 
 
-def _tinted(rates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Right answers in blue, wrong ones in vermillion, both the fuller the larger their share; nothing stays white."""
+def _colours(rates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Colour right answers blue and wrong ones vermillion, stronger for a larger share; zero is white."""
     right, wrong = np.array(to_rgb(BLUE)), np.array(to_rgb(VERMILLION))
     full = np.where(np.eye(len(rates), dtype=np.bool_)[:, :, None], right, wrong)
     strength = np.where(rates > 0, 0.14 + 0.86 * rates, 0.0)[:, :, None]
     return np.asarray((1 - strength) * 1.0 + strength * full)
 
 
-def _plain(axis: Axes, num_classes: int) -> None:
-    """Thin lines between the cells and no frame."""
+def _draw_cells(axis: Axes, num_classes: int) -> None:
+    """Draw thin lines between the cells and no frame."""
     axis.grid(visible=False)
     for side in ("left", "bottom"):
         axis.spines[side].set_visible(False)
@@ -125,12 +126,12 @@ def _plain(axis: Axes, num_classes: int) -> None:
     axis.vlines(edges, -0.5, num_classes - 0.5, color="#eef1f4", linewidth=0.8)
 
 
-def _draw_top(table: pd.DataFrame, classes: Sequence[str]) -> Figure:
-    """The commonest confusions, as bars."""
+def _draw_commonest(table: pd.DataFrame, classes: Sequence[str]) -> Figure:
+    """Draw the commonest confusions as bars."""
     wrong = table[table["actual"] != table["predicted"]]
     pairs = wrong.groupby(["actual", "predicted"]).size().sort_values(ascending=False, kind="stable")
     top, totals = pairs.head(MAX_ROWS), table["actual"].value_counts()
-    label_of = dict(zip(classes, class_labels(classes, most=18), strict=True))
+    label_of = dict(zip(classes, class_labels(classes, max_length=18), strict=True))
     figure = new_figure(
         1.3 + 0.22 * max(len(top), 3),
         "Commonest confusions on test",
@@ -153,7 +154,7 @@ def _draw_top(table: pd.DataFrame, classes: Sequence[str]) -> Figure:
 
 
 MARKERS = ("o", "^", "s", "D")
-"""Every class has another colour or shape than its neighbours, and no two classes share both."""
+"""Two classes never have the same colour and marker."""
 
 SUBTITLES = {
     "pca": "Principal components: distances far apart mean something",
@@ -163,12 +164,12 @@ TITLES = {"pca": "Map of the features, PCA", "tsne": "Map of the features, t-SNE
 
 
 def draw_map(table: pd.DataFrame, kind: str, classes: Sequence[str]) -> Figure:
-    """Draw the images of the map, coloured by class, those that look like another class marked.
+    """Draw a map of the images, coloured by class; mark the images that look like another class.
 
     Args:
         table: label, predicted, and <kind>_x, <kind>_y.
         kind: pca or tsne.
-        classes: every class, in order; of more than can be told apart, all are grey.
+        classes: every class, in order; if there are too many for the colours, all are grey.
     """
     told_apart = len(classes) <= len(COLOURS) * len(MARKERS)
     rows = -(-(1 + len(classes) * told_apart) // 3)
@@ -177,7 +178,7 @@ def draw_map(table: pd.DataFrame, kind: str, classes: Sequence[str]) -> Figure:
     size = min(18.0, max(3.0, 12000 / max(len(table), 1)))
     x, y = table[f"{kind}_x"], table[f"{kind}_y"]
     if told_apart:
-        _by_class(axis, table, kind, classes, size)
+        _draw_classes(axis, table, kind, classes, size)
     else:
         axis.scatter(x, y, s=size, color="#9aa5b1", alpha=0.6, linewidths=0, label=f"image ({len(classes)} classes)")
     wrong = table["label"] != table["predicted"]
@@ -195,10 +196,10 @@ def draw_map(table: pd.DataFrame, kind: str, classes: Sequence[str]) -> Figure:
     return figure
 
 
-def _by_class(axis: Axes, table: pd.DataFrame, kind: str, classes: Sequence[str], size: float) -> None:
-    for k, (name, label) in enumerate(zip(classes, class_labels(classes, most=22), strict=True)):
-        one = table[table["label"] == name]
+def _draw_classes(axis: Axes, table: pd.DataFrame, kind: str, classes: Sequence[str], size: float) -> None:
+    for k, (name, label) in enumerate(zip(classes, class_labels(classes, max_length=22), strict=True)):
+        images = table[table["label"] == name]
         axis.scatter(
-            one[f"{kind}_x"], one[f"{kind}_y"], s=size, color=COLOURS[k % len(COLOURS)],
+            images[f"{kind}_x"], images[f"{kind}_y"], s=size, color=COLOURS[k % len(COLOURS)],
             marker=MARKERS[(k + k // len(COLOURS)) % len(MARKERS)], alpha=0.75, linewidths=0, label=label,
         )  # fmt: skip

@@ -1,23 +1,33 @@
-"""Figures of confidence: how far it can be believed, and what answering only above a threshold would give."""
+"""Figures of confidence: how reliable it is, and what a threshold on it gives."""
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stages.graft.report.figure_style import BLUE, INK, MUTED, ORANGE, VERMILLION, new_figure, percent, shares
+from stages.graft.report.figure_style import (
+    BLUE,
+    DASHED,
+    INK,
+    MUTED,
+    ORANGE,
+    VERMILLION,
+    floor_to_tenth,
+    new_figure,
+    percent,
+    show_percent,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """How the model decides to answer, and what came of it on test."""
+    """The decision rule's threshold and its result on test."""
 
     confidence: float
-    """Below it, the model is unsure; 0: it always answers."""
+    """Below it, the model is unsure; 0: it is never unsure."""
     target_accuracy: float
-    """Wished of the answers, in (0, 1)."""
+    """Wanted accuracy of the answers, in (0, 1)."""
     coverage: float
     """Share of the test images that are answered."""
     risk: float | None
@@ -25,27 +35,26 @@ class Choice:
 
 
 def draw_reliability(table: pd.DataFrame) -> Figure:
-    """Draw how often the model is right against how sure it is, before and after calibration.
+    """Draw the share of right answers by confidence, before and after calibration.
 
     Args:
         table: confidence, accuracy, accuracy_low, accuracy_high, num_images, calibration (before, after).
     """
-    before, after = (table[table["calibration"] == name] for name in ("before", "after"))
-    same = (
-        before.drop(columns="calibration")
-        .reset_index(drop=True)
-        .equals(after.drop(columns="calibration").reset_index(drop=True))
+    before, after = (
+        table[table["calibration"] == name].drop(columns="calibration").reset_index(drop=True)
+        for name in ("before", "after")
     )
+    same = before.equals(after)
     figure = new_figure(4.0, "Reliability on test", "On the diagonal, a confidence of 90% is right nine times in ten")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    low = float(np.floor(10 * table["confidence"].min()) / 10)
-    top.plot([low, 1], [low, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    low = floor_to_tenth(table["confidence"].min())
+    top.plot([low, 1], [low, 1], color=MUTED, linewidth=1, linestyle=DASHED)
     if not same:
         _points(top, before, ORANGE, "D", "before calibration")
     _points(
         top, after, BLUE, "o", "after calibration" if not same else "before and after calibration (no change needed)"
     )
-    top.set_ylim(min(low, float(np.floor(10 * table["accuracy_low"].min()) / 10)), 1.0)
+    top.set_ylim(min(low, floor_to_tenth(table["accuracy_low"].min())), 1.0)
     top.set_ylabel("share that is right")
     bottom.bar(after["confidence"], after["num_images"], width=(1 - low) / 40, color=BLUE, alpha=0.75)
     bottom.set_yscale("log")
@@ -54,17 +63,17 @@ def draw_reliability(table: pd.DataFrame) -> Figure:
     bottom.set_ylabel("images")
     bottom.set_xlabel("confidence")
     bottom.set_xlim(low, 1 + (1 - low) / 50)
-    shares(top, "x", "y")
+    show_percent(top, "x", "y")
     figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
 def draw_risk_coverage(table: pd.DataFrame, choice: Choice | None) -> Figure:
-    """Draw the share of wrong answers against the share of images answered, with the threshold that validation chose.
+    """Draw the share of wrong answers by the share of images answered, and mark the threshold chosen on validation.
 
     Args:
         table: coverage, risk.
-        choice: marked when it is known.
+        choice: the mark; None for no mark.
     """
     figure = new_figure(4.0, "Wrong answers against answers given", "On test, the surest images first")
     axis = figure.add_subplot()
@@ -72,7 +81,7 @@ def draw_risk_coverage(table: pd.DataFrame, choice: Choice | None) -> Figure:
     highest = max(0.01, float(table["risk"].max()))
     if choice is not None:
         target = 1 - choice.target_accuracy
-        axis.axhline(target, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        axis.axhline(target, color=MUTED, linewidth=1, linestyle=DASHED)
         axis.text(0.005, target, f"target: {percent(target)} wrong\n", fontsize=8.5, color=MUTED, va="center")
         highest = max(highest, target)
     if choice is not None and choice.risk is not None:
@@ -80,7 +89,7 @@ def draw_risk_coverage(table: pd.DataFrame, choice: Choice | None) -> Figure:
         _note(axis, choice, choice.risk)
     axis.set_ylim(0, min(1.0, 1.35 * highest))  # room for the note
     axis.set_xlim(0, 1)
-    shares(axis, "x", "y")
+    show_percent(axis, "x", "y")
     axis.set_ylabel("share of the answers that is wrong")
     axis.set_xlabel("share of the images that is answered")
     return figure
@@ -96,7 +105,7 @@ def _points(axis: Axes, table: pd.DataFrame, colour: str, marker: str, label: st
 
 
 def _note(axis: Axes, choice: Choice, risk: float) -> None:
-    """Say beside the mark what it stands for, on the side where there is room."""
+    """Explain the mark, on the side that has room."""
     where = f"confidence ≥ {choice.confidence:.3f}" if choice.confidence else "never unsure"
     text = f"chosen on validation ({where}):\nanswers {percent(choice.coverage)}, {percent(risk)} of them wrong"
     right = choice.coverage < 0.45

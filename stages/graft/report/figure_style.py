@@ -1,4 +1,4 @@
-"""How figures look: palette, type, a light ground; saved as PNG files whose bytes depend on what is drawn alone."""
+"""The style of the figures: colours, fonts, a light background; PNG files whose bytes depend only on the content."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
@@ -19,17 +20,20 @@ from stages.graft.storage.files import atomic_path
 INK, MUTED, GRID = "#1f2933", "#5f6b77", "#e3e7eb"
 BLUE, ORANGE, GREEN, VERMILLION = "#005f9e", "#d18c00", "#007f5c", "#d55e00"
 COLOURS = (BLUE, ORANGE, GREEN, "#d673ab", "#45a5e0", "#8a2f00")
-"""After Okabe and Ito, Color Universal Design, 2008, in other lightnesses: for the colour-blind (deuteranopia,
-protanopia) they lie as far apart as those, and they are seen on white and, inverted by a page in dark, on black."""
+"""After Okabe and Ito, Color Universal Design, 2008, with other lightness: they are as different for the colour-blind
+(deuteranopia, protanopia), and visible on white and, inverted by a dark page, on black."""
+
+DASHED = (0, (4, 3))
+"""Style of reference lines."""
 
 WIDTH, DPI = 5.2, 170
-"""Of a figure, in inches; pixels an inch. On a page 540 pixels wide its letters are then as large as the text's."""
+"""Width of a figure in inches; pixels an inch. Shown 540 pixels wide, its letters are as large as the page's text."""
 
 MAX_NAME = 24
-"""Of a class's name in a figure, in characters."""
+"""Length of a class's name in a figure, in characters."""
 
 FONT = "DejaVu Sans"
-"""Comes with matplotlib: the same letters everywhere."""
+"""It comes with matplotlib, so letters are the same everywhere."""
 
 _STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
@@ -66,7 +70,7 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the project's style, whatever the user's own settings; they are back afterwards."""
+    """Draw in the project's style instead of the user's settings, which come back afterwards."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
@@ -74,11 +78,11 @@ def style() -> Iterator[None]:
 
 
 def new_figure(height: float, title: str, subtitle: str = "") -> Figure:
-    """Begin a figure of the common width under a title; axes added to it find their own room.
+    """Create a figure of the common width with a title; the layout makes room for its axes.
 
     Args:
         height: in inches.
-        title: what is shown, above on the left.
+        title: what is shown, at the top left.
         subtitle: how to read it, below the title.
     """
     room = 0.34 + (0.19 if subtitle else 0)  # in inches
@@ -90,45 +94,51 @@ def new_figure(height: float, title: str, subtitle: str = "") -> Figure:
 
 
 def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, without the date or the version of the library."""
+    """Write a figure as PNG, without date and version."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
-def shares(axis: Axes, *directions: str) -> None:
-    """Write the numbers of an axis (`x`, `y`) as percentages."""
+def show_percent(axis: Axes, *directions: str) -> None:
+    """Format the numbers of an axis (`x`, `y`) as percentages."""
     for direction in directions:
         getattr(axis, f"{direction}axis").set_major_formatter(lambda value, _: percent(value))
 
 
 def percent(share: float) -> str:
-    """Write a share with one decimal, where it needs one: 0.5 is 50%, 0.125 is 12.5%."""
+    """Format a share with one decimal if needed: 0.5 is 50%, 0.125 is 12.5%."""
     return f"{round(100 * share, 1):g}%"
 
 
-def class_labels(classes: Sequence[str], most: int = MAX_NAME) -> list[str]:
-    """Make class names fit for a figure, each still its own.
+def floor_to_tenth(value: float) -> float:
+    """Round down to one decimal, for the lower end of an axis."""
+    return float(np.floor(10 * value) / 10)
 
-    Long ones lose their middle, and what all begin with where they would look alike without that. One whose letters the
-    figures' font lacks, or which still equals another, is shown by its number, counted from 1, as the page's table of
-    classes numbers them.
+
+def class_labels(classes: Sequence[str], max_length: int = MAX_NAME) -> list[str]:
+    """Shorten class names for a figure; they stay different.
+
+    A long name loses its middle. If two names then look alike, all names lose their common beginning. A name that still
+    equals another, or has letters that the font lacks, becomes its number in the page's table of classes.
 
     Args:
         classes: every class, in order.
-        most: characters of a name.
+        max_length: characters of a name.
     """
     names = ["".join(letter if letter.isprintable() else " " for letter in name) for name in classes]
-    short = [_short(name, most) for name in names]
-    start = len(commonprefix(names))  # noqa: RUF071 (of letters, as is meant)
+    short = [_shorten(name, max_length) for name in names]
+    start = len(commonprefix(names))  # noqa: RUF071 (letters, not folders, are meant)
     if start and len(set(short)) < len(short):
-        short = [_short(f"…{name[start:]}", most) for name in names]
-    times = Counter(short)
-    lost = [times[name] > 1 or not _can_write(name) for name in short]
-    return [f"no. {k + 1}" if lost[k] else name for k, name in enumerate(short)]
+        short = [_shorten(f"…{name[start:]}", max_length) for name in names]
+    counts = Counter(short)
+    is_usable = [counts[name] == 1 and _can_write(name) for name in short]
+    return [name if is_usable[k] else f"no. {k + 1}" for k, name in enumerate(short)]
 
 
-def _short(name: str, most: int) -> str:
-    return name if len(name) <= most else f"{name[: most // 2]}…{name[-((most - 1) // 2) :]}"
+def _shorten(name: str, max_length: int) -> str:
+    if len(name) <= max_length:
+        return name
+    return f"{name[: max_length // 2]}…{name[-((max_length - 1) // 2) :]}"
 
 
 def _can_write(name: str) -> bool:
@@ -137,5 +147,5 @@ def _can_write(name: str) -> bool:
 
 @cache
 def _letters() -> frozenset[int]:
-    """The letters of the figures' font, by their code points."""
+    """Code points of the font's letters."""
     return frozenset(get_font(findfont(FONT)).get_charmap())

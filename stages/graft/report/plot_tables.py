@@ -1,4 +1,4 @@
-"""The tables that figures are drawn from, as earlier stages wrote them; class names stay the text they are."""
+"""The tables of the figures, as earlier stages wrote them; class names stay text, also 007 and NA."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +8,14 @@ import pandas as pd
 from stages.graft.core.errors import DataError
 
 CURVE = "_curve"
-"""How the names of learning curves end, after the stage's."""
+"""End of a learning curve's name, after the stage's name."""
 
 _TEXTS = frozenset(("actual", "predicted", "class", "label", "split", "calibration", "id", "file", "suggested", "name"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlotTables:
-    """What reports/plots holds."""
+    """The tables of reports/plots."""
 
     confusion: pd.DataFrame
     """actual, predicted: a row for each test image."""
@@ -30,7 +30,7 @@ class PlotTables:
     map: pd.DataFrame
     """label, predicted, tsne_x, tsne_y, pca_x, pca_y, …"""
     curves: dict[str, pd.DataFrame]
-    """By stage, epoch, split, loss, accuracy; those with an epoch alone."""
+    """By stage: epoch, split, loss, accuracy; never empty."""
 
     @property
     def classes(self) -> list[str]:
@@ -39,10 +39,10 @@ class PlotTables:
 
 
 def read_plot_tables(folder: Path) -> PlotTables:
-    """Read what the earlier stages wrote for plots.
+    """Read the tables that the earlier stages wrote for figures.
 
     Args:
-        folder: with confusion.csv and so on.
+        folder: has confusion.csv and the others.
     Raises:
         DataError: a table is missing or cannot be read.
     """
@@ -59,7 +59,7 @@ def read_plot_tables(folder: Path) -> PlotTables:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a table: names are text, also 007 and NA; all else numbers, an empty cell NaN, and truth as True or False.
+    """Read a table: names as text, other columns as numbers (an empty cell is NaN) or as booleans.
 
     Raises:
         DataError: it is missing or cannot be read.
@@ -70,7 +70,7 @@ def read_table(path: Path) -> pd.DataFrame:
             if name not in _TEXTS:
                 table[name] = _values(table[name])
     except (FileNotFoundError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({' '.join(str(error).split())}); `dvc repro` makes it anew") from None
+        raise DataError(f"{path} cannot be read ({' '.join(str(error).split())}); run `dvc repro`") from None
     return table
 
 

@@ -1,18 +1,26 @@
-"""Figures of learning: loss and accuracy by epoch, and accuracy by the number of training images."""
+"""Figures of training: loss and accuracy by epoch, and accuracy by the number of training images."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from stages.graft.report.figure_style import BLUE, MUTED, ORANGE, new_figure, percent, shares
+from stages.graft.report.figure_style import (
+    BLUE,
+    DASHED,
+    MUTED,
+    ORANGE,
+    floor_to_tenth,
+    new_figure,
+    percent,
+    show_percent,
+)
 
 MAX_MARKED = 40
-"""Epochs up to which each has its mark."""
+"""With more epochs, they have no markers."""
 
 
 def draw_curve(table: pd.DataFrame, title: str) -> Figure:
-    """Draw loss and accuracy over the epochs, training beside validation, with the epoch of the lowest loss.
+    """Draw loss and accuracy by epoch, for training and validation, and mark the epoch of the lowest loss.
 
     Args:
         table: epoch, split (train, val), loss, accuracy; cells may be empty.
@@ -23,23 +31,23 @@ def draw_curve(table: pd.DataFrame, title: str) -> Figure:
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     for axis, column in ((top, "loss"), (bottom, "accuracy")):
         for split, colour, label in (("train", ORANGE, "training"), ("val", BLUE, "validation")):
-            one = table[(table["split"] == split) & table[column].notna()]
-            marker = "o" if len(one) <= MAX_MARKED else ""
-            axis.plot(one["epoch"], one[column], color=colour, marker=marker, label=label if len(one) else None)
+            curve = table[(table["split"] == split) & table[column].notna()]
+            marker = "o" if len(curve) <= MAX_MARKED else ""
+            axis.plot(curve["epoch"], curve[column], color=colour, marker=marker, label=label if len(curve) else None)
         if val["loss"].notna().any():
             best = val["epoch"].to_numpy()[val["loss"].argmin()]
-            axis.axvline(best, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+            axis.axvline(best, color=MUTED, linewidth=1, linestyle=DASHED, zorder=0)
     top.set_ylabel("loss, nats")
     bottom.set_ylabel("accuracy")
     bottom.set_xlabel("epoch")
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
-    shares(bottom, "y")
+    show_percent(bottom, "y")
     figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
 def draw_shots(table: pd.DataFrame) -> Figure:
-    """Draw accuracy on validation over the number of training images of a class, with the band of the draws.
+    """Draw accuracy on validation by the number of training images of a class, with the range of the draws.
 
     Args:
         table: train_per_class, accuracy, accuracy_low, accuracy_high, num_draws.
@@ -59,9 +67,9 @@ def draw_shots(table: pd.DataFrame) -> Figure:
     axis.annotate(
         percent(round(last, 3)), (x[-1], last), xytext=(0, 7), textcoords="offset points", ha="right", color=BLUE
     )
-    low = float(np.floor(10 * table["accuracy_low"].min()) / 10)
+    low = floor_to_tenth(table["accuracy_low"].min())
     axis.set_ylim(low, 1 + 0.06 * (1 - low) if low < 1 else 1.05)
-    shares(axis, "y")
+    show_percent(axis, "y")
     axis.set_xlabel("training images of a class")
     axis.set_ylabel("accuracy on validation")
     return figure

@@ -130,9 +130,11 @@ class Registry:
     def _promote(self, number: str, predictions: Predictions) -> str:
         """Make a new version the challenger, and the champion if it is no worse; returns the decision in a line."""
         aliases = self.client.get_registered_model(self.name).aliases
-        champion = str(aliases[CHAMPION]) if CHAMPION in aliases else None
+        champion = str(aliases.get(CHAMPION, number))
         self.client.set_registered_model_alias(self.name, CHALLENGER, number)
-        promotion = self._decide(champion, number, predictions)
+        promotion = Promotion(is_promoted=True, reason="there was none")
+        if champion != number:
+            promotion = decide_promotion(self._read_predictions(champion), predictions)
         if promotion.is_promoted:
             self.client.set_registered_model_alias(self.name, CHAMPION, number)
             outcome = "is the new champion"
@@ -141,11 +143,6 @@ class Registry:
         decision = f"version {number} of {self.name} {outcome}: {promotion.reason}"
         self.client.set_model_version_tag(self.name, number, DECISION, decision)
         return decision
-
-    def _decide(self, champion: str | None, number: str, predictions: Predictions) -> Promotion:
-        if champion is None or champion == number:
-            return Promotion(is_promoted=True, reason="there was none")
-        return decide_promotion(self._read_predictions(champion), predictions)
 
     def _read_predictions(self, number: str) -> Predictions | None:
         """Read a version's predictions on its test images; None if it was registered without them."""

@@ -39,8 +39,8 @@ def test_the_users_own_style_changes_nothing_and_is_kept(tmp_path):
         (["aaaaaa1bbbbbb", "aaaaaa2bbbbbb", "c"], ["no. 1", "no. 2", "c"]),
     ],
 )
-def test_names_are_made_fit_and_stay_apart(names, labels):
-    assert class_labels(names, most=10) == labels
+def test_names_are_shortened_and_stay_different(names, labels):
+    assert class_labels(names, max_length=10) == labels
 
 
 @pytest.mark.parametrize(("share", "text"), [(0.5, "50%"), (0.125, "12.5%"), (1, "100%"), (0, "0%"), (1 / 3, "33.3%")])

@@ -59,5 +59,5 @@ def test_the_choice_is_what_the_rule_gave_on_test(tmp_path):
 def test_a_missing_table_is_named(tmp_path):
     write_reports(tmp_path)
     (tmp_path / "reports/plots/map.csv").unlink()
-    with pytest.raises(DataError, match=r"map\.csv cannot be read .*`dvc repro` makes it anew"):
+    with pytest.raises(DataError, match=r"map\.csv cannot be read .*run `dvc repro`"):
         draw(tmp_path)

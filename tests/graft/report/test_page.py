@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from stages.graft.core.stage import run_stage
-from stages.graft.report.page import MAX_DAMAGED_FILES, read_page, write_page
+from stages.graft.report.page import MAX_DAMAGED_FILES, write_page
 from stages.graft.storage.files import read_json, write_json
 from tests.support.pictures import encoded, pixels, png, write
 from tests.support.reports import NASTY, commit_all, write_reports
@@ -52,8 +52,7 @@ def root(project, monkeypatch):
 
 def page_of(root, gallery_images=24):
     write(root / "figures/one_figure.png", png(0))
-    page = read_page(root, root / "figures", {"one_figure.png": f"What it shows, {NASTY}"}, gallery_images)
-    write_page(page, root / "reports/report.html")
+    write_page(root, root / "figures", {"one_figure.png": f"What it shows, {NASTY}"}, gallery_images)
     return (root / "reports/report.html").read_text(encoding="utf-8")
 
 
