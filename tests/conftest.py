@@ -13,7 +13,7 @@ from filelock import FileLock
 if TYPE_CHECKING:
     from tests.support.clones import Clone
 
-pytest.register_assert_rewrite("tests.faults")
+pytest.register_assert_rewrite("tests.support.faults")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
