@@ -26,7 +26,7 @@ compare: $(INSTALLED)  ## show experiments and the last commits: accuracy, and t
 	--drop '(?!(Experiment|$(SCORES)|(ingest|split|backbone|extract|train_head|finetune|explore|evaluate)\..*)$$)'
 
 test: $(INSTALLED)  ## run the tests on all cores
-	python -m pytest -n auto --dist loadfile
+	python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-ray: $(INSTALLED)  ## run the tests that start a Ray cluster on this machine (minutes)
 	python -m pytest -m ray
