@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from stages.benchmarks.report_parts import Row, library_versions, markdown_table
+from stages.benchmarks.report_parts import library_versions, markdown_table
 from stages.benchmarks.sandbox import Measured, Sandbox
 from stages.graft.core.image_ids import Ids, Packed, pack_ids, unpack_ids
 from stages.graft.core.stage import run
@@ -133,28 +133,34 @@ def measure_steps() -> Iterator[tuple[str, int, Measured]]:
 
 def table(steps: Mapping[str, Mapping[int, Measured]]) -> str:
     """Format what was measured, and its growth from one number of rows to the next."""
-    rows: list[Row] = []
+    rows: list[tuple[str, ...]] = []
     for step, by_size in steps.items():
         rows += [(step, f"{size:,}", f"{one.seconds:.1f}", f"{one.peak_mb:.0f}") for size, one in by_size.items()]
         for (few, before), (many, after) in pairwise(by_size.items()):
-            growth = after.seconds / before.seconds, after.peak_mb / before.peak_mb
-            rows.append((step, f"{many / few:g} times", *(f"{ratio:.1f} times" for ratio in growth)))
-    return markdown_table(("step", "rows", "seconds", "peak of memory, MB"), rows)
+            growth = many / few, after.seconds / before.seconds, after.peak_mb / before.peak_mb
+            rows.append((step, f"{growth[0]:g} times", *(f"{ratio:.1f} times" for ratio in growth[1:])))
+    columns = ("step", "rows", "seconds", "peak of memory, MB")
+    return markdown_table([dict(zip(columns, row, strict=True)) for row in rows])
 
 
-TEXT = """# Rows, measured by `python -m stages.benchmarks.bench_rows`
+def report(steps: Mapping[str, Mapping[int, Measured]]) -> str:
+    """Format the table and how it was measured."""
+    few, many = SIZES_INGESTED
+    bytes_more = 1e6 * (steps["ingest"][many].peak_mb - steps["ingest"][few].peak_mb) / (many - few)
+    libraries = library_versions("pandas", "pyarrow", "numpy")
+    return f"""# Rows, measured by `python -m stages.benchmarks.bench_rows`
 
-{machine}.
-Manifests of images in place, generated: {classes} classes, every other image in a group of {group}, no image behind
-them. Each step is a process of its own; its peak of memory includes Python and the libraries. Only the ratio, and
-memory, carry over to another machine.
+{platform.machine()}, Python {platform.python_version()}, {libraries}.
+Manifests of images in place, generated: {NUM_CLASSES} classes, every other image in a group of {GROUP_SIZE}, no image
+behind them. Each step is a process of its own; its peak of memory includes Python and the libraries. Only the ratio,
+and memory, carry over to another machine.
 
-{table}
+{table(steps)}
 
 ingest: images of one pixel that stay in S3, their bytes from memory, decoded, merged and written to a manifest. It
 holds all their names and rows: {bytes_more:.0f} bytes for each image more. split: the whole stage, from the manifest to
 data/splits.csv. lookup: what `extract` does before it reads an image: the manifest's ids and addresses, the store
-opened ({fragment} rows a fragment, one image in {missing} missing), the ids that it lacks.
+opened ({ROWS_PER_FRAGMENT:,} rows a fragment, one image in {MISSING_EVERY} missing), the ids that it lacks.
 """
 
 
@@ -164,17 +170,7 @@ def main() -> None:
     for step, num_rows, found in measure_steps():
         steps[step][num_rows] = found
         print(f"bench_rows: {num_rows:,} rows, {step}: {found.seconds:.1f} s, {found.peak_mb:.0f} MB", flush=True)
-    libraries = library_versions("pandas", "pyarrow", "numpy")
-    few, many = (steps["ingest"][size].peak_mb for size in SIZES_INGESTED)
-    text = TEXT.format(
-        machine=f"{platform.machine()}, Python {platform.python_version()}, {libraries}",
-        table=table(steps),
-        bytes_more=1e6 * (many - few) / (SIZES_INGESTED[1] - SIZES_INGESTED[0]),
-        classes=NUM_CLASSES,
-        group=GROUP_SIZE,
-        fragment=f"{ROWS_PER_FRAGMENT:,}",
-        missing=MISSING_EVERY,
-    )
+    text = report(steps)
     write_text(text, REPORT)
     print(text)
 
