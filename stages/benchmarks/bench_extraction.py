@@ -14,20 +14,9 @@ from pathlib import Path
 import yaml
 
 from stages.benchmarks.generated_images import NUM_PLATES, PLATES, jpeg_plates, write_images
-from stages.benchmarks.rates import (
-    LOOP_BATCH,
-    NUM_COMPARED,
-    Paths,
-    Rates,
-    measure_rates,
-    network_weights,
-    parity,
-    prediction_rates,
-    runs_on,
-)
+from stages.benchmarks.rates import LOOP_BATCH, NUM_COMPARED, Paths, Rates, measure_rates, parity, prediction_rates
 from stages.benchmarks.report_parts import Row, machine_description, markdown_table
 from stages.benchmarks.sandbox import Sandbox
-from stages.graft.backbone.runtime_choice import AUTOMATIC, choose_runtime
 from stages.graft.core.params import load_spec
 from stages.graft.core.stage import run
 from stages.graft.data.synthetic.plates import PlatesSpec
@@ -64,9 +53,7 @@ def measure_networks(paths: Paths, images: Path, scratch: Path) -> dict[str, Rat
     rates = {}
     for name, kind in NETWORKS.items():
         print(f"bench: {name}")
-        weights = network_weights(name, kind)
-        runtime = choose_runtime(weights, AUTOMATIC, scratch / "networks")
-        rates[name] = measure_rates(weights, runtime, images, paths, scratch / name, SECONDS)
+        rates[name] = measure_rates(name, kind, images, paths, scratch, SECONDS)
         print(f"bench: {name}: {rates[name].loop:.0f} to {rates[name].graft:.0f} images/s")
     return rates
 
@@ -88,25 +75,23 @@ def rates_row(name: str, r: Rates) -> Row:
 
 
 def measure_parity(paths: Paths, scratch: Path) -> list[Row]:
-    """Compare what each family runs on by default with torch in fp32."""
+    """Compare the default runtime of each family with torch in fp32."""
     rows: list[Row] = []
     for name, kind in {**dict.fromkeys(FAMILIES, "random"), "regnet_x_400mf": "bundled"}.items():
-        weights = network_weights(name, kind)
-        runtime = choose_runtime(weights, AUTOMATIC, scratch / "networks")
-        mean, lowest = parity(weights, runtime, paths)
+        runs_on, mean, lowest = parity(name, kind, paths, scratch)
         cosines = {"mean cosine": f"{mean:.5f}", "worst cosine": f"{lowest:.5f}"}
-        rows.append({"network": f"{name}, {kind} weights", "runs on": runs_on(runtime), **cosines})
+        rows.append({"network": f"{name}, {kind} weights", "runs on": runs_on, **cosines})
     return rows
 
 
 Results = dict[str, str]
-"""What is measured, and its value."""
+"""Values by the title of what they measure."""
 
 
 def measure_starts(sandbox: Sandbox, plates: Sequence[bytes], source: Path) -> Results:
-    """Time whole processes of one batch of images: resnet50 for the first time, and again on other images.
+    """Time processes that extract one batch of images: the first with resnet50, and later ones with other images.
 
-    The first one also extracts the images for `evaluate` that show nothing; later ones read them from the store.
+    The first also extracts the out-of-distribution images; later, the store has them.
     """
     sandbox.set_params("backbone", name="resnet50", weights="random")
     seconds = []
@@ -134,9 +119,11 @@ def measure_new_images(sandbox: Sandbox, plates: Sequence[bytes], source: Path, 
         sandbox.stage_seconds("ingest")
         seconds.append(sandbox.stage_seconds("extract"))
     new = statistics.median(seconds)
-    what = f"{NUM_NEW} new images among {NUM_RERUN}, resnet50: share of the cold run, without start-up; median of three"
+    title = (
+        f"{NUM_NEW} new images among {NUM_RERUN}, resnet50: share of the cold run, without start-up; median of three"
+    )
     times = f"{new:.2f} s; start-up {idle:.2f} s, cold {cold:.1f} s"
-    return {f"{what} ({times})": f"{(new - idle) / (cold - idle):.1%}"}
+    return {f"{title} ({times})": f"{(new - idle) / (cold - idle):.1%}"}
 
 
 def measure_idle_repro(sandbox: Sandbox, scratch: Path) -> Results:
@@ -150,27 +137,27 @@ def measure_idle_repro(sandbox: Sandbox, scratch: Path) -> Results:
         copies.run(*command)
     # DVC reports its use as `dvc init` leaves it; here it reports to a port that takes nothing.
     reporting = copies.with_environment(DVC_NO_ANALYTICS="", DVC_ANALYTICS_ENDPOINT="http://127.0.0.1:9")
-    turns = [[one.seconds("dvc", "repro") for one in (sandbox, copies, reporting)] for _ in range(NUM_IDLE_TURNS)]
+    turns = [[where.seconds("dvc", "repro") for where in (sandbox, copies, reporting)] for _ in range(NUM_IDLE_TURNS)]
     nothing, copying, analytics = (statistics.median(column) for column in zip(*turns, strict=True))
     ratios = [statistics.median(turn[0] / turn[k] for turn in turns) for k in (1, 2)]
     num_images = len(list((sandbox.folder / "data/images").iterdir()))
-    what = f"nothing changed, {num_images} images in a folder: `dvc repro` against six `cp` stages"
+    title = f"nothing changed, {num_images} images in a folder: `dvc repro` against six `cp` stages"
     times = f"{nothing:.2f} s, {copying:.2f} s; medians of {len(turns)} in turns"
     with_analytics = "the same against six `cp` stages with DVC's analytics, which `dvc init` leaves on"
-    return {f"{what} ({times})": f"{ratios[0]:.2f}", f"{with_analytics} ({analytics:.2f} s)": f"{ratios[1]:.2f}"}
+    return {f"{title} ({times})": f"{ratios[0]:.2f}", f"{with_analytics} ({analytics:.2f} s)": f"{ratios[1]:.2f}"}
 
 
 def measure_new_parameter(sandbox: Sandbox) -> Results:
-    """Time what a new parameter of the head costs, without DVC and with it."""
+    """Time the stages that run again for a new parameter of the head, without DVC and with it."""
     sandbox.set_params("train_head", kind="prototype")
     stages = ("train_head", "finetune", "evaluate")
     work = sum(sandbox.stage_seconds(stage, repeats=3) for stage in stages)
     imports = sum(sandbox.import_seconds(stage) for stage in stages)
     sandbox.set_params("train_head", kind="logistic", class_weight="balanced")
     repro = sandbox.seconds("dvc", "repro")
-    what = f"a new head parameter, {NUM_RERUN} images: three stages against the import of what they need"
+    title = f"a new head parameter, {NUM_RERUN} images: three stages against the import of what they need"
     return {
-        f"{what} ({work:.2f} s, {imports:.2f} s)": f"{work / imports:.2f}",
+        f"{title} ({work:.2f} s, {imports:.2f} s)": f"{work / imports:.2f}",
         "the same through `dvc repro`, with publishing to MLflow": f"{repro:.1f} s",
     }
 
@@ -179,8 +166,8 @@ def measure_prediction(sandbox: Sandbox, scratch: Path) -> Results:
     """Compare the rate of `graft predict` with that of extraction."""
     files = sorted((sandbox.folder / "data/images").iterdir())
     predicting, extracting = prediction_rates(load_predictor(sandbox.folder), files, scratch / "predict")
-    what = f"`graft predict`'s rows against extraction, bundled network, {len(files)} images, networks loaded"
-    return {f"{what} ({predicting:.0f}, {extracting:.0f} images/s)": f"{predicting / extracting:.2f}"}
+    title = f"`graft predict`'s rows against extraction, bundled network, {len(files)} images, networks loaded"
+    return {f"{title} ({predicting:.0f}, {extracting:.0f} images/s)": f"{predicting / extracting:.2f}"}
 
 
 def measure_memory(sandbox: Sandbox, plates: Sequence[bytes], source: Path) -> Results:
@@ -191,8 +178,8 @@ def measure_memory(sandbox: Sandbox, plates: Sequence[bytes], source: Path) -> R
         sandbox.stage_seconds("ingest")
         peaks.append(sandbox.measure("stages.extract", "main").peak_mb)
     few, many = peaks
-    what = f"peak memory of extraction, {NUM_MANY:,} images against {NUM_FEW:,}"
-    return {f"{what} ({many:.0f} MB, {few:.0f} MB)": f"{many / few:.2f}"}
+    title = f"peak memory of extraction, {NUM_MANY:,} images against {NUM_FEW:,}"
+    return {f"{title} ({many:.0f} MB, {few:.0f} MB)": f"{many / few:.2f}"}
 
 
 def measure_pipeline(plates: Sequence[bytes], scratch: Path, load_seconds: float) -> Results:
@@ -209,7 +196,7 @@ def measure_pipeline(plates: Sequence[bytes], scratch: Path, load_seconds: float
 
 
 def report(rates: Mapping[str, Rates], pipeline: Results, parity_rows: list[Row]) -> str:
-    """Format what was measured."""
+    """Format the results."""
     px = load_spec(PLATES, PlatesSpec).size_px
     return f"""# Speed, measured by `make bench`
 
@@ -217,13 +204,13 @@ def report(rates: Mapping[str, Rates], pipeline: Results, parity_rows: list[Row]
 Images a second from {px} x {px} JPEG files of generated plates. Only ratios within one table carry over to another day;
 another kind of processor gives others.
 
-{markdown_table([rates_row(name, found) for name, found in rates.items()])}
+{markdown_table([rates_row(name, of_network) for name, of_network in rates.items()])}
 
 Usual loop: ImageFolder, DataLoader with a worker for each processor, batches of {LOOP_BATCH}, fp32, eager. Best flags:
 the same with bf16 autocast, channels-last and inference mode. From memory: Graft's network without files. Bound:
 1 / (1 / from memory + 1 / decoding alone), since both share the processors.
 
-{markdown_table([{"what": what, "measured": value} for what, value in pipeline.items()])}
+{markdown_table([{"what": title, "measured": value} for title, value in pipeline.items()])}
 
 What a network runs on by default, against torch in fp32, on {NUM_COMPARED} of the plates' files:
 

@@ -1,4 +1,4 @@
-"""Beside the pipeline, bench_finetuning: what fine-tuning costs on this machine, as ratios within one run.
+"""Beside the pipeline, bench_finetuning: the time of fine-tuning on this machine, as ratios within one run.
 
 Reads   the section finetune of params.yaml; generates its images in a temporary folder
 Writes  reports/bench_finetuning.md
@@ -88,7 +88,7 @@ def compare(files: PipelineFiles, network: str, slow: FinetuneParams, fast: Fine
     """Time two trainings in turn; return the seconds of both and the ratio, as cells of the report."""
     times = [[training_seconds(files, network, params) for params in (slow, fast)] for _ in range(NUM_REPEATS)]
     seconds = [f"{statistics.median(column):.1f} s" for column in zip(*times, strict=True)]
-    ratio = statistics.median(one / other for one, other in times)
+    ratio = statistics.median(slow_time / fast_time for slow_time, fast_time in times)
     print(f"bench_finetuning: {network}: {seconds[0]}, {seconds[1]}, {ratio:.2f} times", flush=True)
     return seconds[0], seconds[1], f"**{ratio:.2f}**"
 
@@ -114,7 +114,7 @@ def precision_rows(files: PipelineFiles, params: FinetuneParams) -> list[Row]:
 
 
 def report(partial: list[Row], precision: list[Row], views: int) -> str:
-    """Format what was measured."""
+    """Format the results."""
     return f"""# The speed of fine-tuning, measured by `python -m stages.benchmarks.bench_finetuning`
 
 {machine_description()}.

@@ -43,7 +43,7 @@ class Extraction:
     """One timed extraction."""
 
     joining: float
-    """Seconds until the cluster is joined and a worker has said what it runs the network with."""
+    """Seconds until the cluster is joined and a worker has told its runtime."""
     extracting: float
     """Seconds from then to the last row in the store; workers start and load the network in them."""
     sha256: str
@@ -86,14 +86,14 @@ def extract(paths: Paths, scratch: Path, name: str, compute: ComputeParams) -> E
 
 
 def report(local: Extraction, runs: Mapping[int, Sequence[Extraction]]) -> str:
-    """Format what was measured, on this machine and by number of nodes."""
+    """Format the extractions on this machine and those on clusters, by number of nodes."""
     one, two = (min(run.extracting for run in runs[num_nodes]) for num_nodes in (1, 2))
     joining = min(run.joining for run in [*runs[1], *runs[2]])
     same = "yes" if {local.sha256} == {run.sha256 for run in [*runs[1], *runs[2]]} else "NO"
     hours = 1e6 * one / NUM_IMAGES / 3600
     rows: list[Row] = [
-        {"what": what, "extracting": f"{s:.1f} s", "images a second": f"{NUM_IMAGES / s:.1f}", "times one node": times}
-        for what, s, times in (
+        {"what": title, "extracting": f"{s:.1f} s", "images a second": f"{NUM_IMAGES / s:.1f}", "times one node": times}
+        for title, s, times in (
             ("one node", one, "1"),
             ("two nodes", two, f"**{one / two:.2f}**"),
             ("this machine without Ray, both processors", local.extracting, f"{one / local.extracting:.2f}"),

@@ -119,7 +119,7 @@ def _packed_ids(numbers: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Packed
 
 
 def measure_steps() -> Iterator[tuple[str, int, Measured]]:
-    """Measure every step with every number of rows; give the step, the number of rows, and what was measured."""
+    """Measure every step with every number of rows; give step, number of rows and measurement."""
     for num_rows in SIZES_INGESTED:
         with tempfile.TemporaryDirectory(prefix="graft-rows-") as folder:
             yield "ingest", num_rows, Sandbox.project(Path(folder)).measure(MODULE, "ingest_rows", num_rows)
@@ -132,10 +132,10 @@ def measure_steps() -> Iterator[tuple[str, int, Measured]]:
 
 
 def table(steps: Mapping[str, Mapping[int, Measured]]) -> str:
-    """Format what was measured, and its growth from one number of rows to the next."""
+    """Format the measurements, and their growth from one number of rows to the next."""
     rows: list[tuple[str, ...]] = []
     for step, by_size in steps.items():
-        rows += [(step, f"{size:,}", f"{one.seconds:.1f}", f"{one.peak_mb:.0f}") for size, one in by_size.items()]
+        rows += [(step, f"{size:,}", f"{m.seconds:.1f}", f"{m.peak_mb:.0f}") for size, m in by_size.items()]
         for (few, before), (many, after) in pairwise(by_size.items()):
             growth = many / few, after.seconds / before.seconds, after.peak_mb / before.peak_mb
             rows.append((step, f"{growth[0]:g} times", *(f"{ratio:.1f} times" for ratio in growth[1:])))
@@ -167,9 +167,9 @@ opened ({ROWS_PER_FRAGMENT:,} rows a fragment, one image in {MISSING_EVERY} miss
 def main() -> None:
     """Measure everything and write the report."""
     steps: dict[str, dict[int, Measured]] = {"ingest": {}, "split": {}, "lookup": {}}
-    for step, num_rows, found in measure_steps():
-        steps[step][num_rows] = found
-        print(f"bench_rows: {num_rows:,} rows, {step}: {found.seconds:.1f} s, {found.peak_mb:.0f} MB", flush=True)
+    for step, num_rows, measured in measure_steps():
+        steps[step][num_rows] = measured
+        print(f"bench_rows: {num_rows:,} rows, {step}: {measured.seconds:.1f} s, {measured.peak_mb:.0f} MB", flush=True)
     text = report(steps)
     write_text(text, REPORT)
     print(text)

@@ -1,4 +1,4 @@
-"""Beside the pipeline, compare_finetuning: the head alone, partial and full fine-tuning, on few images per class.
+"""Beside the pipeline, compare_finetuning: no, partial and full fine-tuning, on few images per class.
 
 Reads   the images that data/backbones/params.yaml names, params.yaml for all it does not set, the bundled backbone
 Writes  reports/finetuning.csv, reports/finetuning.md
@@ -39,7 +39,7 @@ SET_HERE = ("strategy", "keep", "seed", "source_images")
 """Parameters of finetune that this comparison sets, whatever params.yaml says."""
 
 NO_TRACKING_SERVER = "http://127.0.0.1:1"
-"""Drawing live curves is not part of what is timed."""
+"""Address without a server: live curves in MLflow are not part of the time."""
 
 
 NOT_OF_NONE = (
@@ -118,7 +118,7 @@ def run_trials(project: Sandbox, params: CompareFinetuningParams, seed: int) -> 
 
 
 def comparison_columns(val: PairedComparison, test: PairedComparison, seconds: float) -> dict[str, Any]:
-    """Return the table's columns of what validation decides, what test reports, and the time that the stage takes."""
+    """Return the table's columns about validation, test and the time of the stage."""
     return {
         "val_accuracy": round(val.accuracy_after, 6),
         "val_log_loss": round(val.log_loss_after, 6),
@@ -156,7 +156,7 @@ def report_row(strategy: str, start: str, trials: pd.DataFrame, none_accuracy: f
 
 
 def report(table: pd.DataFrame, params: CompareFinetuningParams) -> str:
-    """Format the table of trials, how it was made, and what validation would have chosen."""
+    """Format the means over seeds, the method, and the choice that validation would make."""
     groups = {
         (str(strategy), str(start)): trials
         for (strategy, start), trials in table.groupby(["strategy", "start"], sort=False)

@@ -19,7 +19,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 def machine_description() -> str:
     """Describe the processor and the libraries that compute."""
-    # Imported here: the memory of OpenVINO is not part of what bench_rows measures.
+    # Imported here: bench_rows measures memory, and OpenVINO would add to it.
     from stages.graft.backbone.openvino_runtime import computes_in_bf16
     from stages.graft.backbone.quiet_openvino import openvino
 

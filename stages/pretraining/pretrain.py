@@ -40,7 +40,7 @@ def save_product(network: nn.Module, classes: tuple[str, ...], params: PretrainP
 def write_report(
     saved: nn.Module, train: DecodedImages, val: DecodedImages, params: PretrainParams, path: Path
 ) -> None:
-    """Write what users may know of the product, beside its file: its SHA-256, its images, and its own accuracy."""
+    """Write a report beside the product: its SHA-256, its training, and the accuracy of its own output layer."""
     val_loss, val_accuracy = score(saved, val, params.validation_px)
     report = {
         "sha256": sha256_of(path),

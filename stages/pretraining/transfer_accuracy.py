@@ -1,10 +1,11 @@
-"""How well frozen features serve other people's images: the pipeline's own split and head, over shots and seeds.
+"""How well frozen features serve other images: the pipeline's own split and head, over shots and seeds.
 
 Letters: n images, d features, c classes.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def read_set(name: str, source: str, cache: Path) -> LabelledSet:
     """
     with open_source(source, cache) as opened:
         candidates = labelled_candidates(opened)
-        files = in_threads(lambda one: read_candidate(opened, one), candidates)
+        files = in_threads(partial(read_candidate, opened), candidates)
         images = {
             id_: (image, one.label, one.group, one.split) for one, (id_, image) in zip(candidates, files, strict=True)
         }
@@ -108,10 +109,10 @@ def transfer_rows(labelled: LabelledSet, features: str, x: Float32, params: Tran
         The table's rows, one for each number of training images.
     """
     rows: list[dict[str, object]] = []
-    for shots, found in accuracies(labelled, x, params):
-        mean, std = round(float(np.mean(found)), 4), round(float(np.std(found, ddof=1)), 4) if len(found) > 1 else 0.0
+    for shots, values in accuracies(labelled, x, params):
+        mean, std = round(float(np.mean(values)), 4), round(float(np.std(values, ddof=1)), 4) if values[1:] else 0.0
         row = {"dataset": labelled.name, "features": features, "train_per_class": shots}
-        rows.append(row | {"accuracy": mean, "std": std, "seeds": len(found)})
+        rows.append(row | {"accuracy": mean, "std": std, "seeds": len(values)})
         print(f"transfer: {labelled.name}, {features}, {shots} per class: {mean:.1%} ± {std:.1%}")
     return rows
 

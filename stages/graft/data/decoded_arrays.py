@@ -58,17 +58,19 @@ def decoded_images(source: str | Path, image_px: int, cache: Path) -> Iterator[D
             raise DataError(f"{opened.name} holds no labelled image")
         x = array_file(folder / "images.npy", np.uint8, (len(candidates), image_px, image_px, 3))
         squares = in_threads(
-            lambda one: resize_and_crop(read_candidate(opened, one)[1], image_px, image_px), candidates
+            lambda candidate: resize_and_crop(read_candidate(opened, candidate)[1], image_px, image_px), candidates
         )
         for row, square in enumerate(bar(squares, desc=f"decode {opened.name}", unit="images", total=len(candidates))):
             x[row] = square
-        y = np.searchsorted(np.array(opened.classes), np.array([one.label for one in candidates])).astype(np.int64)
+        y = np.searchsorted(np.array(opened.classes), np.array([candidate.label for candidate in candidates])).astype(
+            np.int64
+        )
         yield DecodedImages(x=x, y=y, classes=opened.classes)
 
 
 def labelled_candidates(source: Source) -> list[Candidate]:
     """List the images of a source that have a label."""
-    return [one for one in source.candidates if one.label and one.claims_to_be_image]
+    return [candidate for candidate in source.candidates if candidate.label and candidate.claims_to_be_image]
 
 
 def read_candidate(source: Source, candidate: Candidate) -> tuple[str, Image.Image]:
