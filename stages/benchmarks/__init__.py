@@ -1,1 +1,1 @@
-"""What `make bench` runs: speed and memory, as ratios within one run."""
+"""Benchmarks of speed and memory, as ratios within one run; `make bench` runs the main ones."""

@@ -7,27 +7,16 @@ Run     make bench (about a quarter of an hour on two processors; nothing else s
 
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
 from stages.benchmarks.generated_images import NUM_PLATES, PLATES, jpeg_plates, write_images
-from stages.benchmarks.rates import (
-    LOOP_BATCH,
-    NUM_COMPARED,
-    Paths,
-    Rates,
-    measure_rates,
-    network_weights,
-    parity,
-    prediction_rates,
-    runs_on,
-)
+from stages.benchmarks.rates import LOOP_BATCH, NUM_COMPARED, Paths, Rates, measure_rates, parity, prediction_rates
 from stages.benchmarks.report_parts import Row, machine_description, markdown_table
 from stages.benchmarks.sandbox import Sandbox
-from stages.graft.backbone.runtime_choice import AUTOMATIC, choose_runtime
 from stages.graft.core.params import load_spec
 from stages.graft.core.stage import run
 from stages.graft.data.synthetic.plates import PlatesSpec
@@ -64,35 +53,45 @@ def measure_networks(paths: Paths, images: Path, scratch: Path) -> dict[str, Rat
     rates = {}
     for name, kind in NETWORKS.items():
         print(f"bench: {name}")
-        weights = network_weights(name, kind)
-        runtime = choose_runtime(weights, AUTOMATIC, scratch / "networks")
-        rates[name] = measure_rates(weights, runtime, images, paths, scratch / name, SECONDS)
+        rates[name] = measure_rates(name, kind, images, paths, scratch, SECONDS)
         print(f"bench: {name}: {rates[name].loop:.0f} to {rates[name].graft:.0f} images/s")
     return rates
 
 
 def rates_row(name: str, r: Rates) -> Row:
     """Format the rates of one network and their ratios."""
-    rates = (f"{r.loop:.1f}", f"{r.best_loop:.1f}", f"{r.graft:.1f}", f"{r.network:.1f}", f"{r.decoding:.0f}")
-    ratios = (f"**{r.graft / r.loop:.1f}**", f"**{r.graft / r.best_loop:.1f}**", f"{r.graft / r.bound:.2f}")
-    return (name, *rates, *ratios, r.runs_on)
+    return {
+        "network": name,
+        "usual loop": f"{r.loop:.1f}",
+        "best flags": f"{r.best_loop:.1f}",
+        "Graft": f"{r.graft:.1f}",
+        "from memory": f"{r.network:.1f}",
+        "decoding alone": f"{r.decoding:.0f}",
+        "Graft / loop": f"**{r.graft / r.loop:.1f}**",
+        "Graft / best flags": f"**{r.graft / r.best_loop:.1f}**",
+        "Graft / bound": f"{r.graft / r.bound:.2f}",
+        "runs on": r.runs_on,
+    }
 
 
 def measure_parity(paths: Paths, scratch: Path) -> list[Row]:
-    """Compare what each family runs on by default with torch in fp32."""
+    """Compare the default runtime of each family with torch in fp32."""
     rows: list[Row] = []
     for name, kind in {**dict.fromkeys(FAMILIES, "random"), "regnet_x_400mf": "bundled"}.items():
-        weights = network_weights(name, kind)
-        runtime = choose_runtime(weights, AUTOMATIC, scratch / "networks")
-        mean, lowest = parity(weights, runtime, paths)
-        rows.append((f"{name}, {kind} weights", runs_on(runtime), f"{mean:.5f}", f"{lowest:.5f}"))
+        runs_on, mean, lowest = parity(name, kind, paths, scratch)
+        cosines = {"mean cosine": f"{mean:.5f}", "worst cosine": f"{lowest:.5f}"}
+        rows.append({"network": f"{name}, {kind} weights", "runs on": runs_on, **cosines})
     return rows
 
 
-def measure_starts(sandbox: Sandbox, plates: Sequence[bytes], source: Path) -> list[Row]:
-    """Time whole processes of one batch of images: resnet50 for the first time, and again on other images.
+Results = dict[str, str]
+"""Values by the title of what they measure."""
 
-    The first one also extracts the images for `evaluate` that show nothing; later ones read them from the store.
+
+def measure_starts(sandbox: Sandbox, plates: Sequence[bytes], source: Path) -> Results:
+    """Time processes that extract one batch of images: the first with resnet50, and later ones with other images.
+
+    The first also extracts the out-of-distribution images; later, the store has them.
     """
     sandbox.set_params("backbone", name="resnet50", weights="random")
     seconds = []
@@ -100,16 +99,15 @@ def measure_starts(sandbox: Sandbox, plates: Sequence[bytes], source: Path) -> l
         write_images(source, [plate + start for plate in plates[:8]], 8)
         sandbox.stage_seconds("ingest")
         seconds.append(sandbox.stage_seconds("extract"))
-    modules = sandbox.measure("stages.extract", "main").modules
-    return [
-        ("cold start, resnet50: conversion, comparison with torch, first batch, file written", f"{seconds[0]:.1f} s"),
-        ("second start, resnet50: the same with the network converted already, best of three",
-         f"{min(seconds[1:]):.2f} s"),
-        ("torch imported at the second start", "yes" if "torch" in modules else "no"),
-    ]  # fmt: skip
+    modules, again = sandbox.measure("stages.extract", "main").modules, f"{min(seconds[1:]):.2f} s"
+    return {
+        "cold start, resnet50: conversion, comparison with torch, first batch, file written": f"{seconds[0]:.1f} s",
+        "second start, resnet50: the same with the network converted already, best of three": again,
+        "torch imported at the second start": "yes" if "torch" in modules else "no",
+    }
 
 
-def measure_new_images(sandbox: Sandbox, plates: Sequence[bytes], source: Path, load_seconds: float) -> Row:
+def measure_new_images(sandbox: Sandbox, plates: Sequence[bytes], source: Path, load_seconds: float) -> Results:
     """Time the extraction with resnet50 of all images, and of 1% new ones three times."""
     write_images(source, plates, NUM_RERUN)
     sandbox.stage_seconds("ingest")
@@ -121,14 +119,14 @@ def measure_new_images(sandbox: Sandbox, plates: Sequence[bytes], source: Path, 
         sandbox.stage_seconds("ingest")
         seconds.append(sandbox.stage_seconds("extract"))
     new = statistics.median(seconds)
-    return (
-        f"{NUM_NEW} new images among {NUM_RERUN}, resnet50: share of the cold run, without start-up; median of three "
-        f"({new:.2f} s; start-up {idle:.2f} s, cold {cold:.1f} s)",
-        f"{(new - idle) / (cold - idle):.1%}",
+    title = (
+        f"{NUM_NEW} new images among {NUM_RERUN}, resnet50: share of the cold run, without start-up; median of three"
     )
+    times = f"{new:.2f} s; start-up {idle:.2f} s, cold {cold:.1f} s"
+    return {f"{title} ({times})": f"{(new - idle) / (cold - idle):.1%}"}
 
 
-def measure_idle_repro(sandbox: Sandbox, scratch: Path) -> list[Row]:
+def measure_idle_repro(sandbox: Sandbox, scratch: Path) -> Results:
     """Time `dvc repro` with nothing to do, in turn with six stages of `cp`, with and without DVC's analytics."""
     copies = replace(sandbox, folder=scratch / "copies")
     copies.folder.mkdir()
@@ -139,45 +137,40 @@ def measure_idle_repro(sandbox: Sandbox, scratch: Path) -> list[Row]:
         copies.run(*command)
     # DVC reports its use as `dvc init` leaves it; here it reports to a port that takes nothing.
     reporting = copies.with_environment(DVC_NO_ANALYTICS="", DVC_ANALYTICS_ENDPOINT="http://127.0.0.1:9")
-    places = (sandbox, copies, reporting)
-    turns = [[place.seconds("dvc", "repro") for place in places] for _ in range(NUM_IDLE_TURNS)]
-    nothing, copying, with_analytics = (statistics.median(column) for column in zip(*turns, strict=True))
+    turns = [[where.seconds("dvc", "repro") for where in (sandbox, copies, reporting)] for _ in range(NUM_IDLE_TURNS)]
+    nothing, copying, analytics = (statistics.median(column) for column in zip(*turns, strict=True))
     ratios = [statistics.median(turn[0] / turn[k] for turn in turns) for k in (1, 2)]
     num_images = len(list((sandbox.folder / "data/images").iterdir()))
-    return [
-        (f"nothing changed, {num_images} images in a folder: `dvc repro` against six `cp` stages "
-         f"({nothing:.2f} s, {copying:.2f} s; medians of {len(turns)} in turns)", f"{ratios[0]:.2f}"),
-        (f"the same against six `cp` stages with DVC's analytics, which `dvc init` leaves on ({with_analytics:.2f} s)",
-         f"{ratios[1]:.2f}"),
-    ]  # fmt: skip
+    title = f"nothing changed, {num_images} images in a folder: `dvc repro` against six `cp` stages"
+    times = f"{nothing:.2f} s, {copying:.2f} s; medians of {len(turns)} in turns"
+    with_analytics = "the same against six `cp` stages with DVC's analytics, which `dvc init` leaves on"
+    return {f"{title} ({times})": f"{ratios[0]:.2f}", f"{with_analytics} ({analytics:.2f} s)": f"{ratios[1]:.2f}"}
 
 
-def measure_new_parameter(sandbox: Sandbox) -> list[Row]:
-    """Time what a new parameter of the head costs, without DVC and with it."""
+def measure_new_parameter(sandbox: Sandbox) -> Results:
+    """Time the stages that run again for a new parameter of the head, without DVC and with it."""
     sandbox.set_params("train_head", kind="prototype")
     stages = ("train_head", "finetune", "evaluate")
     work = sum(sandbox.stage_seconds(stage, repeats=3) for stage in stages)
     imports = sum(sandbox.import_seconds(stage) for stage in stages)
     sandbox.set_params("train_head", kind="logistic", class_weight="balanced")
-    return [
-        (f"a new head parameter, {NUM_RERUN} images: three stages against the import of what they need "
-         f"({work:.2f} s, {imports:.2f} s)", f"{work / imports:.2f}"),
-        ("the same through `dvc repro`, with publishing to MLflow", f"{sandbox.seconds('dvc', 'repro'):.1f} s"),
-    ]  # fmt: skip
+    repro = sandbox.seconds("dvc", "repro")
+    title = f"a new head parameter, {NUM_RERUN} images: three stages against the import of what they need"
+    return {
+        f"{title} ({work:.2f} s, {imports:.2f} s)": f"{work / imports:.2f}",
+        "the same through `dvc repro`, with publishing to MLflow": f"{repro:.1f} s",
+    }
 
 
-def measure_prediction(sandbox: Sandbox, scratch: Path) -> Row:
+def measure_prediction(sandbox: Sandbox, scratch: Path) -> Results:
     """Compare the rate of `graft predict` with that of extraction."""
     files = sorted((sandbox.folder / "data/images").iterdir())
     predicting, extracting = prediction_rates(load_predictor(sandbox.folder), files, scratch / "predict")
-    return (
-        f"`graft predict`'s rows against extraction, bundled network, {len(files)} images, networks loaded "
-        f"({predicting:.0f}, {extracting:.0f} images/s)",
-        f"{predicting / extracting:.2f}",
-    )
+    title = f"`graft predict`'s rows against extraction, bundled network, {len(files)} images, networks loaded"
+    return {f"{title} ({predicting:.0f}, {extracting:.0f} images/s)": f"{predicting / extracting:.2f}"}
 
 
-def measure_memory(sandbox: Sandbox, plates: Sequence[bytes], source: Path) -> Row:
+def measure_memory(sandbox: Sandbox, plates: Sequence[bytes], source: Path) -> Results:
     """Compare the peak memory of extraction for few and for many images."""
     peaks = []
     for num_images in (NUM_FEW, NUM_MANY):
@@ -185,46 +178,43 @@ def measure_memory(sandbox: Sandbox, plates: Sequence[bytes], source: Path) -> R
         sandbox.stage_seconds("ingest")
         peaks.append(sandbox.measure("stages.extract", "main").peak_mb)
     few, many = peaks
-    sizes = f"{NUM_MANY:,} images against {NUM_FEW:,}"
-    return f"peak memory of extraction, {sizes} ({many:.0f} MB, {few:.0f} MB)", f"{many / few:.2f}"
+    title = f"peak memory of extraction, {NUM_MANY:,} images against {NUM_FEW:,}"
+    return {f"{title} ({many:.0f} MB, {few:.0f} MB)": f"{many / few:.2f}"}
 
 
-def measure_pipeline(plates: Sequence[bytes], scratch: Path, load_seconds: float) -> list[Row]:
+def measure_pipeline(plates: Sequence[bytes], scratch: Path, load_seconds: float) -> Results:
     """Measure starts, re-runs and memory in a clone of the repository."""
     print("bench: starts, re-runs, memory")
     sandbox, source = Sandbox.clone(scratch / "clone"), scratch / "source"
     sandbox.set_params("ingest", source=str(source))
-    rows = measure_starts(sandbox, plates, source)
-    rows.append(measure_new_images(sandbox, plates, source, load_seconds))
+    results = measure_starts(sandbox, plates, source) | measure_new_images(sandbox, plates, source, load_seconds)
     sandbox.set_params("backbone", name="regnet_x_400mf", weights="bundled")
     sandbox.run("dvc", "repro")
     prediction = measure_prediction(sandbox, scratch)
-    rows += [*measure_idle_repro(sandbox, scratch), *measure_new_parameter(sandbox), prediction]
-    return [*rows, measure_memory(sandbox, plates, source)]
+    results |= measure_idle_repro(sandbox, scratch) | measure_new_parameter(sandbox) | prediction
+    return results | measure_memory(sandbox, plates, source)
 
 
-RATES = (
-    "network", "usual loop", "best flags", "Graft", "from memory", "decoding alone",
-    "Graft / loop", "Graft / best flags", "Graft / bound", "runs on",
-)  # fmt: skip
+def report(rates: Mapping[str, Rates], pipeline: Results, parity_rows: list[Row]) -> str:
+    """Format the results."""
+    px = load_spec(PLATES, PlatesSpec).size_px
+    return f"""# Speed, measured by `make bench`
 
-TEXT = """# Speed, measured by `make bench`
-
-{machine}.
+{machine_description()}.
 Images a second from {px} x {px} JPEG files of generated plates. Only ratios within one table carry over to another day;
 another kind of processor gives others.
 
-{rates}
+{markdown_table([rates_row(name, of_network) for name, of_network in rates.items()])}
 
-Usual loop: ImageFolder, DataLoader with a worker for each processor, batches of {batch}, fp32, eager. Best flags: the
-same with bf16 autocast, channels-last and inference mode. From memory: Graft's network without files. Bound:
+Usual loop: ImageFolder, DataLoader with a worker for each processor, batches of {LOOP_BATCH}, fp32, eager. Best flags:
+the same with bf16 autocast, channels-last and inference mode. From memory: Graft's network without files. Bound:
 1 / (1 / from memory + 1 / decoding alone), since both share the processors.
 
-{pipeline}
+{markdown_table([{"what": title, "measured": value} for title, value in pipeline.items()])}
 
-What a network runs on by default, against torch in fp32, on {compared} of the plates' files:
+What a network runs on by default, against torch in fp32, on {NUM_COMPARED} of the plates' files:
 
-{parity}
+{markdown_table(parity_rows)}
 """
 
 
@@ -236,15 +226,7 @@ def main() -> None:
         rates = measure_networks(paths, scratch / "images", scratch)
         parity_rows = measure_parity(paths, scratch)
         pipeline = measure_pipeline(plates, scratch, rates["resnet50"].load_seconds)
-    text = TEXT.format(
-        machine=machine_description(),
-        px=load_spec(PLATES, PlatesSpec).size_px,
-        rates=markdown_table(RATES, [rates_row(name, found) for name, found in rates.items()]),
-        batch=LOOP_BATCH,
-        pipeline=markdown_table(("what", "measured"), pipeline),
-        compared=NUM_COMPARED,
-        parity=markdown_table(("network", "runs on", "mean cosine", "worst cosine"), parity_rows),
-    )
+    text = report(rates, pipeline, parity_rows)
     write_text(text, REPORT)
     print(text)
 

@@ -1,4 +1,4 @@
-"""Beside the pipeline, bench_finetuning: what fine-tuning costs on this machine, as ratios within one run.
+"""Beside the pipeline, bench_finetuning: the time of fine-tuning on this machine, as ratios within one run.
 
 Reads   the section finetune of params.yaml; generates its images in a temporary folder
 Writes  reports/bench_finetuning.md
@@ -11,10 +11,9 @@ import io
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -85,48 +84,54 @@ def training_seconds(files: PipelineFiles, network: str, params: FinetuneParams)
         return time.perf_counter() - start
 
 
-def compare(title: str, files: PipelineFiles, network: str, slow: FinetuneParams, fast: Mapping[str, Any]) -> Row:
-    """Time a training in turn with the same one with other parameters; return a row of the report."""
-    both = (slow, slow.model_copy(update=fast))
-    times = [[training_seconds(files, network, params) for params in both] for _ in range(NUM_REPEATS)]
-    slow_seconds, fast_seconds = (statistics.median(column) for column in zip(*times, strict=True))
-    ratio = statistics.median(one / other for one, other in times)
-    print(f"bench_finetuning: {title}: {slow_seconds:.1f} s, {fast_seconds:.1f} s, {ratio:.2f} times", flush=True)
-    return title, f"{slow_seconds:.1f} s", f"{fast_seconds:.1f} s", f"**{ratio:.2f}**"
+def compare(files: PipelineFiles, network: str, slow: FinetuneParams, fast: FinetuneParams) -> tuple[str, str, str]:
+    """Time two trainings in turn; return the seconds of both and the ratio, as cells of the report."""
+    times = [[training_seconds(files, network, params) for params in (slow, fast)] for _ in range(NUM_REPEATS)]
+    seconds = [f"{statistics.median(column):.1f} s" for column in zip(*times, strict=True)]
+    ratio = statistics.median(slow_time / fast_time for slow_time, fast_time in times)
+    print(f"bench_finetuning: {network}: {seconds[0]}, {seconds[1]}, {ratio:.2f} times", flush=True)
+    return seconds[0], seconds[1], f"**{ratio:.2f}**"
 
 
 def partial_rows(files: PipelineFiles, params: FinetuneParams) -> list[Row]:
     """Compare a whole forward pass in every epoch with the frozen part's output computed once."""
-    params = params.model_copy(update={"strategy": "partial", "epochs": EPOCHS})
-    return [
-        compare(title, files, "resnet50", params.model_copy(update={"unfreeze_from": boundary, "cache_gb": 0.0}),
-                {"cache_gb": params.cache_gb})
-        for title, boundary in BOUNDARIES.items()
-    ]  # fmt: skip
+    columns, rows = ("trained", "whole forward pass in every epoch", "frozen part kept", "times as fast"), list[Row]()
+    for title, boundary in BOUNDARIES.items():
+        fast = params.model_copy(update={"strategy": "partial", "epochs": EPOCHS, "unfreeze_from": boundary})
+        cells = compare(files, "resnet50", fast.model_copy(update={"cache_gb": 0.0}), fast)
+        rows.append(dict(zip(columns, (title, *cells), strict=True)))
+    return rows
 
 
 def precision_rows(files: PipelineFiles, params: FinetuneParams) -> list[Row]:
     """Compare an epoch of the whole network in fp32 with one in bf16."""
-    fp32 = params.model_copy(update={"strategy": "full", "epochs": 1, "precision": "fp32"})
-    return [compare(network, files, network, fp32, {"precision": "bf16"}) for network in NUM_FEATURES]
+    columns, rows = ("network", "fp32", "bf16", "times as fast"), list[Row]()
+    for network in NUM_FEATURES:
+        fp32 = params.model_copy(update={"strategy": "full", "epochs": 1, "precision": "fp32"})
+        cells = compare(files, network, fp32, fp32.model_copy(update={"precision": "bf16"}))
+        rows.append(dict(zip(columns, (network, *cells), strict=True)))
+    return rows
 
 
-TEXT = """# The speed of fine-tuning, measured by `python -m stages.benchmarks.bench_finetuning`
+def report(partial: list[Row], precision: list[Row], views: int) -> str:
+    """Format the results."""
+    return f"""# The speed of fine-tuning, measured by `python -m stages.benchmarks.bench_finetuning`
 
-{machine}. {num_train} images to train on and {num_val} to choose with, JPEG files of 200 x 200 pixels, at 224 x 224;
-random weights; medians of {repeats} runs of each, in turn. Every time is of a whole training with an empty store: the
-network loaded, the frozen part's {views} views computed and written, and validation after every epoch. Only ratios
+{machine_description()}.
+{NUM_TRAIN} images to train on and {NUM_VAL} to choose with, JPEG files of 200 x 200 pixels, at 224 x 224;
+random weights; medians of {NUM_REPEATS} runs of each, in turn. Every time is of a whole training with an empty store:
+the network loaded, the frozen part's {views} views computed and written, and validation after every epoch. Only ratios
 carry over to another day; another kind of processor gives others.
 
-{epochs} epochs of `strategy: partial`, the rest as in params.yaml:
+{EPOCHS} epochs of `strategy: partial`, the rest as in params.yaml:
 
-{partial}
+{markdown_table(partial)}
 
-The bound is the number of views: they cost {views} of the {epochs} passes through the frozen part.
+The bound is the number of views: they cost {views} of the {EPOCHS} passes through the frozen part.
 
-One epoch of `strategy: full`, {few} images to choose with:
+One epoch of `strategy: full`, {NUM_VAL_FEW} images to choose with:
 
-{precision}
+{markdown_table(precision)}
 """
 
 
@@ -137,18 +142,7 @@ def main() -> None:
         plates = jpeg_plates()
         partial = partial_rows(write_plates(Path(folder) / "partial", plates, NUM_VAL), params)
         precision = precision_rows(write_plates(Path(folder) / "precision", plates, NUM_VAL_FEW), params)
-    header = ("trained", "whole forward pass in every epoch", "frozen part kept", "times as fast")
-    text = TEXT.format(
-        machine=machine_description(),
-        num_train=NUM_TRAIN,
-        num_val=NUM_VAL,
-        repeats=NUM_REPEATS,
-        views=params.views,
-        few=NUM_VAL_FEW,
-        epochs=EPOCHS,
-        partial=markdown_table(header, partial),
-        precision=markdown_table(("network", "fp32", "bf16", "times as fast"), precision),
-    )
+    text = report(partial, precision, params.views)
     write_text(text, REPORT)
     print(text)
 

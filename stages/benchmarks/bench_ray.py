@@ -16,7 +16,7 @@ from pathlib import Path
 
 from stages.benchmarks.generated_images import jpeg_plates, write_images
 from stages.benchmarks.rates import Paths, network_weights
-from stages.benchmarks.report_parts import library_versions, machine_description, markdown_table
+from stages.benchmarks.report_parts import Row, library_versions, machine_description, markdown_table
 from stages.graft.backbone.runtime_choice import AUTOMATIC
 from stages.graft.compute.extractors import open_extractor
 from stages.graft.compute.settings import LOCAL, ComputeParams
@@ -43,7 +43,7 @@ class Extraction:
     """One timed extraction."""
 
     joining: float
-    """Seconds until the cluster is joined and a worker has said what it runs the network with."""
+    """Seconds until the cluster is joined and a worker has told its runtime."""
     extracting: float
     """Seconds from then to the last row in the store; workers start and load the network in them."""
     sha256: str
@@ -85,53 +85,40 @@ def extract(paths: Paths, scratch: Path, name: str, compute: ComputeParams) -> E
     return Extraction(joining=joined - start, extracting=end - joined, sha256=sha256)
 
 
-TEXT = """# Extraction on several machines, measured by `python -m stages.benchmarks.bench_ray`
-
-{machine}, {ray}.
-{num_images} JPEG files of generated plates, {network} with random weights, into an empty store; each figure is the best
-of {num_turns} runs, one node and two taken in turns: what else runs on a machine only slows a run down. A node is a
-Ray node process of its own, its workers kept to one processor of this machine; the head's processor has the driver as
-well.
-
-{rows}
-
-Extracting counts from the moment the cluster is joined to the last row in the store; starting the workers and loading
-the network is in it. All runs, and this machine without Ray, packed the same bytes: {same}.
-
-What it would cost, projected from the measured rate of one node: {rate:.1f} images a second and processor are
-{hours:.1f} processor hours for a million images, which at an assumed {price:.2f} dollars per processor hour are
-{dollars:.2f} dollars, on however many machines. Not measured: more than two nodes, machines with a network
-between them, GPUs.
-"""
-
-
 def report(local: Extraction, runs: Mapping[int, Sequence[Extraction]]) -> str:
-    """Format what was measured, on this machine and by number of nodes."""
+    """Format the extractions on this machine and those on clusters, by number of nodes."""
     one, two = (min(run.extracting for run in runs[num_nodes]) for num_nodes in (1, 2))
     joining = min(run.joining for run in [*runs[1], *runs[2]])
+    same = "yes" if {local.sha256} == {run.sha256 for run in [*runs[1], *runs[2]]} else "NO"
     hours = 1e6 * one / NUM_IMAGES / 3600
-    rows = [
-        (name, f"{seconds:.1f} s", f"{NUM_IMAGES / seconds:.1f}", times)
-        for name, seconds, times in (
+    rows: list[Row] = [
+        {"what": title, "extracting": f"{s:.1f} s", "images a second": f"{NUM_IMAGES / s:.1f}", "times one node": times}
+        for title, s, times in (
             ("one node", one, "1"),
             ("two nodes", two, f"**{one / two:.2f}**"),
             ("this machine without Ray, both processors", local.extracting, f"{one / local.extracting:.2f}"),
         )
     ]
-    rows.append(("joining the cluster, and asking a worker what it runs the network with", f"{joining:.1f} s", "", ""))
-    return TEXT.format(
-        machine=machine_description(),
-        ray=library_versions("ray"),
-        num_images=NUM_IMAGES,
-        network=NETWORK,
-        num_turns=NUM_TURNS,
-        rows=markdown_table(("what", "extracting", "images a second", "times one node"), rows),
-        same="yes" if {local.sha256} == {run.sha256 for run in [*runs[1], *runs[2]]} else "NO",
-        rate=NUM_IMAGES / one,
-        hours=hours,
-        price=DOLLARS_PER_CPU_HOUR,
-        dollars=hours * DOLLARS_PER_CPU_HOUR,
-    )
+    joined = "joining the cluster, and asking a worker what it runs the network with"
+    rows.append({"what": joined, "extracting": f"{joining:.1f} s", "images a second": "", "times one node": ""})
+    return f"""# Extraction on several machines, measured by `python -m stages.benchmarks.bench_ray`
+
+{machine_description()}, {library_versions("ray")}.
+{NUM_IMAGES} JPEG files of generated plates, {NETWORK} with random weights, into an empty store; each figure is the best
+of {NUM_TURNS} runs, one node and two taken in turns: what else runs on a machine only slows a run down. A node is a
+Ray node process of its own, its workers kept to one processor of this machine; the head's processor has the driver as
+well.
+
+{markdown_table(rows)}
+
+Extracting counts from the moment the cluster is joined to the last row in the store; starting the workers and loading
+the network is in it. All runs, and this machine without Ray, packed the same bytes: {same}.
+
+What it would cost, projected from the measured rate of one node: {NUM_IMAGES / one:.1f} images a second and processor
+are {hours:.1f} processor hours for a million images, which at an assumed {DOLLARS_PER_CPU_HOUR:.2f} dollars per
+processor hour are {hours * DOLLARS_PER_CPU_HOUR:.2f} dollars, on however many machines. Not measured: more than two
+nodes, machines with a network between them, GPUs.
+"""
 
 
 def main() -> None:

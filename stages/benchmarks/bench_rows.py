@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from stages.benchmarks.report_parts import Row, library_versions, markdown_table
+from stages.benchmarks.report_parts import library_versions, markdown_table
 from stages.benchmarks.sandbox import Measured, Sandbox
 from stages.graft.core.image_ids import Ids, Packed, pack_ids, unpack_ids
 from stages.graft.core.stage import run
@@ -119,7 +119,7 @@ def _packed_ids(numbers: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Packed
 
 
 def measure_steps() -> Iterator[tuple[str, int, Measured]]:
-    """Measure every step with every number of rows; give the step, the number of rows, and what was measured."""
+    """Measure every step with every number of rows; give step, number of rows and measurement."""
     for num_rows in SIZES_INGESTED:
         with tempfile.TemporaryDirectory(prefix="graft-rows-") as folder:
             yield "ingest", num_rows, Sandbox.project(Path(folder)).measure(MODULE, "ingest_rows", num_rows)
@@ -132,49 +132,45 @@ def measure_steps() -> Iterator[tuple[str, int, Measured]]:
 
 
 def table(steps: Mapping[str, Mapping[int, Measured]]) -> str:
-    """Format what was measured, and its growth from one number of rows to the next."""
-    rows: list[Row] = []
+    """Format the measurements, and their growth from one number of rows to the next."""
+    rows: list[tuple[str, ...]] = []
     for step, by_size in steps.items():
-        rows += [(step, f"{size:,}", f"{one.seconds:.1f}", f"{one.peak_mb:.0f}") for size, one in by_size.items()]
+        rows += [(step, f"{size:,}", f"{m.seconds:.1f}", f"{m.peak_mb:.0f}") for size, m in by_size.items()]
         for (few, before), (many, after) in pairwise(by_size.items()):
-            growth = after.seconds / before.seconds, after.peak_mb / before.peak_mb
-            rows.append((step, f"{many / few:g} times", *(f"{ratio:.1f} times" for ratio in growth)))
-    return markdown_table(("step", "rows", "seconds", "peak of memory, MB"), rows)
+            growth = many / few, after.seconds / before.seconds, after.peak_mb / before.peak_mb
+            rows.append((step, f"{growth[0]:g} times", *(f"{ratio:.1f} times" for ratio in growth[1:])))
+    columns = ("step", "rows", "seconds", "peak of memory, MB")
+    return markdown_table([dict(zip(columns, row, strict=True)) for row in rows])
 
 
-TEXT = """# Rows, measured by `python -m stages.benchmarks.bench_rows`
+def report(steps: Mapping[str, Mapping[int, Measured]]) -> str:
+    """Format the table and how it was measured."""
+    few, many = SIZES_INGESTED
+    bytes_more = 1e6 * (steps["ingest"][many].peak_mb - steps["ingest"][few].peak_mb) / (many - few)
+    libraries = library_versions("pandas", "pyarrow", "numpy")
+    return f"""# Rows, measured by `python -m stages.benchmarks.bench_rows`
 
-{machine}.
-Manifests of images in place, generated: {classes} classes, every other image in a group of {group}, no image behind
-them. Each step is a process of its own; its peak of memory includes Python and the libraries. Only the ratio, and
-memory, carry over to another machine.
+{platform.machine()}, Python {platform.python_version()}, {libraries}.
+Manifests of images in place, generated: {NUM_CLASSES} classes, every other image in a group of {GROUP_SIZE}, no image
+behind them. Each step is a process of its own; its peak of memory includes Python and the libraries. Only the ratio,
+and memory, carry over to another machine.
 
-{table}
+{table(steps)}
 
 ingest: images of one pixel that stay in S3, their bytes from memory, decoded, merged and written to a manifest. It
 holds all their names and rows: {bytes_more:.0f} bytes for each image more. split: the whole stage, from the manifest to
 data/splits.csv. lookup: what `extract` does before it reads an image: the manifest's ids and addresses, the store
-opened ({fragment} rows a fragment, one image in {missing} missing), the ids that it lacks.
+opened ({ROWS_PER_FRAGMENT:,} rows a fragment, one image in {MISSING_EVERY} missing), the ids that it lacks.
 """
 
 
 def main() -> None:
     """Measure everything and write the report."""
     steps: dict[str, dict[int, Measured]] = {"ingest": {}, "split": {}, "lookup": {}}
-    for step, num_rows, found in measure_steps():
-        steps[step][num_rows] = found
-        print(f"bench_rows: {num_rows:,} rows, {step}: {found.seconds:.1f} s, {found.peak_mb:.0f} MB", flush=True)
-    libraries = library_versions("pandas", "pyarrow", "numpy")
-    few, many = (steps["ingest"][size].peak_mb for size in SIZES_INGESTED)
-    text = TEXT.format(
-        machine=f"{platform.machine()}, Python {platform.python_version()}, {libraries}",
-        table=table(steps),
-        bytes_more=1e6 * (many - few) / (SIZES_INGESTED[1] - SIZES_INGESTED[0]),
-        classes=NUM_CLASSES,
-        group=GROUP_SIZE,
-        fragment=f"{ROWS_PER_FRAGMENT:,}",
-        missing=MISSING_EVERY,
-    )
+    for step, num_rows, measured in measure_steps():
+        steps[step][num_rows] = measured
+        print(f"bench_rows: {num_rows:,} rows, {step}: {measured.seconds:.1f} s, {measured.peak_mb:.0f} MB", flush=True)
+    text = report(steps)
     write_text(text, REPORT)
     print(text)
 

@@ -1,4 +1,4 @@
-"""Beside the pipeline, compare_finetuning: the head alone, partial and full fine-tuning, on few images per class.
+"""Beside the pipeline, compare_finetuning: no, partial and full fine-tuning, on few images per class.
 
 Reads   the images that data/backbones/params.yaml names, params.yaml for all it does not set, the bundled backbone
 Writes  reports/finetuning.csv, reports/finetuning.md
@@ -39,7 +39,13 @@ SET_HERE = ("strategy", "keep", "seed", "source_images")
 """Parameters of finetune that this comparison sets, whatever params.yaml says."""
 
 NO_TRACKING_SERVER = "http://127.0.0.1:1"
-"""Drawing live curves is not part of what is timed."""
+"""Address without a server: live curves in MLflow are not part of the time."""
+
+
+NOT_OF_NONE = (
+    "starts from", "validation keeps it", "test, against none", "gained / lost", "McNemar p, by seed", "epoch kept",
+)  # fmt: skip
+"""Columns of the report that are empty for `none`."""
 
 
 class CompareFinetuningParams(Params):
@@ -112,7 +118,7 @@ def run_trials(project: Sandbox, params: CompareFinetuningParams, seed: int) -> 
 
 
 def comparison_columns(val: PairedComparison, test: PairedComparison, seconds: float) -> dict[str, Any]:
-    """Return the table's columns of what validation decides, what test reports, and the time that the stage takes."""
+    """Return the table's columns about validation, test and the time of the stage."""
     return {
         "val_accuracy": round(val.accuracy_after, 6),
         "val_log_loss": round(val.log_loss_after, 6),
@@ -128,20 +134,46 @@ def comparison_columns(val: PairedComparison, test: PairedComparison, seconds: f
     }
 
 
-HEADER = (
-    "strategy", "starts from", "validation accuracy", "validation log loss", "validation keeps it", "test accuracy",
-    "test log loss", "test, against none", "gained / lost", "McNemar p, by seed", "epoch kept", "seconds",
-)  # fmt: skip
+def report_row(strategy: str, start: str, trials: pd.DataFrame, none_accuracy: float) -> Row:
+    """Format the mean over seeds of one strategy."""
+    mean, num_seeds = trials.mean(numeric_only=True), len(trials)
+    spread = f" ± {100 * trials['test_accuracy'].std():.1f}" if num_seeds > 1 else ""
+    row = {
+        "strategy": strategy,
+        "starts from": f"{start} head",
+        "validation accuracy": f"{mean['val_accuracy']:.1%}",
+        "validation log loss": f"{mean['val_log_loss']:.3f}",
+        "validation keeps it": f"{trials['validation_keeps_it'].sum()} of {num_seeds}",
+        "test accuracy": f"{mean['test_accuracy']:.1%}{spread}",
+        "test log loss": f"{mean['test_log_loss']:.3f}",
+        "test, against none": f"{100 * (mean['test_accuracy'] - none_accuracy):+.1f} points",
+        "gained / lost": f"{trials['gained'].sum()} / {trials['lost'].sum()}",
+        "McNemar p, by seed": ", ".join(f"{p:.2g}" for p in trials["p_value"]),
+        "epoch kept": ", ".join(map(str, trials["epoch"])),
+        "seconds": f"{mean['seconds']:.0f}",
+    }
+    return row | dict.fromkeys(NOT_OF_NONE, "-") if strategy == "none" else row
 
-AGAINST_NONE = (1, 4, 7, 8, 9, 10)
-"""Columns that compare with `none` and say nothing about `none` itself."""
 
-TEXT = """# Fine-tuning against the head alone, measured by `python -m stages.benchmarks.compare_finetuning`
+def report(table: pd.DataFrame, params: CompareFinetuningParams) -> str:
+    """Format the means over seeds, the method, and the choice that validation would make."""
+    groups = {
+        (str(strategy), str(start)): trials
+        for (strategy, start), trials in table.groupby(["strategy", "start"], sort=False)
+    }
+    accuracy = {key: trials["test_accuracy"].mean() for key, trials in groups.items()}
+    none_accuracy = accuracy["none", "trained"]
+    best = min(groups, key=lambda key: groups[key]["val_log_loss"].mean())
+    best_name = "none" if best[0] == "none" else f"{best[0]} from a {best[1]} head"
+    shots = "all" if params.train_per_class is None else params.train_per_class
+    finetune = [f"{name} {value}" for name, value in read_yaml(PARAMS)["finetune"].items() if name not in SET_HERE]
+    return f"""# Fine-tuning against the head alone, measured by `python -m stages.benchmarks.compare_finetuning`
 
-{source}: {shots} training images per class, {num_val} to choose with, {num_test} to test on; means over {num_seeds}
-seeds of split and training. {machine}.
+{Path(params.source).name}: {shots} training images per class, {table["num_val"][0]} to choose with, \
+{table["num_test"][0]} to test on; means over {params.num_seeds} seeds of split and training.
+{machine_description()}.
 
-{table}
+{markdown_table([report_row(*key, trials, none_accuracy) for key, trials in groups.items()])}
 
 `none` is the head of train_head on the frozen network. The others start from that head, or from a fresh one: random, as
 torch starts a linear layer. Epochs are chosen by validation log loss; "validation keeps it" counts the seeds in which
@@ -150,56 +182,10 @@ torch starts a linear layer. Epochs are chosen by validation log loss; "validati
 over seeds; the seeds' test images overlap, so p is given for each. Seconds: the whole stage with an empty store
 (train_head for none): its start, for partial the frozen part's views, and the comparison of the networks at its end.
 
-By mean validation log loss, the best is {best}: {best_accuracy} on test, `none` {none_accuracy}.
+By mean validation log loss, the best is {best_name}: {accuracy[best]:.1%} on test, `none` {none_accuracy:.1%}.
 
-The section `finetune` of params.yaml: {params}.
+The section `finetune` of params.yaml: {", ".join(finetune)}.
 """
-
-
-def report_row(strategy: str, start: str, trials: pd.DataFrame, none_accuracy: float) -> Row:
-    """Format the mean over seeds of one strategy."""
-    mean, num_seeds = trials.mean(numeric_only=True), len(trials)
-    spread = f" ± {100 * trials['test_accuracy'].std():.1f}" if num_seeds > 1 else ""
-    cells = (
-        strategy,
-        f"{start} head",
-        f"{mean['val_accuracy']:.1%}",
-        f"{mean['val_log_loss']:.3f}",
-        f"{trials['validation_keeps_it'].sum()} of {num_seeds}",
-        f"{mean['test_accuracy']:.1%}{spread}",
-        f"{mean['test_log_loss']:.3f}",
-        f"{100 * (mean['test_accuracy'] - none_accuracy):+.1f} points",
-        f"{trials['gained'].sum()} / {trials['lost'].sum()}",
-        ", ".join(f"{p:.2g}" for p in trials["p_value"]),
-        ", ".join(map(str, trials["epoch"])),
-        f"{mean['seconds']:.0f}",
-    )
-    return cells if strategy != "none" else tuple("-" if k in AGAINST_NONE else cell for k, cell in enumerate(cells))
-
-
-def report(table: pd.DataFrame, params: CompareFinetuningParams) -> str:
-    """Format the table of trials, how it was made, and what validation would have chosen."""
-    groups = {
-        (str(strategy), str(start)): trials
-        for (strategy, start), trials in table.groupby(["strategy", "start"], sort=False)
-    }
-    accuracy = {key: trials["test_accuracy"].mean() for key, trials in groups.items()}
-    none_accuracy = accuracy["none", "trained"]
-    best = min(groups, key=lambda key: groups[key]["val_log_loss"].mean())
-    finetune = read_yaml(PARAMS)["finetune"]
-    return TEXT.format(
-        source=Path(params.source).name,
-        shots="all" if params.train_per_class is None else params.train_per_class,
-        num_val=table["num_val"][0],
-        num_test=table["num_test"][0],
-        num_seeds=params.num_seeds,
-        machine=machine_description(),
-        table=markdown_table(HEADER, [report_row(*key, trials, none_accuracy) for key, trials in groups.items()]),
-        best="none" if best[0] == "none" else f"{best[0]} from a {best[1]} head",
-        best_accuracy=f"{accuracy[best]:.1%}",
-        none_accuracy=f"{none_accuracy:.1%}",
-        params=", ".join(f"{name} {value}" for name, value in finetune.items() if name not in SET_HERE),
-    )
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from stages.benchmarks.sandbox import BACKBONES
 from stages.graft.backbone.extraction import extract_missing, rows_of
 from stages.graft.backbone.network import load_backbone
 from stages.graft.backbone.runtime import Runtime
+from stages.graft.backbone.runtime_choice import AUTOMATIC, choose_runtime
 from stages.graft.backbone.weights import BackboneParams, Weights, find_weights
 from stages.graft.core.threads import in_threads, num_cpus
 from stages.graft.images.decode import Batch
@@ -67,22 +68,18 @@ def network_weights(name: str, kind: str) -> Weights:
     return find_weights(BackboneParams(name=name, weights=kind, sha256=None, input_px=None), BACKBONES)
 
 
-def runs_on(runtime: Runtime) -> str:
-    """Format the library and the precision of a runtime."""
-    return f"{str(runtime.record['runtime']).split('-')[0]}, {runtime.record['precision']}"
-
-
-def measure_rates(weights: Weights, runtime: Runtime, folder: Path, paths: Paths, store: Path, seconds: float) -> Rates:
+def measure_rates(name: str, kind: str, folder: Path, paths: Paths, scratch: Path, seconds: float) -> Rates:
     """Measure the rates of one network.
 
     Args:
-        weights: weights of the network.
-        runtime: what Graft runs the network with.
+        name: the network.
+        kind: its weights, random or bundled.
         folder: class folder of image files, for the loops.
         paths: the same files.
-        store: an empty folder.
+        scratch: folder for the converted network and the store.
         seconds: duration of each measurement; its first batch is not counted.
     """
+    weights, runtime = _weights_and_runtime(name, kind, scratch)
     threads = torch.get_num_threads()
     loop, best_loop = (_rate(_loop_batches(weights, folder, best), seconds) for best in (False, True))
     start = time.perf_counter()
@@ -94,7 +91,7 @@ def measure_rates(weights: Weights, runtime: Runtime, folder: Path, paths: Paths
     network = _rate(map(len, computed), seconds)
     decoding = _rate(map(len, _batches(paths, weights.preprocessing, batch_size)), seconds)
     num_images = max(20 * batch_size, int(network * seconds))
-    graft = _extraction_rate(dict(islice(paths.items(), num_images)), weights.preprocessing, runtime, store)
+    graft = _extraction_rate(dict(islice(paths.items(), num_images)), weights.preprocessing, runtime, scratch / name)
     torch.set_num_threads(threads)
     return Rates(
         loop=loop,
@@ -103,27 +100,28 @@ def measure_rates(weights: Weights, runtime: Runtime, folder: Path, paths: Paths
         network=network,
         decoding=decoding,
         load_seconds=load_seconds,
-        runs_on=runs_on(runtime),
+        runs_on=_runs_on(runtime),
     )
 
 
-def parity(weights: Weights, runtime: Runtime, paths: Paths) -> tuple[float, float]:
-    """Compare a runtime's features with those of torch in fp32, on NUM_COMPARED images.
+def parity(name: str, kind: str, paths: Paths, scratch: Path) -> tuple[str, float, float]:
+    """Compare the features of a network's default runtime with those of torch in fp32, on NUM_COMPARED images.
 
     Returns:
-        The mean and the lowest cosine.
+        What the network runs on; the mean and the lowest cosine.
     """
+    weights, runtime = _weights_and_runtime(name, kind, scratch)
     ids = [*paths][:NUM_COMPARED]
     rows = np.concatenate([rows for _, rows in rows_of(ids, paths.__getitem__, weights.preprocessing, runtime)])
     images = read_batch(ids, paths.__getitem__, weights.preprocessing, len(ids))
     with torch.inference_mode():
         expected = load_backbone(weights)(torch.from_numpy(images)).numpy().reshape(len(ids), -1)
     cosine = (rows * expected).sum(axis=1) / np.linalg.norm(rows, axis=1) / np.linalg.norm(expected, axis=1)
-    return float(cosine.mean()), float(cosine.min())
+    return _runs_on(runtime), float(cosine.mean()), float(cosine.min())
 
 
 def prediction_rates(predictor: Predictor, files: Sequence[Path], scratch: Path) -> tuple[float, float]:
-    """Measure images a second of `graft predict` and of extraction, to see what the model costs beside its network.
+    """Measure images a second of `graft predict` and of extraction, to see the time of a prediction beside its network.
 
     Args:
         predictor: the model; its network is loaded.
@@ -145,6 +143,15 @@ def prediction_rates(predictor: Predictor, files: Sequence[Path], scratch: Path)
         store = scratch / str(turn)
         extracting.append(_extraction_rate(paths, predictor.preprocessing, predictor.runtime, store))
     return max(predicting), max(extracting)
+
+
+def _weights_and_runtime(name: str, kind: str, scratch: Path) -> tuple[Weights, Runtime]:
+    weights = network_weights(name, kind)
+    return weights, choose_runtime(weights, AUTOMATIC, scratch / "networks")
+
+
+def _runs_on(runtime: Runtime) -> str:
+    return f"{str(runtime.record['runtime']).split('-')[0]}, {runtime.record['precision']}"
 
 
 def _rate(batch_sizes: Iterable[int], seconds: float) -> float:

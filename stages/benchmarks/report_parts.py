@@ -1,24 +1,25 @@
 """Parts of every benchmark's report: a table in Markdown, and a description of the machine."""
 
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from stages.graft.core.threads import num_cpus
 
-Row = tuple[str, ...]
+Row = Mapping[str, str]
+"""Cells of one row of a table, by the title of their column."""
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Row]) -> str:
+def markdown_table(rows: Sequence[Row]) -> str:
     """Format rows as a table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
+    lines = [rows[0].keys(), ["---"] * len(rows[0]), *(row.values() for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def machine_description() -> str:
     """Describe the processor and the libraries that compute."""
-    # Imported here: the memory of OpenVINO is not part of what bench_rows measures.
+    # Imported here: bench_rows measures memory, and OpenVINO would add to it.
     from stages.graft.backbone.openvino_runtime import computes_in_bf16
     from stages.graft.backbone.quiet_openvino import openvino
 

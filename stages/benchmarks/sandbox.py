@@ -38,7 +38,7 @@ for name in sys.argv[1:]:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one call in a process of its own needs."""
+    """Time and memory of one call in its own process."""
 
     seconds: float
     """Duration of the call, without the start of Python and the import of the function's module."""
@@ -110,7 +110,7 @@ class Sandbox:
         return self.seconds(sys.executable, "-m", f"stages.{stage}", repeats=repeats)
 
     def measure(self, module: str, function: str, *numbers: int) -> Measured:
-        """Call a function with whole numbers in a new process, and measure it; on Linux alone."""
+        """Call a function with whole numbers in a new process, and measure it; on Linux only."""
         printed = self.run(sys.executable, "-c", _MEASURE, module, function, *map(str, numbers))
         record = json.loads(printed.splitlines()[-1])
         return Measured(seconds=record["seconds"], peak_mb=record["peak_mb"], modules=tuple(record["modules"]))

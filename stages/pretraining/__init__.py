@@ -1,1 +1,1 @@
-"""How the bundled networks were made, and what they are worth on other images."""
+"""Training of the bundled network, and the accuracy of its features on other images."""

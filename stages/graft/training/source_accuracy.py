@@ -17,7 +17,7 @@ from stages.graft.backbone.providers import provider_of
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError
 from stages.graft.core.progress import bar
-from stages.graft.data.decoded_arrays import packed_images
+from stages.graft.data.decoded_arrays import decoded_images
 from stages.graft.data.open_source import open_source
 from stages.graft.metrics.paired_comparison import PairedComparison, compare_paired
 from stages.graft.storage.arrays import read_metadata
@@ -68,7 +68,7 @@ def compare_on_source(
     Raises:
         DataError: the network does not know a class of the source.
     """
-    with packed_images(source.path, _source_px(weights), source.cache) as packed:
+    with decoded_images(source.path, _source_px(weights), source.cache) as packed:
         y = _class_numbers(packed.classes, weights, before.network)[packed.y]
         starts = range(0, len(packed.x), BATCH_SIZE)
         logits: list[list[npt.NDArray[np.float32]]] = [[], []]

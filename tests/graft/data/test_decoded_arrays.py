@@ -1,4 +1,4 @@
-"""Packing: every labelled image of a source, once, in order."""
+"""Decoded arrays: every labelled image of a source, once, in order."""
 
 from pathlib import Path
 from zipfile import ZipFile
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from stages.graft.core.errors import DataError
-from stages.graft.data.decoded_arrays import packed_images
+from stages.graft.data.decoded_arrays import decoded_images
 
 
 def write_image(path: Path, level: int) -> None:
@@ -24,12 +24,12 @@ def test_a_folder_of_zips_is_their_union(tmp_path: Path):
                 level = int(name[2])
                 write_image(tmp_path / "loose" / name, level)
                 archive.write(tmp_path / "loose" / name, name)
-    with packed_images(tmp_path / "zips", 4, tmp_path / "cache") as packed:
-        assert packed.classes == ("a", "b")
-        assert packed.x.shape == (3, 4, 4, 3)
-        assert sorted(zip(packed.x[:, 0, 0, 0].tolist(), packed.y.tolist(), strict=True)) == [(1, 0), (2, 1), (3, 0)]
-        digest = packed.digest
-    with packed_images(tmp_path / "zips", 4, tmp_path / "cache") as again:
+    with decoded_images(tmp_path / "zips", 4, tmp_path / "cache") as decoded:
+        assert decoded.classes == ("a", "b")
+        assert decoded.x.shape == (3, 4, 4, 3)
+        assert sorted(zip(decoded.x[:, 0, 0, 0].tolist(), decoded.y.tolist(), strict=True)) == [(1, 0), (2, 1), (3, 0)]
+        digest = decoded.digest
+    with decoded_images(tmp_path / "zips", 4, tmp_path / "cache") as again:
         assert again.digest == digest
     assert not list((tmp_path / "cache").glob("packed-*"))
 
@@ -40,9 +40,9 @@ def test_the_digest_sees_labels_and_pixels(tmp_path: Path):
         folder = tmp_path / str(number)
         write_image(folder / label / "x.png", level)
         write_image(folder / "c" / "y.png", 9)
-        with packed_images(folder, 4, tmp_path / "cache") as packed:
-            digests.add(packed.digest)
-            np.testing.assert_array_equal(packed.y, [0, 1])
+        with decoded_images(folder, 4, tmp_path / "cache") as decoded:
+            digests.add(decoded.digest)
+            np.testing.assert_array_equal(decoded.y, [0, 1])
     assert len(digests) == 2  # a and b are both the first class: pixels and class indices decide
 
 
@@ -50,5 +50,5 @@ def test_a_broken_image_is_named(tmp_path: Path):
     write_image(tmp_path / "set" / "a" / "good.png", 1)
     (tmp_path / "set" / "b").mkdir()
     (tmp_path / "set" / "b" / "bad.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"b/bad\.png"), packed_images(tmp_path / "set", 4, tmp_path / "cache"):
+    with pytest.raises(DataError, match=r"b/bad\.png"), decoded_images(tmp_path / "set", 4, tmp_path / "cache"):
         pass

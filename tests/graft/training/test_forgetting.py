@@ -17,7 +17,7 @@ from stages.graft.backbone.network import NormalisedNetwork, load_backbone, load
 from stages.graft.backbone.torchvision_networks import output_layer
 from stages.graft.backbone.weights import BackboneParams, Weights, find_weights
 from stages.graft.core.errors import DataError
-from stages.graft.data.decoded_arrays import packed_images
+from stages.graft.data.decoded_arrays import decoded_images
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.storage.files import write_json
 from stages.graft.training.forgetting import (
@@ -223,7 +223,7 @@ def test_source_images_are_scored_under_the_numbers_the_output_layer_gives_them(
     assert found.source is not None
     # By hand: squares of 48 pixels, as the record says, through the network; beta is class 0, alpha class 1.
     network = load_network(weights)
-    with packed_images(folder, 48, tmp_path / "c") as packed:
+    with decoded_images(folder, 48, tmp_path / "c") as packed:
         x = torch.from_numpy(packed.x.copy()).permute(0, 3, 1, 2) / 255
         y = np.where(packed.y == 0, 1, 0)
     with torch.inference_mode():

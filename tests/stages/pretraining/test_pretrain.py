@@ -1,4 +1,4 @@
-"""The backbone's recipe: a killed run, resumed, ends with the bytes of one that was left alone."""
+"""The backbone's recipe: a killed run, resumed, ends with the bytes of one that is not interrupted."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def product(folder: Path) -> tuple[bytes, ...]:
     return tuple((folder / "data/backbones" / f"{NAME}{end}").read_bytes() for end in (".safetensors", ".json"))
 
 
-def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(recipe: Path):
+def test_a_killed_training_continues_and_ends_with_the_same_bytes(recipe: Path):
     with start(recipe, "store") as first:
         assert first.stderr is not None
         for line in first.stderr:
@@ -61,8 +61,8 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(recipe: Path):
     assert "epoch 2 " in resumed
     killed = product(recipe)
 
-    _, whole = start(recipe, "another-store").communicate()
-    assert "epoch 1 " in whole
+    _, uninterrupted = start(recipe, "another-store").communicate()
+    assert "epoch 1 " in uninterrupted
     assert product(recipe) == killed
 
     record = json.loads(killed[1])

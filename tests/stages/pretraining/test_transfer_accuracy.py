@@ -13,10 +13,19 @@ from stages.graft.core.errors import DataError
 from stages.graft.heads.features import FeatureSet
 from stages.graft.images.decode import resize_and_crop
 from stages.pretraining import transfer_accuracy
-from stages.pretraining.transfer_accuracy import LabelledSet, accuracies, network_features, pixel_features, read_set
+from stages.pretraining.transfer_accuracy import (
+    LabelledSet,
+    TransferParams,
+    accuracies,
+    network_features,
+    pixel_features,
+    read_set,
+)
 from tests.support.pictures import class_folder, pixels, png, write
 
-L2_GRID = (1.0, 0.1)
+
+def params(shots: tuple[int | None, ...], num_seeds: int) -> TransferParams:
+    return TransferParams(datasets={}, shots=shots, num_seeds=num_seeds, l2_grid=(1.0, 0.1))
 
 
 def labelled_set(num_classes: int, per_class: int) -> LabelledSet:
@@ -34,14 +43,14 @@ def separable(labelled: LabelledSet, rng: np.random.Generator) -> transfer_accur
 
 def test_separable_features_are_classified_without_a_mistake(rng):
     labelled = labelled_set(3, 20)
-    found = list(accuracies(labelled, separable(labelled, rng), (2, None), 3, L2_GRID))
+    found = list(accuracies(labelled, separable(labelled, rng), params((2, None), 3)))
     assert found == [("2", [1.0] * 3), ("all", [1.0] * 3)]
 
 
 def test_labels_that_the_features_know_nothing_of_are_guessed(rng):
     labelled = labelled_set(2, 100)
     x = rng.normal(size=(200, 3)).astype(np.float32)
-    ((_, found),) = accuracies(labelled, x, (None,), 8, L2_GRID)  # 8 times 30 test images
+    ((_, found),) = accuracies(labelled, x, params((None,), 8))  # 8 times 30 test images
     assert np.mean(found) == pytest.approx(0.5, abs=0.1)
 
 
@@ -50,7 +59,7 @@ def test_the_order_of_the_rows_does_not_matter(rng):
     x = (separable(labelled, rng) + 8 * rng.normal(size=(60, 3))).astype(np.float32)
     order = rng.permutation(60)
     permuted = LabelledSet(name="toy", table=labelled.table.iloc[order].reset_index(drop=True), images=[])
-    found = [list(accuracies(*one, (5, None), 4, L2_GRID)) for one in ((labelled, x), (permuted, x[order]))]
+    found = [list(accuracies(*one, params((5, None), 4))) for one in ((labelled, x), (permuted, x[order]))]
     for (name, ours), (other_name, others) in zip(*found, strict=True):
         assert name == other_name
         np.testing.assert_allclose(ours, others, atol=0.12)  # one of nine test images may change sides
@@ -66,7 +75,7 @@ def test_shots_change_the_training_images_alone_and_seeds_all(rng, monkeypatch):
 
     monkeypatch.setattr(transfer_accuracy, "FeatureSet", noted)
     labelled = labelled_set(3, 20)
-    list(accuracies(labelled, separable(labelled, rng), (2, 5, None), 2, L2_GRID))
+    list(accuracies(labelled, separable(labelled, rng), params((2, 5, None), 2)))
     runs = [seen[start : start + 3] for start in range(0, len(seen), 3)]  # of each shots, of each seed
     for seed in range(2):
         few, more, everything = runs[seed::2]
