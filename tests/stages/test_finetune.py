@@ -110,10 +110,11 @@ def test_weights_that_validation_does_not_prefer_are_not_kept(assembled, capsys)
     frozen = model_files(assembled(strategy="none"))
     folder = assembled(strategy="full", epochs=1, batch_size=4, learning_rate=1.0e-9)
     report = read_json(folder / "reports/finetune.json")
-    if report["val_log_loss_after"] >= report["val_log_loss_before"]:
-        assert (report["kept"], model_files(folder)) == ("head-only", frozen)
-    else:
-        assert report["kept"] == "fine-tuned"
+    if report["kept"] == "head-only":
+        assert model_files(folder) == frozen
+    else:  # the report's numbers are rounded: a tie there may hide a lower loss
+        assert report["val_log_loss_after"] <= report["val_log_loss_before"]
+        assert "frozen_head.safetensors" in model_files(folder)
 
 
 def test_a_wrong_block_lists_those_there_are(assembled):
