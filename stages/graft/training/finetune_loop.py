@@ -187,7 +187,7 @@ def _score(setup: TrainingSetup, network: nn.Module) -> Float32:
 
 
 def _validated(number: int, train_loss: float, logits: Float32, val: LabelledImages) -> Epoch:
-    """Measure an epoch; the loss is float32, so that a change too small for it is a tie, which keeps the first epoch."""
+    """Measure an epoch; the loss is float32: a change too small for it is a tie, which keeps the first epoch."""
     val_loss = functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.y)).item()
     val_accuracy = accuracy(logits.argmax(axis=1), val.y)
     return Epoch(epoch=number, train_loss=train_loss, val_loss=val_loss, val_accuracy=val_accuracy)
