@@ -19,7 +19,8 @@ from torch.nn import functional
 from stages.graft.core.errors import DataError
 from stages.graft.core.progress import Progress
 from stages.graft.heads.class_weights import ClassWeights, epoch_order
-from stages.graft.metrics.training_curve import Epoch, best_epoch, measure_epoch
+from stages.graft.metrics.classification import accuracy
+from stages.graft.metrics.training_curve import Epoch, best_epoch
 from stages.graft.model.classifier import Classifier
 from stages.graft.training.activation_cache import Inputs, LabelledImages
 from stages.graft.training.checkpoint import TrainingState
@@ -79,7 +80,7 @@ def finetune(setup: TrainingSetup, checkpoint: Path, on_epoch: Callable[[Epoch],
     setup.network.eval()  # no dropout, and batch-norm keeps its statistics; gradients are computed all the same
     with _out_of_memory(setup.params.batch_size):
         before = _score(setup, setup.network)
-    loop = _Loop(setup, measure_epoch(0, math.nan, before, setup.val.y), checkpoint)
+    loop = _Loop(setup, _validated(0, math.nan, before, setup.val), checkpoint)
     epochs = loop.state.epochs
     on_epoch(epochs[-1])
     while len(epochs) <= setup.params.epochs and epochs[-1].epoch - best_epoch(epochs).epoch < setup.params.patience:
@@ -117,7 +118,7 @@ class _Loop:
         """Train for one epoch, validate the averaged weights, and record the results."""
         with _interruptible(self._trained.values()):
             train_loss = self._train_epoch(number)
-        epoch = measure_epoch(number, train_loss, _score(self._setup, self.state.average), self._setup.val.y)
+        epoch = _validated(number, train_loss, _score(self._setup, self.state.average), self._setup.val)
         if not math.isfinite(epoch.val_loss):
             raise _exploded(number)
         self.state.add_epoch(epoch)
@@ -183,6 +184,13 @@ def _score(setup: TrainingSetup, network: nn.Module) -> Float32:
         logits = [network(*inputs).float().cpu().numpy() for inputs in setup.inputs.batches(own_ids, None)]
     by_rank = group.gather(logits)
     return np.concatenate([by_rank[k % group.size][k // group.size] for k in range(len(starts))])
+
+
+def _validated(number: int, train_loss: float, logits: Float32, val: LabelledImages) -> Epoch:
+    """Measure an epoch; the loss is float32: a change too small for it is a tie, which keeps the first epoch."""
+    val_loss = functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.y)).item()
+    val_accuracy = accuracy(logits.argmax(axis=1), val.y)
+    return Epoch(epoch=number, train_loss=train_loss, val_loss=val_loss, val_accuracy=val_accuracy)
 
 
 @contextmanager

@@ -447,6 +447,10 @@ def test_out_of_memory_ends_with_advice(images, sets, rng, monkeypatch):
 
     classifier = toy_classifier(linear_head(rng))
     monkeypatch.setattr(torch.nn.functional, "cross_entropy", refuse)
+    monkeypatch.setattr(
+        "stages.graft.training.finetune_loop._validated",
+        lambda *_: Epoch(epoch=0, train_loss=math.nan, val_loss=1.0, val_accuracy=0.0),
+    )
     with pytest.raises(DataError, match=r"out of memory with 5 images at a time; raise `finetune.accumulate`"):
         train(classifier, images, sets)
 
