@@ -46,7 +46,7 @@ class Browser:
         return dict(answer["result"])
 
     def open(self, path: Path, width: int, height: int = 900, scheme: str = "light") -> None:
-        """Show a file at a width, in CSS pixels, to somebody who likes light or dark."""
+        """Show a file at a width, in CSS pixels, in a light or dark colour scheme."""
         self.send(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )

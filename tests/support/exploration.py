@@ -1,4 +1,4 @@
-"""What extract and explore would have written, made up for tests of the stages that read it."""
+"""Generated outputs of extract and explore, for tests of the stages that read them."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What a whole run leaves behind, made up for tests of the figures and the page: any number of classes, any names."""
+"""Generated results of a run, for tests of the figures and the page: any number of classes, any names."""
 
 import subprocess
 

@@ -123,7 +123,7 @@ def test_publishing_again_changes_nothing(root):
     before = dump(root)
     publish()
     assert dump(root) == before
-    write_text("<p>the page, written anew</p>", root / "reports/report.html")
+    write_text("<p>the page, written again</p>", root / "reports/report.html")
     publish()
     assert dump(root) == before
 

@@ -80,7 +80,7 @@ def test_a_gateway_without_its_server_is_dead():
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "postgresql", "mysql+pymysql"])
-def test_nobody_there(scheme):
+def test_no_server_answers(scheme):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -36,7 +36,7 @@ def backbone(name: str) -> dict[str, Any]:
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     folder = tmp_path / "store"
-    for number, name in enumerate(("here", "branch", "tag", "experiment", "nobody")):
+    for number, name in enumerate(("here", "branch", "tag", "experiment", "unused")):
         opened = FeatureStore(folder, {**backbone(name), **RUNTIME, "decoder": "pillow"})
         ids = [f"{number:02d}{row:062d}" for row in range(number + 1)]
         opened.add(ids, np.zeros((number + 1, 4), np.float32))
@@ -92,7 +92,7 @@ def test_each_backbone_has_its_line(repository: Path, store: Path, capsys: pytes
     (line,) = [line for line in lines if line.startswith("features") and " tag " in line]
     assert line.split()[:8] == ["features", "tag", "bundled", "64", "openvino", "2026.4.1", "bf16", "3"]
     assert " yes " in line
-    (line,) = [line for line in lines if line.startswith("network") and " nobody " in line]
+    (line,) = [line for line in lines if line.startswith("network") and " unused " in line]
     assert " no " in line
     assert lines[-1].startswith(f"{store}: ")
 
@@ -153,7 +153,7 @@ opened = FeatureStore(Path(sys.argv[1]), json.loads(sys.argv[2]))
 print("open", flush=True)
 input()
 """
-    record = json.dumps({**backbone("nobody"), **RUNTIME, "decoder": "pillow"})
+    record = json.dumps({**backbone("unused"), **RUNTIME, "decoder": "pillow"})
     with subprocess.Popen(
         [sys.executable, "-c", code, str(store), record], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         cwd=REPOSITORY,
@@ -162,10 +162,10 @@ input()
         reader.stdout.readline()
         graft("store", "prune", "--unused", "--yes")
         assert "a running process has it open" in capsys.readouterr().err
-        assert "nobody" in left(store)
+        assert "unused" in left(store)
         reader.communicate("\n")
     graft("store", "prune", "--unused", "--yes")
-    assert "nobody" not in left(store)
+    assert "unused" not in left(store)
 
 
 def test_what_killed_processes_left_goes_with_the_rest(repository: Path, store: Path):
