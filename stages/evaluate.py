@@ -3,7 +3,7 @@
 Fits to train and validation what the model needs to say "unsure" and "unknown", lets it classify the test images, and
 assembles the bundle: all that is needed to classify images elsewhere.
 
-Reads   data/splits.csv, data/model/, data/features.safetensors, data/strangers/, data/baselines.csv; of a fine-tuned
+Reads   data/baselines.csv, data/model/, data/features.safetensors, data/strangers/; of a fine-tuned
         model also data/images/
 Writes  data/bundle/, reports/metrics.json, gate.json (whether the model is good enough to be offered), verdict.json
         (fine-tuned against head-only), predictions.csv and baselines.csv, and for plots reports/plots/confusion.csv,
@@ -23,10 +23,9 @@ from stages.graft.backbone.weights import OfflineParams
 from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.data.image_locations import image_locations
-from stages.graft.data.splits import SPLITS, UNUSED, read_splits
+from stages.graft.data.splits import BASELINES, SPLITS, UNUSED, read_splits
 from stages.graft.data.synthetic.strangers import stranger_path
 from stages.graft.evaluation.baseline_comparison import baselines_record, comparison_table
-from stages.graft.evaluation.baseline_predictions import read_baselines
 from stages.graft.evaluation.quality_gate import GateParams, format_gate, gate_record, judge
 from stages.graft.evaluation.results import Evaluation, evaluate_test, metrics_record, strangers_record, write_tables
 from stages.graft.evaluation.terminal_summary import format_summary
@@ -41,13 +40,13 @@ from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import write_json
 from stages.graft.storage.tables import write_csv
 
-IMAGES, SPLITS_TABLE, FEATURES = Path("data/images"), Path("data/splits.csv"), Path("data/features.safetensors")
+IMAGES, IMAGES_TABLE, FEATURES = Path("data/images"), Path("data/baselines.csv"), Path("data/features.safetensors")
 STRANGERS, STRANGERS_FEATURES = Path("data/strangers"), Path("data/strangers/features.safetensors")
 MODEL, BACKBONES, BUNDLE = Path("data/model"), Path("data/backbones"), Path("data/bundle")
-BASELINES, REPORTS = Path("data/baselines.csv"), Path("reports")
+REPORTS = Path("reports")
 
-COLUMNS = ("id", "file", "label", "split")
-"""Columns of the splits table that the reports need."""
+COLUMNS = ("id", "file", "label", "split", *BASELINES)
+"""Columns of the table of images that the reports need."""
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -71,12 +70,12 @@ def main() -> None:
     model, head = read_model(MODEL)
     weights = model_weights(model, MODEL, BACKBONES, offline)
     runtime = choose_runtime(weights, load_params("extract", RuntimeChoice), store_folder() / "networks")
-    images, (stranger_ids, _) = read_splits(SPLITS_TABLE, COLUMNS), read_features(STRANGERS_FEATURES)
+    images, (stranger_ids, _) = read_splits(IMAGES_TABLE, COLUMNS), read_features(STRANGERS_FEATURES)
     if model.kind == "frozen":
         score, score_stranger = score_cached(head, FEATURES), score_cached(head, STRANGERS_FEATURES)
     else:
         used, network = images["id"][images["split"] != UNUSED].to_list(), (head, weights, runtime)
-        score = score_images(*network, used, image_locations(SPLITS_TABLE, IMAGES))
+        score = score_images(*network, used, image_locations(IMAGES_TABLE, IMAGES))
         score_stranger = score_images(*network, stranger_ids, partial(stranger_path, STRANGERS))
     train, val, test = (score_split(score, images, name, model.classes) for name in SPLITS)
     # The rule is fitted to train and validation; the test images are only scored.
@@ -91,7 +90,7 @@ def main() -> None:
 def write_reports(evaluation: Evaluation, strangers: Answers, rule: DecisionRule, conditions: GateParams) -> None:
     """Write the numbers and the tables, and show the most important of them."""
     metrics = metrics_record(evaluation) | strangers_record(evaluation, strangers)
-    comparison = comparison_table(evaluation, read_baselines(BASELINES))
+    comparison = comparison_table(evaluation)
     gate = judge(conditions, metrics["accuracy_low"] or 0.0, evaluation.class_scores)
     write_json(metrics | baselines_record(comparison), REPORTS / "metrics.json")
     write_json(gate_record(gate), REPORTS / "gate.json")

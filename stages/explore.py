@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt
 from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.data.image_locations import image_locations
-from stages.graft.data.splits import read_splits
+from stages.graft.data.splits import extend_table, read_splits
 from stages.graft.evaluation.baselines import predict_baselines
 from stages.graft.evaluation.feature_map import make_map, map_table
 from stages.graft.evaluation.label_errors import label_errors_table
@@ -57,7 +57,9 @@ def main() -> None:
     rows = stratified_rows(everything.y, params.map_images)
     feature_map = make_map(everything.x[rows], params.seed)
     write_csv(label_errors, LABEL_ERRORS)
-    write_csv(predict_baselines(train, val, test, image_locations(SPLITS, IMAGES)), BASELINES)
+    extend_table(
+        SPLITS, BASELINES, **predict_baselines(train, val, test, image_locations(SPLITS, IMAGES), images["id"])
+    )
     write_csv(shots_table(train, val, l2, params.num_draws, params.seed), SHOTS)
     write_csv(map_table(feature_map, images.iloc[rows], [everything.classes[k] for k in predicted[rows]]), MAP)
     report = {

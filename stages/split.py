@@ -14,7 +14,7 @@ from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.data.manifest import read_manifest
 from stages.graft.data.split_assignment import assign_splits
-from stages.graft.data.splits import count_splits, write_splits
+from stages.graft.data.splits import count_splits, extend_table
 from stages.graft.storage.files import write_json
 
 COLUMNS = ("id", "label", "group", "split")
@@ -48,7 +48,7 @@ def main() -> None:
     manifest = read_manifest(MANIFEST, COLUMNS)
     splits = assign_splits(manifest, **params.model_dump())
     report = count_splits(manifest["label"], splits)
-    write_splits(MANIFEST, splits, SPLITS)
+    extend_table(MANIFEST, SPLITS, split=splits)
     write_json(report, REPORT)
     print("split: " + ", ".join(f"{report[f'num_{name}']} {name}" for name in ("train", "val", "test", "unused")))
 

@@ -15,7 +15,7 @@ from stages import finetune
 from stages.graft.backbone.weights import BackboneParams, find_weights
 from stages.graft.core.stage import run
 from stages.graft.data.manifest import read_manifest
-from stages.graft.data.splits import write_splits
+from stages.graft.data.splits import extend_table
 from stages.graft.heads.head import Head, load_head, save_head
 from stages.graft.model.model_folder import read_model
 from stages.graft.storage.files import read_json
@@ -43,7 +43,7 @@ def assembled(project, monkeypatch, tmp_path):
             manifest = read_manifest(folder / "data/manifest.csv")
             place = manifest.groupby("label").cumcount()
             splits = pd.Series(np.where(place < 3, "train", np.where(place < 4, "val", "test")))
-            write_splits(folder / "data/manifest.csv", splits, folder / "data/splits.csv")
+            extend_table(folder / "data/manifest.csv", folder / "data/splits.csv", split=splits)
             weight = np.random.default_rng(0).normal(size=(2, 1024)).astype(np.float32) / 10
             head = Head(kind="logistic", classes=CLASSES, layers=((weight, np.zeros(2, np.float32)),))
             save_head(head, folder / "data/head", find_weights(BACKBONE, folder).to_record())
@@ -133,7 +133,8 @@ def test_a_failure_leaves_the_last_model_alone(assembled):
     before = model_files(folder)
     damaged = sorted((folder / "data/images").iterdir())[0]
     damaged.write_bytes(damaged.read_bytes()[:40])
-    write_splits(folder / "data/manifest.csv", pd.Series(["train"] * 9 + ["val"]), folder / "data/splits.csv")
+    splits = pd.Series(["train"] * 9 + ["val"])
+    extend_table(folder / "data/manifest.csv", folder / "data/splits.csv", split=splits)
     with pytest.raises(SystemExit, match=rf"^finetune: error: data/images/{damaged.name}: ") as caught:
         assembled(strategy="full", epochs=1)
     assert "\n" not in str(caught.value)

@@ -1,13 +1,11 @@
 """Generated outputs of extract and explore, for tests of the stages that read them."""
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from stages.graft.data.image_locations import image_path
 from stages.graft.data.manifest import read_manifest
-from stages.graft.data.splits import read_splits
-from stages.graft.storage.tables import write_csv
+from stages.graft.data.splits import BASELINES, extend_table, read_splits
 from tests.support.features import ids_of, write_features
 
 NUM_STRANGERS = 20
@@ -32,8 +30,7 @@ def write_strangers(folder, num_features=600):
 
 
 def write_baselines(folder):
-    """Write data/baselines.csv: every test image is called 007."""
-    splits = read_splits(folder / "data/splits.csv")
-    ids = splits["id"][splits["split"] == "test"]
-    rows = pd.DataFrame({"id": ids, "baseline": "majority", "predicted": "007", "confidence": 0.333333})
-    write_csv(rows, folder / "data/baselines.csv")
+    """Write data/baselines.csv: every baseline predicts 007 for every test image."""
+    splits = read_splits(folder / "data/splits.csv")["split"]
+    predicted = splits.map({"test": "007"}).fillna("")
+    extend_table(folder / "data/splits.csv", folder / "data/baselines.csv", **dict.fromkeys(BASELINES, predicted))

@@ -1,6 +1,6 @@
 """The splits table: the manifest with the split that each image was put in; all that later stages read of an image."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ SYNONYMS = {
 }
 """From the names that a source may give a split, in lower case, to ours."""
 
+BASELINES = ("majority", "pixels", "neighbours")
+"""Columns that `explore` adds: the class that each simple baseline predicts for a test image, else empty."""
+
 COLUMNS = ("id", "label", "split")
 """The columns that say which images a stage trains on, chooses with or scores."""
 
@@ -47,18 +50,18 @@ def count_splits(labels: "pd.Series[str]", splits: "pd.Series[str]") -> dict[str
     return {**totals, "num_classes": len(per_class), "classes": per_class}
 
 
-def write_splits(manifest: Path, splits: "pd.Series[str]", path: Path) -> None:
-    """Write the splits table; a manifest in Parquet files is copied file by file, never held in memory as a whole.
+def extend_table(table: Path, path: Path, **columns: "pd.Series[str]") -> None:
+    """Write a table of images again with more columns; Parquet files are copied one by one, never held as a whole.
 
     Args:
-        manifest: the table of images.
-        splits: the split of each row of the manifest, in its order.
-        path: of the table; it has the manifest's columns and format.
+        table: the manifest, or a table that was made from it.
+        path: the new table, in the same format.
+        columns: values of each new or replaced column, for the rows of the table in their order.
     """
-    if manifest.is_dir():
-        write_shards(_shards_with(splits, manifest), path)
+    if table.is_dir():
+        write_shards(_extended_shards(table, columns), path)
     else:
-        write_csv(read_manifest(manifest).assign(split=splits.to_numpy()), path)
+        write_csv(read_manifest(table).assign(**{name: column.to_numpy() for name, column in columns.items()}), path)
 
 
 def read_splits(path: Path, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
@@ -77,8 +80,9 @@ def read_splits(path: Path, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
     return table
 
 
-def _shards_with(splits: "pd.Series[str]", manifest: Path) -> Iterator[pd.DataFrame]:
+def _extended_shards(table: Path, columns: Mapping[str, "pd.Series[str]"]) -> Iterator[pd.DataFrame]:
     start = 0
-    for shard in read_each_shard(manifest):
-        yield shard.assign(split=splits.iloc[start : start + len(shard)].to_numpy())
+    for shard in read_each_shard(table):
+        rows = slice(start, start + len(shard))
+        yield shard.assign(**{name: column.iloc[rows].to_numpy() for name, column in columns.items()})
         start += len(shard)

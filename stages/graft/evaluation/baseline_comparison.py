@@ -3,30 +3,26 @@
 import pandas as pd
 
 from stages.graft.core.errors import DataError
+from stages.graft.data.splits import BASELINES
 from stages.graft.evaluation.results import NUM_DIGITS, Evaluation
 from stages.graft.metrics import classification
 from stages.graft.model.scoring import class_indices
 
 
-def comparison_table(evaluation: Evaluation, baselines: pd.DataFrame) -> pd.DataFrame:
+def comparison_table(evaluation: Evaluation) -> pd.DataFrame:
     """Score the model and every baseline on the same test images.
 
-    Args:
-        evaluation: the model's.
-        baselines: their predictions, as `read_baselines` gives them.
     Returns:
         Columns name, accuracy, accuracy_low, accuracy_high, balanced_accuracy, macro_f1, num_test; the model first.
     Raises:
         DataError: a baseline lacks a test image.
     """
     rows = [_row("model", evaluation.answers.predicted, evaluation)]
-    for name, table in baselines.groupby("baseline", sort=False):
-        predicted = dict(zip(table["id"], table["predicted"], strict=True))
-        missing = [id_ for id_ in evaluation.images["id"] if id_ not in predicted]
-        if missing:
-            raise DataError(f"baseline {name} lacks {len(missing)} test images (first: {missing[0]}); run `dvc repro`")
-        labels = [predicted[id_] for id_ in evaluation.images["id"]]
-        rows.append(_row(str(name), class_indices(labels, evaluation.classes), evaluation))
+    for name in BASELINES:
+        labels = evaluation.images[name].to_list()
+        if missing := labels.count(""):
+            raise DataError(f"baseline {name} lacks {missing} test images; run `dvc repro`")
+        rows.append(_row(name, class_indices(labels, evaluation.classes), evaluation))
     return pd.DataFrame(rows).round(NUM_DIGITS)
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from stages.graft.core.errors import DataError
 from stages.graft.core.progress import bar
 from stages.graft.core.threads import in_threads
-from stages.graft.evaluation.baseline_predictions import COLUMNS
+from stages.graft.data.splits import BASELINES
 from stages.graft.evaluation.linear_probe import L2_GRID, MAX_IMAGES, Probabilities, select_rows
 from stages.graft.heads.features import FeatureSet
 from stages.graft.heads.head import Float32
@@ -32,9 +32,6 @@ NUM_NEIGHBOURS = 5
 
 BLOCK = 512
 """Number of images whose distances to all training images are in memory at the same time."""
-
-NUM_DIGITS = 6
-"""Of every number written."""
 
 
 def predict_majority(y: Labels, num_classes: int, num_images: int) -> Probabilities:
@@ -98,27 +95,25 @@ def read_pixels(ids: Sequence[str], locate: Callable[[str], ImageLocation]) -> F
 
 
 def predict_baselines(
-    train: FeatureSet, val: FeatureSet, test: FeatureSet, locate: Callable[[str], ImageLocation]
-) -> pd.DataFrame:
+    train: FeatureSet, val: FeatureSet, test: FeatureSet, locate: Callable[[str], ImageLocation], ids: "pd.Series[str]"
+) -> dict[str, "pd.Series[str]"]:
     """Let every baseline classify the test images, without scoring them; fitted to train, chosen on val.
 
     Args:
         train, val, test: features.
         locate: gives the location of an image.
+        ids: of all images in the table that the predictions are for.
     Returns:
-        Columns id, baseline, predicted, confidence; baselines majority, pixels and neighbours, in this order.
+        For each of BASELINES the predicted class of every image of `ids`; empty for those that are not in test.
     """
     train, val = (select_rows(images, stratified_rows(images.y, MAX_IMAGES)) for images in (train, val))
     pixels = read_pixels([*train.ids, *val.ids, *test.ids], locate)
     of_train, of_val, of_test = np.split(pixels, [len(train.y), len(train.y) + len(val.y)])
-    probabilities = {
-        "majority": predict_majority(train.y, len(train.classes), len(test.y)),
-        "pixels": predict_pixels(replace(train, x=of_train), replace(val, x=of_val), of_test),
-        "neighbours": predict_neighbours(train, test.x),
-    }
-    rows = [
-        (id_, name, test.classes[p.argmax()], round(float(p.max()), NUM_DIGITS))
-        for name, table in probabilities.items()
-        for id_, p in zip(test.ids, table, strict=True)
-    ]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    probabilities = (
+        predict_majority(train.y, len(train.classes), len(test.y)),
+        predict_pixels(replace(train, x=of_train), replace(val, x=of_val), of_test),
+        predict_neighbours(train, test.x),
+    )
+    names = np.array(test.classes, dtype=object)
+    tested = [pd.Series(names[p.argmax(axis=1)], index=list(test.ids)) for p in probabilities]
+    return {name: column.reindex(ids, fill_value="") for name, column in zip(BASELINES, tested, strict=True)}

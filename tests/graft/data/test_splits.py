@@ -3,7 +3,7 @@ import pytest
 
 from stages.graft.core.errors import DataError
 from stages.graft.data.manifest import COLUMNS, read_manifest
-from stages.graft.data.splits import count_splits, read_splits, write_splits
+from stages.graft.data.splits import count_splits, extend_table, read_splits
 from tests.support.pipeline import write_split_table
 
 IDS = [f"{number:064x}" for number in range(4)]
@@ -13,7 +13,7 @@ LABELS, DRAWN = pd.Series(["NA", "007", "true", "NA"]), pd.Series(["train", "val
 def test_it_is_the_manifest_with_the_splits_drawn(tmp_path):
     manifest, path = tmp_path / "manifest.csv", tmp_path / "splits.csv"
     write_split_table(IDS, LABELS, ["", "val", "", ""], manifest)
-    write_splits(manifest, DRAWN, path)
+    extend_table(manifest, path, split=DRAWN)
     pd.testing.assert_frame_equal(read_splits(path, COLUMNS), read_manifest(manifest).assign(split=DRAWN))
     pd.testing.assert_frame_equal(read_splits(path), pd.DataFrame({"id": IDS, "label": LABELS, "split": DRAWN}))
     assert path.read_text().splitlines()[1] == f"{IDS[0]},NA/0 ü.png,NA,,train,200,100,PNG,L"

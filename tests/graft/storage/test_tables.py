@@ -8,7 +8,7 @@ import pytest
 
 from stages.graft.core.errors import DataError
 from stages.graft.data.manifest import COLUMNS, read_manifest, write_manifest
-from stages.graft.data.splits import read_splits, write_splits
+from stages.graft.data.splits import extend_table, read_splits
 from stages.graft.storage import tables
 from stages.graft.storage.tables import count_rows, is_sorted, read_shards, texts, write_csv, write_table
 from stages.graft.tracking.run_state import read_state
@@ -76,7 +76,7 @@ def test_manifest_and_splits_say_the_same_cut_or_whole(tmp_path, monkeypatch):
     for name, size in (("whole", 100), ("cut", 4)):
         monkeypatch.setattr(tables, "ROWS_PER_SHARD", size)
         write_manifest(rows, tmp_path / name / "data/manifest.csv")
-        write_splits(tmp_path / name / "data/manifest.csv", splits, tmp_path / name / "splits.csv")
+        extend_table(tmp_path / name / "data/manifest.csv", tmp_path / name / "splits.csv", split=splits)
     whole, cut = (tmp_path / name / "data/manifest.csv" for name in ("whole", "cut"))
     assert whole.is_file()
     assert cut.is_dir()
