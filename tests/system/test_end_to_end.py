@@ -95,7 +95,7 @@ def test_a_change_of_code_runs_only_what_reaches_it(clone: Clone, file: str, sta
 
 
 def test_fine_tuning_ends_in_a_model_that_evaluate_scores(clone: Clone):
-    clone.set_params("finetune", strategy="full", epochs=1)
+    clone.set_params("finetune", strategy="full", epochs=1, keep="always")
     assert ran(clone.repro()) == ["finetune", "evaluate", "report"]
     assert (clone.folder / "data/model/backbone.safetensors").exists()
     assert json.loads((clone.folder / "reports/finetune.json").read_text())["strategy"] == "full"
