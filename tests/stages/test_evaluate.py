@@ -107,7 +107,7 @@ def test_a_second_run_writes_the_same_bytes(folder):
 def test_a_frozen_model_needs_no_slow_library(folder):
     code = (
         "import sys; from stages import evaluate; evaluate.main(); "
-        "sys.exit(', '.join({'torch', 'mlflow', 'matplotlib'} & set(sys.modules)))"
+        "sys.exit(', '.join({'torch', 'sklearn', 'scipy', 'mlflow', 'matplotlib'} & set(sys.modules)))"
     )
     command = [sys.executable, "-W", "error", "-c", code]
     environment = {"PYTHONPATH": str(REPOSITORY), "GRAFT_STORE": os.environ["GRAFT_STORE"]}
