@@ -9,7 +9,7 @@ SCORES = accuracy(_low|_high)?|log_loss
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro compare test test-ray test-s3 test-team test-faults check format bench lock ui picture
+.PHONY: help install repro compare test test-rare test-ray test-s3 test-team test-faults check format bench lock ui picture
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ compare: $(INSTALLED)  ## show experiments and the last commits: accuracy, and t
 
 test: $(INSTALLED)  ## run the tests on all cores
 	python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+test-rare: $(INSTALLED)  ## run the long tests of what seldom changes: pretraining, benchmarks (a minute)
+	python -m pytest -m rare
 
 test-ray: $(INSTALLED)  ## run the tests that start a Ray cluster on this machine (minutes)
 	python -m pytest -m ray

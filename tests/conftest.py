@@ -1,5 +1,6 @@
 """Fixtures for every test: nothing outside the test's own folder is read or written, and no network is reached."""
 
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from tests.support.clones import Clone
 
 pytest.register_assert_rewrite("tests.support.faults")
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: each worker has one core
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -84,6 +84,7 @@ def test_the_interval_in_log_loss_is_that_of_a_mean(rng):
     assert found.log_loss_difference_high == pytest.approx(found.log_loss_difference + half, abs=0.1 * half)
 
 
+@pytest.mark.rare
 def test_the_intervals_hold_the_truth_about_as_often_as_they_say(rng):
     cells, truth, hits = (0.7, 0.15, 0.05, 0.1), 0.1, 0
     for _ in range(200):

@@ -47,6 +47,7 @@ def project(tmp_path, monkeypatch):
     return make
 
 
+@pytest.mark.rare
 def test_one_seed_gives_a_row_for_each_start_and_a_report(project, capsys):
     folder = project()
     run("compare_finetuning", compare_finetuning.main)

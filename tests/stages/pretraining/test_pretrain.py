@@ -48,6 +48,7 @@ def product(folder: Path) -> tuple[bytes, ...]:
     return tuple((folder / "data/backbones" / f"{NAME}{end}").read_bytes() for end in (".safetensors", ".json"))
 
 
+@pytest.mark.rare
 def test_a_killed_training_continues_and_ends_with_the_same_bytes(recipe: Path):
     with start(recipe, "store") as first:
         assert first.stderr is not None
