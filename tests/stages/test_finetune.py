@@ -31,7 +31,7 @@ def assembled(project, monkeypatch, tmp_path):
     """Run the stage on ten small images and a head fitted to nothing; give the project's folder."""
     from stages import ingest
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # nobody answers there
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # no server answers there
     class_folder(tmp_path / "plates", 5, CLASSES)
 
     def run_stage(offline=False, **params):

@@ -20,7 +20,7 @@ OUTPUTS = ("data/head/head.safetensors", "reports/train_head.json", "reports/plo
 @pytest.fixture
 def trained(project, monkeypatch):
     """Run the stage on made-up features; give the project's folder."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # nobody answers there
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # no server answers there
 
     def run_stage(**params):
         folder = project(split=FRACTIONS, train_head=params)

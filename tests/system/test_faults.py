@@ -98,7 +98,7 @@ def test_dvc_is_killed_between_the_stages(clone: Clone, number: int):
         forget(clone, *STAGES)
         shutil.rmtree(clone.folder / ".dvc/cache")  # else it has it all, and nothing is moved
         killed(clone, f"dvc:whole:{number}", "dvc", "repro")
-        mend_dvc(clone)
+        repair_dvc(clone)
         clone.repro()
         check_nothing_lost(clone, before)
 
@@ -117,7 +117,7 @@ def test_everything_is_killed_at_any_time(clone: Clone, seconds: float):
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        mend_dvc(clone)
+        repair_dvc(clone)
         clone.repro()
         check_nothing_lost(clone, before)
 
@@ -209,12 +209,12 @@ def test_the_disk_is_full_while_an_out_or_a_report_is_written(made_clone: Clone,
                 output = run_to_any_end(clone, "dvc", "repro", "--single-item", stage)
                 if "ERROR" in output and "index.lock" not in output:  # of the time before, which is named below
                     check_one_line(output)
-            mend_dvc(clone)
+            repair_dvc(clone)
             clone.repro()
             check_nothing_lost(clone, before)
 
 
-def mend_dvc(clone: Clone) -> None:
+def repair_dvc(clone: Clone) -> None:
     """DVC writes its notes in place, and leaves temporary files when it fails: `graft verify` says what to do.
 
     With DVC's notes damaged it says that alone, and asks to be run again.

@@ -99,7 +99,7 @@ def test_files_are_read_as_they_are_needed(predictor):
 
 def test_images_in_s3_are_fetched_many_at_a_time_and_answered_alike(predictor):
     data = [png(picture(SHADES[k % 3], k)) for k in range(9)]
-    together = threading.Barrier(4)  # a batch: one alone would wait for ever
+    together = threading.Barrier(4)  # a batch: a single one would wait without end
 
     def late(one: bytes) -> bytes:
         if one is not data[8]:

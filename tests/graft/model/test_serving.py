@@ -1,4 +1,4 @@
-"""The served model: asked in Python, and over HTTP by whoever comes along; what cannot be answered harms nothing."""
+"""The served model: asked in Python, and over HTTP by any client; what cannot be answered harms nothing."""
 
 import base64
 import io
