@@ -27,7 +27,7 @@ from stages.graft.data.splits import BASELINES, SPLITS, UNUSED, read_splits
 from stages.graft.data.synthetic.strangers import stranger_path
 from stages.graft.evaluation.baseline_comparison import baselines_record, comparison_table
 from stages.graft.evaluation.quality_gate import GateParams, format_gate, gate_record, judge
-from stages.graft.evaluation.results import Evaluation, evaluate_test, metrics_record, strangers_record, write_tables
+from stages.graft.evaluation.results import Evaluation, metrics_record, strangers_record, write_tables
 from stages.graft.evaluation.terminal_summary import format_summary
 from stages.graft.heads.features import read_features
 from stages.graft.heads.head import load_head
@@ -81,7 +81,13 @@ def main() -> None:
     # The rule is fitted to train and validation; the test images are only scored.
     rule = fit_rule(model.classes, train, val, params.target_accuracy, params.false_alarm_rate)
     write_bundle(MODEL, rule, weights, runtime, BUNDLE)
-    evaluation = evaluate_test(images, model.classes, test, rule, params.confidence_level)
+    evaluation = Evaluation(
+        images=images[images["split"] == "test"],
+        classes=model.classes,
+        logits=test.logits,
+        answers=answer(rule, test),
+        confidence_level=params.confidence_level,
+    )
     strangers = answer(rule, score_strangers(score_stranger, stranger_ids))
     write_json(verdict(model, images, test), REPORTS / "verdict.json")
     write_reports(evaluation, strangers, rule, params.gate)

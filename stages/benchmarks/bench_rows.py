@@ -22,7 +22,7 @@ from stages.benchmarks.report_parts import library_versions, markdown_table
 from stages.benchmarks.sandbox import Measured, Sandbox
 from stages.graft.core.image_ids import Ids, Packed, pack_ids, unpack_ids
 from stages.graft.core.stage import run
-from stages.graft.data.candidates import Member, class_folder
+from stages.graft.data.candidates import candidate_in_folder, make_source
 from stages.graft.data.image_locations import image_locations
 from stages.graft.data.ingestion import ingest
 from stages.graft.data.manifest import read_manifest, write_manifest
@@ -67,11 +67,11 @@ def ingest_rows(num_rows: int) -> None:
     Image.new("L", (1, 1)).save(buffer, "PNG")
     image = buffer.getvalue()
     names = (f"class {number % NUM_CLASSES:03}/image {number:09}.png" for number in range(num_rows))
-    members = (
-        Member(file=name, read=_GeneratedFile(image, number), address=f"s3://bucket/images/{name}")
+    candidates = (
+        candidate_in_folder(name, _GeneratedFile(image, number), address=f"s3://bucket/images/{name}")
         for number, name in enumerate(names)
     )
-    ingestion = ingest(class_folder("images", members, ()), IMAGES, "error", 0.0, copy=False)
+    ingestion = ingest(make_source("images", candidates), IMAGES, "error", 0.0, copy=False)
     write_manifest(ingestion.rows, MANIFEST)
 
 

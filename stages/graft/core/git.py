@@ -11,12 +11,8 @@ SECONDS_TO_ANSWER = 60.0
 
 
 def ask_git(root: Path, *arguments: str, given: str = "") -> bytes | None:
-    """Run a git command and give what it prints.
+    """Run a git command in a folder, with `given` as its standard input, and give what it prints.
 
-    Args:
-        root: the folder to run it in.
-        arguments: the command and its options.
-        given: text for its standard input.
     Returns:
         The standard output; None when git is not installed, fails or does not answer in time.
     """
@@ -31,11 +27,5 @@ def ask_git(root: Path, *arguments: str, given: str = "") -> bytes | None:
 
 
 def committed_file(root: Path, path: str, revision: str = LAST_COMMIT) -> bytes | None:
-    """Give the bytes of a file at a commit; None when git does not have it.
-
-    Args:
-        root: the repository, or a folder in it.
-        path: relative to `root`.
-        revision: a commit, a branch or a tag.
-    """
+    """Give the bytes of a file, relative to `root`, at a commit, branch or tag; None when git does not have it."""
     return ask_git(root, "show", "--end-of-options", f"{revision}:./{path}")

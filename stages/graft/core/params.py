@@ -61,14 +61,7 @@ def load_params(section: str, model: type[SectionT], path: Path = PARAMS) -> Sec
 
 
 def load_spec(path: Path, model: type[SectionT]) -> SectionT:
-    """Read a YAML file that is a single section, such as data/plates.yaml.
-
-    Args:
-        path: the YAML file.
-        model: its fields, types and ranges.
-    Raises:
-        ParamsError: the file is missing, or a value is not allowed; names the key and what was found.
-    """
+    """Read a YAML file that is a single section, such as data/plates.yaml, as `load_params` does."""
     return _validated(read_yaml(path), model, "", path)
 
 

@@ -35,20 +35,13 @@ class Progress:
     """Progress of a step without an iterable, such as `with Progress(12, desc="train", unit="epochs") as progress`."""
 
     def __init__(
-        self,
-        total: int | None,
-        *,
-        desc: str,
-        unit: str,
-        done: int = 0,
-        clock: Callable[[], float] = time.monotonic,
+        self, total: int | None, *, desc: str, unit: str, done: int = 0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Start to count.
 
         Args:
             total: number of items; None if unknown.
-            desc: name of the step, shown first.
-            unit: name of the items, plural; "B" counts bytes and shows them as MB or GB.
+            desc, unit: as in `bar`.
             done: items done before the start (a resumed download); the rate leaves them out.
             clock: gives the time in seconds.
         """
@@ -57,7 +50,10 @@ class Progress:
         self._note = ""
         self._clock = clock
         self._start = self._last_line = clock()
-        self._tqdm = _terminal_bar(total, desc, unit, done) if sys.stderr.isatty() else None
+        self._tqdm: tqdm[Any] | None = None
+        if sys.stderr.isatty():
+            words = f" {unit}".replace(" B", "B")  # tqdm writes "12.3images/s" without the space
+            self._tqdm = tqdm(total=total, desc=desc, unit=words, unit_scale=unit == "B", initial=done)
 
     def __enter__(self) -> Self:
         return self
@@ -101,11 +97,6 @@ class Progress:
         if self.total is None or rate <= 0:
             return ""
         return f"{_clock_face(max(self.total - self.done, 0) / rate)} left"
-
-
-def _terminal_bar(total: int | None, desc: str, unit: str, done: int) -> "tqdm[Any]":
-    # tqdm writes "12.3images/s" without the space
-    return tqdm(total=total, desc=desc, unit=f" {unit}".replace(" B", "B"), unit_scale=unit == "B", initial=done)
 
 
 def _number(count: float, unit: str) -> str:

@@ -30,22 +30,15 @@ class Duration:
 
 
 def run_stage(stage: str, main: Callable[[], None], root: Path = Path()) -> None:
-    """Run a stage's main as `run` does, and save its duration; a stage that fails keeps the one saved before.
-
-    Args:
-        stage: the stage's name.
-        main: the stage's work.
-        root: the pipeline's folder.
-    """
+    """Run a stage's main as `run` does, and save its duration; a stage that fails keeps the one saved before."""
 
     def timed() -> None:
         start = time.monotonic()
         main()
-        seconds = round(time.monotonic() - start, 2)
-        finished = datetime.now().isoformat(timespec="seconds")
+        seconds, finished = round(time.monotonic() - start, 2), datetime.now().isoformat(timespec="seconds")
+        duration = Duration(seconds=seconds, finished=finished, num_cpus=os.cpu_count() or 1)
         path = root / FOLDER / f"{stage}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        duration = Duration(seconds=seconds, finished=finished, num_cpus=os.cpu_count() or 1)
         path.write_text(json.dumps(asdict(duration)) + "\n", encoding="utf-8")
 
     run(stage, timed)

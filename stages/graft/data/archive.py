@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from stages.graft.core.errors import DataError
-from stages.graft.data.candidates import Member, Source, class_folder, is_hidden, top_folder
-from stages.graft.data.limits import FETCH_AGAIN, Guard, Limits, check_size
+from stages.graft.data.candidates import Candidate, Source, candidate_in_folder, class_folder, is_hidden
+from stages.graft.data.limits import FETCH_AGAIN, LIMITS, Guard, Limits, check_size
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 
@@ -28,7 +28,7 @@ _PACKED_TAR: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"BZh": bz2.open,
 }
 
-Contents = tuple[list[Member], list[str]]
+Contents = tuple[list[Candidate], list[str]]
 """The files of an archive, and the paths of its folders."""
 
 
@@ -60,7 +60,7 @@ def is_archive_name(name: str) -> bool:
 
 
 @contextmanager
-def open_archive(path: Path, name: str, scratch: Path, limits: Limits) -> Iterator[Source]:
+def open_archive(path: Path, name: str, scratch: Path, limits: Limits = LIMITS) -> Iterator[Source]:
     """Open a zip or tar file as a class folder; a single folder around all classes is left out of the names.
 
     Args:
@@ -85,8 +85,7 @@ def open_archive(path: Path, name: str, scratch: Path, limits: Limits) -> Iterat
             contents = _tar_contents(tar, guard)
         else:
             contents = _tar_contents(file, guard)
-        members, folders = _without_top_folder(*contents)
-        yield class_folder(name, members, [folder for folder in folders if folder])
+        yield class_folder(name, *_without_top_folder(*contents))
 
 
 def _opened_zip(file: IO[bytes], guard: Guard) -> zipfile.ZipFile:
@@ -111,7 +110,7 @@ def _zip_contents(archive: zipfile.ZipFile, guard: Guard) -> Contents:
         if info.is_dir():
             folders.append(name)
         else:
-            members.append(Member(file=name, read=partial(_read_zipped, archive, info)))
+            members.append(candidate_in_folder(name, partial(_read_zipped, archive, info)))
     return members, folders
 
 
@@ -159,7 +158,7 @@ def _tar_members(archive: tarfile.TarFile, shared: SharedFile, guard: Guard) -> 
         if info.isdir():
             folders.append(name)
         elif info.isreg() and not info.issparse():
-            members.append(Member(file=name, read=partial(shared.read, info.offset_data, info.size)))
+            members.append(candidate_in_folder(name, partial(shared.read, info.offset_data, info.size)))
         else:
             kind = "a link" if info.issym() or info.islnk() else "not a plain file"
             advice = "pack the files themselves, with tar's options --dereference --hard-dereference"
@@ -167,14 +166,14 @@ def _tar_members(archive: tarfile.TarFile, shared: SharedFile, guard: Guard) -> 
     return members, folders
 
 
-def _without_top_folder(members: list[Member], folders: list[str]) -> Contents:
+def _without_top_folder(members: list[Candidate], folders: list[str]) -> Contents:
     """Leave out the one folder that holds all others, as in a zip file of the class folder itself."""
     visible = [member for member in members if not is_hidden(member.file)]
-    tops = {top_folder(member.file) for member in visible}
+    tops = {member.label for member in visible}
     tops |= {folder.split("/", 1)[0] for folder in folders if not is_hidden(folder)}
     tops.discard("")  # of files beside the folder, say a README
     if len(tops) != 1 or not any(member.file.count("/") > 1 for member in visible):
         return members, folders
     prefix = f"{tops.pop()}/"
-    inner = [Member(file=member.file.removeprefix(prefix), read=member.read) for member in members]
+    inner = [candidate_in_folder(member.file.removeprefix(prefix), member.read) for member in members]
     return inner, [f"{folder}/".removeprefix(prefix).rstrip("/") for folder in folders]

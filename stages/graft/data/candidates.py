@@ -1,8 +1,9 @@
 """Candidates of a source: files that may be images, with labels, in order; their bytes are read on request."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import PurePosixPath
 
 READ_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"))
@@ -53,48 +54,34 @@ class Source:
     """Sockets, pipes and devices passed over."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Member:
-    """A file in a class folder or in an archive of one."""
-
-    file: str
-    """Path below the class folder, with forward slashes."""
-    read: Callable[[], bytes]
-    """As a candidate's."""
-    address: str = ""
-    """As a candidate's."""
+def make_source(
+    name: str, candidates: Iterable[Candidate], classes: Iterable[str] = (), num_hidden: int = 0, num_special: int = 0
+) -> Source:
+    """Sort the candidates; the classes are those given and those of the candidates."""
+    ordered = tuple(sorted(candidates, key=attrgetter("file", "label")))
+    labels = {*classes, *(candidate.label for candidate in ordered)} - {""}
+    classes = tuple(sorted(labels))
+    return Source(name=name, candidates=ordered, classes=classes, num_hidden=num_hidden, num_special=num_special)
 
 
-def class_folder(name: str, members: Iterable[Member], folders: Iterable[str], num_special: int = 0) -> Source:
-    """Label each file with the folder it lies in, at the first level; hidden files are only counted.
+def class_folder(name: str, files: Sequence[Candidate], folders: Iterable[str], num_special: int = 0) -> Source:
+    """Make a source of the files in a class folder; hidden files are only counted.
 
     Args:
         name: of the source.
-        members: all files below the class folder.
+        files: all files below the class folder, as `candidate_in_folder` makes them.
         folders: all folders below it, to notice an empty class.
         num_special: what else lies there.
     """
-    files = list(members)
-    visible = [member for member in files if not is_hidden(member.file)]
-    candidates = [
-        Candidate(file=member.file, label=top_folder(member.file), read=member.read, address=member.address)
-        for member in visible
-    ]
-    classes = {candidate.label for candidate in candidates if candidate.label}
-    classes |= {folder.split("/", 1)[0] for folder in folders if not is_hidden(folder)}
-    return Source(
-        name=name,
-        candidates=tuple(sorted(candidates, key=lambda candidate: candidate.file)),
-        classes=tuple(sorted(classes)),
-        num_hidden=len(files) - len(visible),
-        num_special=num_special,
-    )
+    visible = [candidate for candidate in files if not is_hidden(candidate.file)]
+    classes = (folder.split("/", 1)[0] for folder in folders if not is_hidden(folder))
+    return make_source(name, visible, classes, len(files) - len(visible), num_special)
 
 
-def top_folder(file: str) -> str:
-    """Give the first folder of a path, the same text for all of its files; empty for a file that lies in none."""
+def candidate_in_folder(file: str, read: Callable[[], bytes], address: str = "") -> Candidate:
+    """Make a candidate whose label is the first folder of its path, the same text for all files in it."""
     top, slash, _ = file.partition("/")
-    return sys.intern(top) if slash else ""
+    return Candidate(file=file, label=sys.intern(top) if slash else "", read=read, address=address)
 
 
 def is_hidden(file: str) -> bool:

@@ -6,52 +6,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.graft.core.errors import DataError
-from stages.graft.data.candidates import Member, Source, class_folder, readable_name
+from stages.graft.data.candidates import Source, candidate_in_folder, class_folder, readable_name
 from stages.graft.data.limits import check_size
 from stages.graft.storage.s3 import is_remote, list_objects, read_object
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
-    """Reads a file; of millions, it shares the text of its path with the candidate."""
-
-    path: str
-
-    def __call__(self) -> bytes:
-        return read_file(Path(self.path))
-
-
-@dataclass(frozen=True, slots=True)
-class _Object:
-    """Reads an object in S3 whose size was listed."""
+class _Read:
+    """Reads a file, or an object in S3 whose size was listed; of millions, it shares the address with the candidate."""
 
     address: str
-    size: int
+    size: int = 0
 
     def __call__(self) -> bytes:
         check_size(self.size)
-        return read_object(self.address)
+        return read_address(self.address)
 
 
 def read_class_folder(folder: Path, name: str) -> Source:
-    """List the files of a class folder; links to files and folders are followed.
-
-    Args:
-        folder: the class folder.
-        name: of the source, for messages.
-    Raises:
-        DataError: a folder below it cannot be listed.
-    """
-    members, folders, num_special = [], [], 0
+    """List the files of a class folder, as `walk` does; `name` is that of the source, for messages."""
+    files, folders, num_special = [], [], 0
     for entry in walk(folder):
         path = readable_name(Path(entry.path).relative_to(folder).as_posix())
         if entry.is_dir():
             folders.append(path)
         elif entry.is_file() or entry.is_symlink():  # a broken link is a bad image
-            members.append(Member(file=path, read=_File(entry.path), address=entry.path))
+            files.append(candidate_in_folder(path, _Read(entry.path), entry.path))
         else:
             num_special += 1
-    return class_folder(name, members, folders, num_special)
+    return class_folder(name, files, folders, num_special)
 
 
 def read_remote_folder(address: str) -> Source:
@@ -62,14 +45,14 @@ def read_remote_folder(address: str) -> Source:
     Raises:
         UnreachableError: there is nothing, or it may not be listed.
     """
-    members, folders = [], []
+    files, folders = [], []
     for item in list_objects(address):
         path = readable_name(item.address[len(address) + 1 :])
         if path.endswith("/"):
             folders.append(path.rstrip("/"))
         elif path:
-            members.append(Member(file=path, read=_Object(item.address, item.size), address=item.address))
-    return class_folder(address, members, [folder for folder in folders if folder])
+            files.append(candidate_in_folder(path, _Read(item.address, item.size), item.address))
+    return class_folder(address, files, folders)
 
 
 def read_address(address: str) -> bytes:
@@ -95,17 +78,16 @@ def read_file(path: Path) -> bytes:
         raise DataError(f"cannot be read: {error.strerror}") from None
 
 
-def walk(folder: Path | str) -> Iterator[os.DirEntry[str]]:
+def walk(folder: Path | str, above: tuple[str, ...] = ()) -> Iterator[os.DirEntry[str]]:
     """Give all files and folders below a folder, by name; links are followed, but never round and round.
 
+    Args:
+        folder: the folder.
+        above: real paths of the folders we are in, this one the last; by default this one alone.
     Raises:
         DataError: a folder cannot be listed.
     """
-    return _walk(folder, (os.path.realpath(folder),))
-
-
-def _walk(folder: Path | str, above: tuple[str, ...]) -> Iterator[os.DirEntry[str]]:
-    """The same; `above` are the real paths of the folders we are in."""
+    above = above or (os.path.realpath(folder),)
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
@@ -116,4 +98,4 @@ def _walk(folder: Path | str, above: tuple[str, ...]) -> Iterator[os.DirEntry[st
             continue  # a link to a folder we are in would lead round and round
         yield entry
         if entry.is_dir():
-            yield from _walk(entry.path, (*above, real))
+            yield from walk(entry.path, (*above, real))

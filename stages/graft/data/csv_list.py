@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from stages.graft.core.errors import DataError
-from stages.graft.data.candidates import Candidate, Source
+from stages.graft.data.candidates import Candidate, Source, make_source
 from stages.graft.data.class_folder import read_address
 from stages.graft.data.splits import SPLITS, SYNONYMS
 from stages.graft.storage.s3 import is_remote
@@ -26,20 +26,13 @@ def read_list(path: Path, name: str) -> Source:
             or names files that do not exist.
     """
     candidates = [_candidate(row, path, f"{name}, line {line}") for line, row in _rows(path, name)]
-    missing = [
-        candidate.file
-        for candidate in candidates
-        if not is_remote(candidate.address) and not Path(candidate.address).is_file()
-    ]
+    local = [candidate for candidate in candidates if not is_remote(candidate.address)]
+    missing = [candidate.file for candidate in local if not Path(candidate.address).is_file()]
     if missing:
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         shown = ", ".join(missing[:_SHOWN])
         raise DataError(f"{name}: no such file: {shown}{more}; relative paths count from {path.parent.absolute()}")
-    return Source(
-        name=name,
-        candidates=tuple(sorted(candidates, key=lambda candidate: (candidate.file, candidate.label))),
-        classes=tuple(sorted({candidate.label for candidate in candidates})),
-    )
+    return make_source(name, candidates)
 
 
 def _rows(path: Path, name: str) -> Iterator[tuple[int, dict[str, str]]]:

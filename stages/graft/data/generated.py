@@ -12,7 +12,7 @@ from stages.graft.core.params import load_spec
 from stages.graft.core.progress import bar
 from stages.graft.core.threads import num_cpus
 from stages.graft.data.archive import SharedFile
-from stages.graft.data.candidates import Candidate, Source
+from stages.graft.data.candidates import Candidate, Source, make_source
 from stages.graft.data.synthetic.plates import PlatesSpec, num_plates, plate
 
 _PLATES_FOR_PROCESSES = 200
@@ -40,11 +40,7 @@ def open_spec(path: Path, name: str, scratch: Path) -> Iterator[Source]:
         for image, label, data in bar(_plates(spec), desc="generate", unit="plates", total=num_plates(spec)):
             read = partial(shared.read, file.tell(), file.write(data))
             candidates.append(Candidate(file=image, label=label, read=read, listed=True))
-        yield Source(
-            name=name,
-            candidates=tuple(sorted(candidates, key=lambda candidate: candidate.file)),
-            classes=tuple(sorted({candidate.label for candidate in candidates})),
-        )
+        yield make_source(name, candidates)
 
 
 def _plates(spec: PlatesSpec) -> Iterator[tuple[str, str, bytes]]:

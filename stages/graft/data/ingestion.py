@@ -93,13 +93,13 @@ def ingest(
         DataError: fewer than two classes, a class without a good image, too many bad images, conflicting labels.
     """
     check_classes(source)
+    folder.mkdir(parents=True)
     if not copy:
         _check_addresses(source)
-    folder.mkdir(parents=True)
-    examine = partial(_examine, folder if copy else None)
-    if not copy:
         write_text(IN_PLACE, folder / "in_place.txt")
-    results = in_threads(examine, source.candidates, _num_threads(source))
+    waits = any(is_remote(candidate.address) for candidate in source.candidates)  # for a service, not for a processor
+    num_threads = _MAX_THREADS if waits else min(num_cpus(), _MAX_THREADS)
+    results = in_threads(partial(_examine, folder if copy else None), source.candidates, num_threads)
     examined = list(bar(results, desc="ingest", unit="files", total=len(source.candidates)))
     good = [row for row in examined if isinstance(row, ManifestRow)]
     bad = tuple(image for image in examined if isinstance(image, BadImage))
@@ -134,19 +134,9 @@ def _check_addresses(source: Source) -> None:
         )
 
 
-def _num_threads(source: Source) -> int:
-    """One for each processor; more where they wait for a service."""
-    waits = any(is_remote(candidate.address) for candidate in source.candidates)
-    return _MAX_THREADS if waits else min(num_cpus(), _MAX_THREADS)
-
-
 def _examine(folder: Path | None, candidate: Candidate) -> ManifestRow | BadImage | None:
-    """Keep a good image and give its row; None for a file that is no image and does not claim to be.
-
-    Without a folder the image stays where it is, and the row says where.
-    """
-    file, label = candidate.file, candidate.label
-    data = b""
+    """Keep a good image, in the folder or in place, and give its row; None for what does not claim to be an image."""
+    file, label, data = candidate.file, candidate.label, b""
     try:
         data = candidate.read()
         info = inspect(data)
@@ -185,24 +175,16 @@ def _merged(good: Iterable[ManifestRow]) -> Merged:
     for row in good:
         if first.setdefault(row.id, row) is not row:
             more[row.id].append(row)
-    several = {id_: [first[id_], *rows] for id_, rows in more.items()}
-    agreeing = {id_: files for id_, files in several.items() if _agree(files)}
-    kept = (
-        _one(agreeing[id_]) if id_ in agreeing else row
-        for id_, row in first.items()
-        if id_ not in several or id_ in agreeing
-    )
-    duplicates = tuple((row.file, first[id_].file) for id_ in first if id_ in agreeing for row in more[id_])
-    conflicts = tuple(tuple(several[id_]) for id_ in first if id_ in several and id_ not in agreeing)
-    return tuple(kept), duplicates, conflicts
-
-
-def _agree(files: list[ManifestRow]) -> bool:
-    splits = {row.split for row in files if row.split}
-    return len({row.label for row in files}) == 1 and len(splits) <= 1
-
-
-def _one(files: list[ManifestRow]) -> ManifestRow:
-    group = next((row.group for row in files if row.group), "")
-    split = next((row.split for row in files if row.split), "")
-    return replace(files[0], group=group, split=split)
+    kept, duplicates, conflicts = [], [], []
+    for id_, row in first.items():
+        files = (row, *more.get(id_, ()))
+        labels, splits = {file.label for file in files}, {file.split for file in files} - {""}
+        if len(files) == 1:
+            kept.append(row)
+        elif len(labels) == 1 and len(splits) <= 1:
+            group = next((file.group for file in files if file.group), "")
+            kept.append(replace(row, group=group, split="".join(splits)))
+            duplicates.extend([(file.file, row.file) for file in files[1:]])
+        else:
+            conflicts.append(files)
+    return tuple(kept), tuple(duplicates), tuple(conflicts)

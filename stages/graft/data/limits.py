@@ -28,27 +28,21 @@ class Limits:
     """A small archive of blank images packs well and does no harm (256 MiB)."""
 
 
+LIMITS = Limits()
+"""The usual limits."""
+
+
 class Guard:
     """Counts what an archive holds; refuses members that do not belong in one and archives beyond the limits."""
 
     def __init__(self, path: Path, name: str, limits: Limits) -> None:
-        """Start counting.
-
-        Args:
-            path: the archive.
-            name: of the source, for messages.
-            limits: what it may hold.
-        """
+        """Start counting; `name` is that of the source, for messages."""
         self.name, self.limits = name, limits
         self._packed = max(path.stat().st_size, 1)
         self._num_files = self._num_bytes = 0
 
     def refuse(self, problem: str, advice: str) -> NoReturn:
-        """Refuse the archive.
-
-        Raises:
-            DataError: always.
-        """
+        """Refuse the archive, with a DataError."""
         raise DataError(f"{self.name} {problem}; {advice}")
 
     def clean_name(self, name: str) -> str:
@@ -75,10 +69,6 @@ class Guard:
 
 
 def check_size(size: int) -> None:
-    """Refuse to read one file of `size` bytes when that is too large.
-
-    Raises:
-        DataError: the message is the reason alone, without a path.
-    """
+    """Refuse to read one file of too many bytes, with a DataError whose message is the reason alone, without a path."""
     if size > MAX_FILE_BYTES:
         raise DataError(f"{size / 2**30:.1f} GiB are over the limit of {MAX_FILE_BYTES / 2**30:g} GiB a file")

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from stages.graft.core.errors import DataError, ParamsError
 from stages.graft.data.archive import ARCHIVE_SUFFIXES, is_archive_name, open_archive
-from stages.graft.data.candidates import Source, is_hidden
+from stages.graft.data.candidates import Source, is_hidden, make_source
 from stages.graft.data.class_folder import read_class_folder, read_remote_folder
 from stages.graft.data.csv_list import read_list
 from stages.graft.data.generated import open_spec
-from stages.graft.data.limits import Limits
 from stages.graft.storage.downloads import fetch, is_address
 from stages.graft.storage.hashing import check_sha256
 from stages.graft.storage.locks import shared_lock
@@ -25,9 +24,7 @@ KINDS = (
 
 
 @contextmanager
-def open_source(
-    source: str | Path, cache: Path, sha256: str | None = None, limits: Limits | None = None
-) -> Iterator[Source]:
+def open_source(source: str | Path, cache: Path, sha256: str | None = None) -> Iterator[Source]:
     """Open a source; its candidates can be read as long as it is open.
 
     Args:
@@ -35,44 +32,40 @@ def open_source(
             list, a YAML spec, the s3 address of a class folder, or the http(s) address of an archive.
         cache: folder for downloads and nameless temporary files.
         sha256: of the file, hex; a must for an address, checked for other files if given.
-        limits: what an archive may hold; the usual by default.
     Raises:
         DataError: the source is missing, of no known kind or damaged.
         ParamsError: sha256 is missing or does not fit; a value of the spec is not allowed.
         UnreachableError: an s3 address holds nothing, or may not be listed.
     """
     name, path = str(source), Path(source)
-    limits, scratch = limits or Limits(), cache / "scratch"
     opened: AbstractContextManager[Source]
     if is_address(name):
-        opened = open_archive(_fetched(name, sha256, cache / "downloads"), name, scratch, limits)
+        opened = open_archive(_fetched(name, sha256, cache / "downloads"), name, cache / "scratch")
     elif is_remote(name):
         _refuse_sha256(name, sha256)
         opened = nullcontext(read_remote_folder(name.rstrip("/")))
     elif path.is_dir():
-        opened = _opened_folder(path, name, cache, sha256, limits)
+        _refuse_sha256(name, sha256)
+        opened = _opened_folder(path, name, cache)
     else:
-        opened = _opened_file(path, name, scratch, sha256, limits)
+        opened = _opened_file(path, name, cache / "scratch", sha256)
     with opened as source_:
         yield source_
 
 
 @contextmanager
-def open_sources(
-    sources: Sequence[str | Path], cache: Path, limits: Limits | None = None, name: str | None = None
-) -> Iterator[Source]:
+def open_sources(sources: Sequence[str | Path], cache: Path, name: str | None = None) -> Iterator[Source]:
     """Open several sources as one: classes of one name are one class, files are prefixed with their source's name.
 
     Args:
         sources: as in `open_source`, but no addresses.
         cache: as in `open_source`.
-        limits: of each archive.
         name: of the union, for messages; by default all their names.
     Raises:
         DataError, ParamsError: as in `open_source`.
     """
     with ExitStack() as stack:
-        parts = [stack.enter_context(open_source(source, cache, limits=limits)) for source in sources]
+        parts = [stack.enter_context(open_source(source, cache)) for source in sources]
         prefixes = [Path(part.name).name for part in parts]
         if len(set(prefixes)) < len(parts):
             prefixes = [part.name for part in parts]
@@ -81,10 +74,10 @@ def open_sources(
             for prefix, part in zip(prefixes, parts, strict=True)
             for candidate in part.candidates
         ]
-        yield Source(
-            name=name or ", ".join(map(str, sources)),
-            candidates=tuple(sorted(candidates, key=lambda candidate: candidate.file)),
-            classes=tuple(sorted({label for part in parts for label in part.classes})),
+        yield make_source(
+            name or ", ".join(map(str, sources)),
+            candidates,
+            classes=(label for part in parts for label in part.classes),
             num_hidden=sum(part.num_hidden for part in parts),
             num_special=sum(part.num_special for part in parts),
         )
@@ -97,14 +90,11 @@ def _fetched(address: str, sha256: str | None, folder: Path) -> Path:
     return fetch(address, sha256, folder)
 
 
-def _opened_folder(
-    folder: Path, name: str, cache: Path, sha256: str | None, limits: Limits
-) -> AbstractContextManager[Source]:
-    _refuse_sha256(name, sha256)
+def _opened_folder(folder: Path, name: str, cache: Path) -> AbstractContextManager[Source]:
     visible = sorted(path for path in folder.iterdir() if not is_hidden(path.name))
     archives = [path for path in visible if is_archive_name(path.name) and path.is_file()]
     if archives and not any(path.is_dir() for path in visible):
-        return open_sources(archives, cache, limits, name)
+        return open_sources(archives, cache, name)
     return nullcontext(read_class_folder(folder, name))
 
 
@@ -113,9 +103,7 @@ def _refuse_sha256(name: str, sha256: str | None) -> None:
         raise ParamsError(f"`ingest.sha256` cannot be checked for a folder ({name}); set it to null")
 
 
-def _opened_file(
-    path: Path, name: str, scratch: Path, sha256: str | None, limits: Limits
-) -> AbstractContextManager[Source]:
+def _opened_file(path: Path, name: str, scratch: Path, sha256: str | None) -> AbstractContextManager[Source]:
     if "://" in name or not path.is_file():
         problem = "is neither a file nor a folder" if path.exists() else "does not exist"
         raise DataError(f"source {name} {problem} (looked in {Path.cwd()}); expected {KINDS}")
@@ -126,4 +114,4 @@ def _opened_file(
             return nullcontext(read_list(path, name))
         case ".yaml" | ".yml":
             return open_spec(path, name, scratch)
-    return open_archive(path, name, scratch, limits)
+    return open_archive(path, name, scratch)

@@ -4,8 +4,7 @@ import pandas as pd
 
 from stages.graft.core.errors import DataError
 from stages.graft.data.splits import BASELINES
-from stages.graft.evaluation.results import NUM_DIGITS, Evaluation
-from stages.graft.metrics import classification
+from stages.graft.evaluation.results import NUM_DIGITS, Evaluation, accuracy_record
 from stages.graft.model.scoring import class_indices
 
 
@@ -17,33 +16,17 @@ def comparison_table(evaluation: Evaluation) -> pd.DataFrame:
     Raises:
         DataError: a baseline lacks a test image.
     """
-    rows = [_row("model", evaluation.answers.predicted, evaluation)]
+    predictions = {"model": evaluation.answers.predicted}
     for name in BASELINES:
         labels = evaluation.images[name].to_list()
         if missing := labels.count(""):
             raise DataError(f"baseline {name} lacks {missing} test images; run `dvc repro`")
-        rows.append(_row(name, class_indices(labels, evaluation.classes), evaluation))
-    return pd.DataFrame(rows).round(NUM_DIGITS)
+        predictions[name] = class_indices(labels, evaluation.classes)
+    rows = [{"name": name, **accuracy_record(evaluation, predicted)} for name, predicted in predictions.items()]
+    return pd.DataFrame(rows).round(NUM_DIGITS).assign(num_test=len(evaluation.y))
 
 
 def baselines_record(table: pd.DataFrame) -> dict[str, float]:
     """Give each baseline's accuracy for the metrics: `majority_accuracy`, …"""
     rows = table[table["name"] != "model"]
     return {f"{name}_accuracy": float(value) for name, value in zip(rows["name"], rows["accuracy"], strict=True)}
-
-
-def _row(name: str, predicted: classification.Labels, evaluation: Evaluation) -> dict[str, str | float]:
-    y, classes = evaluation.y, evaluation.classes
-    num_correct = int((predicted == y).sum())
-    low, high = classification.wilson_interval(num_correct, len(y), evaluation.confidence_level)
-    scores = classification.class_scores(classification.confusion_matrix(predicted, y, len(classes)), classes)
-    present = [score for score in scores if score.num_images]
-    return {
-        "name": name,
-        "accuracy": num_correct / len(y),
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "balanced_accuracy": sum(score.recall for score in present) / len(present),
-        "macro_f1": sum(score.f1 for score in present) / len(present),
-        "num_test": len(y),
-    }

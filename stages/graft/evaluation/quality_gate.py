@@ -1,6 +1,6 @@
 """The gate: conditions that a classifier must meet on the test images before it is offered."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -46,20 +46,14 @@ class GateVerdict:
 
 
 def judge(params: GateParams, accuracy_low: float, scores: Sequence[ClassScore]) -> GateVerdict:
-    """Compare a classifier's scores with the conditions.
-
-    Args:
-        params: the conditions.
-        accuracy_low: lower end of the accuracy's interval, as reported.
-        scores: of every class of the model, on the test images.
-    """
+    """Compare the test scores of every class, and the lower end of the accuracy's interval, with the conditions."""
     worst = min((score for score in scores if score.num_images), key=lambda score: score.recall, default=None)
     return GateVerdict(
         params=params,
         accuracy_low=accuracy_low,
         lowest_recall=None if worst is None else worst.recall,
         lowest_recall_class=None if worst is None else worst.label,
-        reasons=(*_too_inaccurate(params.min_accuracy, accuracy_low), *_too_often_missed(params.min_recall, scores)),
+        reasons=tuple(_reasons(params, accuracy_low, scores)),
     )
 
 
@@ -85,20 +79,15 @@ def format_gate(verdict: GateVerdict) -> str:
     return f"the gate refuses this model. {shown}" + (f" And {rest} more." if rest > 0 else "")
 
 
-def _too_inaccurate(asked: float | None, accuracy_low: float) -> list[str]:
-    if asked is None or accuracy_low >= asked:
-        return []
-    return [f"Accuracy may be as low as {accuracy_low:.1%}, below `evaluate.gate.min_accuracy` {asked:.1%}."]
-
-
-def _too_often_missed(asked: float | None, scores: Sequence[ClassScore]) -> list[str]:
+def _reasons(params: GateParams, accuracy_low: float, scores: Sequence[ClassScore]) -> Iterator[str]:
     """A class without test images is refused too: its recall is unknown."""
-    if asked is None:
-        return []
-    return [
-        f"The recall of `{score.label}` is {score.recall:.1%}, below `evaluate.gate.min_recall` {asked:.1%}."
-        if score.num_images
-        else f"The recall of `{score.label}` is unknown: it has no test image."
-        for score in scores
-        if not score.num_images or score.recall < asked
-    ]
+    asked, least = params.min_accuracy, params.min_recall
+    if asked is not None and accuracy_low < asked:
+        yield f"Accuracy may be as low as {accuracy_low:.1%}, below `evaluate.gate.min_accuracy` {asked:.1%}."
+    if least is None:
+        return
+    for score in scores:
+        if not score.num_images:
+            yield f"The recall of `{score.label}` is unknown: it has no test image."
+        elif score.recall < least:
+            yield f"The recall of `{score.label}` is {score.recall:.1%}, below `evaluate.gate.min_recall` {least:.1%}."

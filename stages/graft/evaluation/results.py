@@ -3,6 +3,7 @@
 Letters: n images, c classes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +16,8 @@ from stages.graft.heads.head import Float32
 from stages.graft.metrics import classification
 from stages.graft.metrics.calibration import reliability_table
 from stages.graft.metrics.selective import risk_coverage_table, selective_accuracy
-from stages.graft.model.decision import Answers, DecisionRule, answer
-from stages.graft.model.scoring import ScoredSet, class_indices
+from stages.graft.model.decision import Answers
+from stages.graft.model.scoring import class_indices
 from stages.graft.storage.tables import write_csv
 
 NUM_DIGITS = 6
@@ -64,38 +65,26 @@ class Evaluation:
         return [self.classes[k] for k in self.answers.predicted]
 
 
-def evaluate_test(
-    images: pd.DataFrame, classes: tuple[str, ...], test: ScoredSet, rule: DecisionRule, confidence_level: float
-) -> Evaluation:
-    """Apply the decision rule to the scored test images.
-
-    Args:
-        images: columns id, file, label, split, sorted by id; also those of other splits.
-        classes: class names in the order of the logits.
-        test: the images of the split `test`, scored in the order of their ids.
-        rule: fitted to train and validation.
-        confidence_level: of every interval, in (0, 1).
-    """
-    return Evaluation(
-        images=images[images["split"] == "test"],
-        classes=classes,
-        logits=test.logits,
-        answers=answer(rule, test),
-        confidence_level=confidence_level,
-    )
-
-
-def metrics_record(evaluation: Evaluation) -> dict[str, float | None]:
-    """Compute the metrics of all images together, in one flat record; None for a mean of nothing."""
-    num_test, answers, y = len(evaluation.y), evaluation.answers, evaluation.y
-    low, high = classification.wilson_interval(int(evaluation.correct.sum()), num_test, evaluation.confidence_level)
-    present = [score for score in evaluation.class_scores if score.num_images]
-    record = {
-        "accuracy": classification.accuracy(answers.predicted, y),
+def accuracy_record(evaluation: Evaluation, predicted: classification.Labels) -> dict[str, float]:
+    """Score predicted classes, shape (n,), of the test images; means over classes leave out those without images."""
+    y, classes = evaluation.y, evaluation.classes
+    low, high = classification.wilson_interval(int((predicted == y).sum()), len(y), evaluation.confidence_level)
+    scores = classification.class_scores(classification.confusion_matrix(predicted, y, len(classes)), classes)
+    present = [score for score in scores if score.num_images]
+    return {
+        "accuracy": classification.accuracy(predicted, y),
         "accuracy_low": low,
         "accuracy_high": high,
         "balanced_accuracy": float(np.mean([score.recall for score in present])),
         "macro_f1": float(np.mean([score.f1 for score in present])),
+    }
+
+
+def metrics_record(evaluation: Evaluation) -> dict[str, float | None]:
+    """Compute the metrics of all images together, in one flat record; None for a mean of nothing."""
+    answers, y = evaluation.answers, evaluation.y
+    record = {
+        **accuracy_record(evaluation, answers.predicted),
         "log_loss": classification.log_loss(answers.calibrated, y),
         "log_loss_uncalibrated": classification.log_loss(evaluation.logits, y),
         "ece": classification.expected_calibration_error(answers.probabilities, y),
@@ -104,15 +93,12 @@ def metrics_record(evaluation: Evaluation) -> dict[str, float | None]:
         "selective_accuracy": selective_accuracy(~answers.unsure, evaluation.correct),
         "false_alarms": float(np.mean(answers.unknown)),
     }
-    return rounded(record) | {"num_test": num_test}
+    return rounded(record) | {"num_test": len(y)}
 
 
 def strangers_record(evaluation: Evaluation, strangers: Answers) -> dict[str, float | None]:
-    """Measure how well out-of-distribution images are separated from test images.
+    """Measure how well out-of-distribution images are separated from test images, by the rule's answers to both.
 
-    Args:
-        evaluation: the test images.
-        strangers: the rule's answers for the strangers.
     Returns:
         novelty_auroc, and strangers_found: the share of them that counts as unknown.
     """
@@ -120,7 +106,7 @@ def strangers_record(evaluation: Evaluation, strangers: Answers) -> dict[str, fl
     return rounded({"novelty_auroc": area, "strangers_found": float(np.mean(strangers.unknown))})
 
 
-def rounded(record: dict[str, float | None]) -> dict[str, float | None]:
+def rounded(record: Mapping[str, float | None]) -> dict[str, float | None]:
     """Round every number of a record to NUM_DIGITS."""
     return {name: None if value is None else round(value, NUM_DIGITS) for name, value in record.items()}
 

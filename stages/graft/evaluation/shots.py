@@ -8,7 +8,7 @@ import pandas as pd
 from stages.graft.core.progress import bar
 from stages.graft.evaluation.linear_probe import MAX_IMAGES, fit_probe
 from stages.graft.heads.features import FeatureSet
-from stages.graft.metrics.classification import Labels
+from stages.graft.metrics.classification import accuracy
 from stages.graft.metrics.sampling import draw_rows, stratified_rows
 
 SHOTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
@@ -57,9 +57,5 @@ def _draws(
         rows = rows[stratified_rows(train.y[rows], MAX_IMAGES)]
         if rows.tobytes() not in seen:
             seen.add(rows.tobytes())
-            yield len(rows), _accuracy(train, rows, val, l2)
-
-
-def _accuracy(train: FeatureSet, rows: Labels, val: FeatureSet, l2: float) -> float:
-    p = fit_probe(train.x[rows], train.y[rows], train.classes, l2, val.x)
-    return float((p.argmax(axis=1) == val.y).mean())
+            probabilities = fit_probe(train.x[rows], train.y[rows], train.classes, l2, val.x)
+            yield len(rows), accuracy(probabilities.argmax(axis=1), val.y)

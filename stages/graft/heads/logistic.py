@@ -88,7 +88,8 @@ def _fit_path(
         weight, bias = _layer(model)
         loss = log_loss(val_x @ weight.T + bias, val_y, weights)
         tried.append(_Candidate(l2=l2, weight=weight, bias=bias, val_loss=loss, converged=converged))
-        if _only_rises([candidate.val_loss for candidate in tried]):
+        last_losses = [candidate.val_loss for candidate in tried[-MAX_RISES - 1 :]]
+        if len(tried) > MAX_RISES and all(later > earlier for earlier, later in pairwise(last_losses)):
             break
     return tried
 
@@ -107,8 +108,3 @@ def _layer(model: LogisticRegression) -> tuple[Float32, Float32]:
     if len(weight) == 1:
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     return weight.astype(np.float32), bias.astype(np.float32)
-
-
-def _only_rises(losses: list[float]) -> bool:
-    last = losses[-MAX_RISES - 1 :]
-    return len(last) > MAX_RISES and all(later > earlier for earlier, later in pairwise(last))

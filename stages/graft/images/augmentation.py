@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -24,17 +25,7 @@ NATURAL_AREA, NATURAL_STRETCH = (0.5, 1.0), 4 / 3
 
 
 def view(image: Batch, preset: Preset, seed: int, id_: str, number: int) -> Batch:
-    """Draw one view.
-
-    Args:
-        image: shape (h, w, 3), uint8, h = w.
-        preset: the changes to draw from.
-        seed: seed of the training.
-        id_: the image's id.
-        number: number of the view.
-    Returns:
-        shape (h, w, 3), uint8.
-    """
+    """Draw the view of an image with an id and a number; both images have shape (h, h, 3), uint8."""
     if preset == "none":
         return image
     key = hashlib.sha256(f"{seed} {id_} {number}".encode()).digest()
@@ -43,15 +34,7 @@ def view(image: Batch, preset: Preset, seed: int, id_: str, number: int) -> Batc
     return np.ascontiguousarray(changed.permute(1, 2, 0).numpy())
 
 
-def _grain(x: Tensor, rng: np.random.Generator) -> Tensor:
-    return _surface(x, rng, 2)
-
-
-def _texture(x: Tensor, rng: np.random.Generator) -> Tensor:
-    return _surface(x, rng, 1)
-
-
-def _surface(x: Tensor, rng: np.random.Generator, quarters: int) -> Tensor:
+def _surface(x: Tensor, rng: np.random.Generator, *, quarters: int) -> Tensor:
     """Flip, turn by a multiple of so many quarter turns, light."""
     x = functional.horizontal_flip(x) if rng.random() < 0.5 else x
     x = torch.rot90(x, quarters * int(rng.integers(4)), (1, 2))
@@ -77,7 +60,7 @@ def _light(x: Tensor, rng: np.random.Generator, spread: float) -> Tensor:
 
 
 _PRESETS: dict[str, Callable[[Tensor, np.random.Generator], Tensor]] = {
-    "grain": _grain,
-    "texture": _texture,
+    "grain": partial(_surface, quarters=2),
+    "texture": partial(_surface, quarters=1),
     "natural": _natural,
 }

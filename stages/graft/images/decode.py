@@ -24,7 +24,6 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 MAX_PIXELS = 178_956_970
 """Pillow's own limit against decompression bombs (twice its warning level), in pixels."""
 
-
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -67,11 +66,7 @@ def decode(data: bytes) -> Image.Image:
 
 
 def inspect(data: bytes) -> ImageInfo:
-    """Decode an image file as `decode` does, and give its properties.
-
-    Raises:
-        DataError: as in `decode`; a file that passes here can be decoded later.
-    """
+    """Decode an image file as `decode` does, with the same errors, and give its properties."""
     image = open_whole(data)
     upright = to_rgb(turn_upright(image))
     # A photo with a preview in the same file is Pillow's MPO; its first frame is a plain JPEG.
@@ -92,11 +87,7 @@ def is_image(data: bytes) -> bool:
 
 
 def open_whole(data: bytes) -> Image.Image:
-    """Open an image file and load every pixel, in the file's own mode and orientation.
-
-    Raises:
-        DataError: as in `decode`.
-    """
+    """Open an image file and load every pixel, in the file's own mode and orientation; errors are those of `decode`."""
     try:
         with _no_warnings():
             image = open_header(data)
@@ -113,11 +104,7 @@ def open_whole(data: bytes) -> Image.Image:
 
 
 def open_header(data: bytes) -> Image.Image:
-    """Open an image file without loading its pixels.
-
-    Raises:
-        DataError: empty or too large; Pillow's own errors pass through.
-    """
+    """Open an image file without loading its pixels; a DataError if empty or too large, else Pillow's own errors."""
     if not data:
         raise DataError("the file has zero bytes")
     with _no_warnings():  # odd metadata is no reason to refuse pixels; the bomb limit is checked below
@@ -143,11 +130,7 @@ def turn_of(image: Image.Image) -> Image.Transpose | None:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image of any of Pillow's modes to 8-bit RGB.
-
-    Raises:
-        DataError: floating-point or 32-bit values, which have no fixed white.
-    """
+    """Convert an image to 8-bit RGB; a DataError for floating-point or 32-bit values, which have no fixed white."""
     if image.mode.startswith("I"):
         return _from_16_bits(image)
     if image.mode == "F":

@@ -19,10 +19,8 @@ LocateImage = Callable[[str], ImageLocation]
 
 
 def read_image(path: ImageLocation, preprocessing: Preprocessing) -> Batch:
-    """Decode one file to the network's input size.
+    """Decode one file to the network's input size, shape (crop_px, crop_px, 3), uint8.
 
-    Returns:
-        shape (crop_px, crop_px, 3), uint8.
     Raises:
         DataError: the file is missing or cannot be decoded.
         ChangedError, UnreachableError: as in `location.read_image_bytes`.
@@ -33,15 +31,10 @@ def read_image(path: ImageLocation, preprocessing: Preprocessing) -> Batch:
 def read_batch(ids: Sequence[str], locate: LocateImage, preprocessing: Preprocessing, batch_size: int) -> Batch:
     """Decode at most `batch_size` files, one after the other, into a batch of exactly that size.
 
-    The other rows are black: the bits of a row depend on the batch's shape, not on its other rows.
-
-    Returns:
-        shape (batch_size, crop_px, crop_px, 3), uint8.
-    Raises:
-        DataError: as in `read_image`.
+    The other rows are black: the bits of a row depend on the batch's shape, not on its other rows. Errors are those of
+    `read_image`.
     """
-    side = preprocessing.crop_px
-    batch = np.zeros((batch_size, side, side, 3), np.uint8)
+    batch = np.zeros((batch_size, preprocessing.crop_px, preprocessing.crop_px, 3), np.uint8)
     locations = [locate(id_) for id_ in ids]
     for row, (location, data) in enumerate(zip(locations, read_images_bytes(locations), strict=True)):
         batch[row] = _square(location, data, preprocessing)

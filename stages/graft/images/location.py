@@ -55,7 +55,10 @@ def read_image_bytes(location: ImageLocation) -> bytes:
         DataError: a copy is missing.
     """
     if isinstance(location, Path):
-        return _read_copy(location)
+        try:
+            return location.read_bytes()
+        except FileNotFoundError as error:
+            raise DataError(f"{location}: {error}; {BRING_BACK}") from None
     data = _read(location.address)
     if hashlib.sha256(data).hexdigest() != location.id:
         raise ChangedError(f"{location.address} has changed since it was ingested; run `dvc repro --force ingest`")
@@ -72,13 +75,6 @@ def num_readers(locations: Sequence[ImageLocation]) -> int | None:
     """Give the number of threads that read from a service, if the first image is in one; else None."""
     first = locations[0] if locations else None
     return NUM_READERS if isinstance(first, ImageInPlace) and is_remote(first.address) else None
-
-
-def _read_copy(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: {error}; {BRING_BACK}") from None
 
 
 def _read(address: str) -> bytes:

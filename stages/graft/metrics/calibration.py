@@ -8,15 +8,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from stages.graft.metrics.classification import (
-    NUM_BINS,
-    Float,
-    Labels,
-    confidence_bins,
-    log_loss,
-    softmax,
-    wilson_interval,
-)
+from stages.graft.metrics.classification import Float, Labels, confidence_bins, log_loss, softmax, wilson_interval
 
 PRIOR_DEVIATION = 0.5
 """Standard deviation of the normal prior of the temperature's logarithm, with mean 0. When every validation image is
@@ -36,11 +28,8 @@ NUM_HALVINGS = 30
 
 
 def fit_temperature(logits: Float, y: Labels) -> float:
-    """Find the temperature that gives the lowest log loss when the logits are divided by it.
+    """Find the temperature that gives the lowest log loss when the validation logits (n, c) are divided by it.
 
-    Args:
-        logits: logits of the validation images, shape (n, c).
-        y: their true classes, shape (n,).
     Returns:
         The temperature; 1 when the gain is not significant, or without images.
     Source:
@@ -59,24 +48,18 @@ def fit_temperature(logits: Float, y: Labels) -> float:
 
 
 def reliability_table(probabilities: Float, y: Labels, confidence_level: float) -> pd.DataFrame:
-    """Compare confidence and accuracy in bins of equal width; empty bins are left out.
+    """Compare confidence and accuracy of probabilities (n, c) in bins of equal width; empty bins are left out.
 
-    Args:
-        probabilities: shape (n, c).
-        y: true classes, shape (n,).
-        confidence_level: level of the accuracy's interval (Wilson), in (0, 1).
     Returns:
-        Columns confidence (mean of the bin), accuracy, accuracy_low, accuracy_high, num_images.
+        Columns confidence (mean of the bin), accuracy, accuracy_low and accuracy_high (Wilson), num_images.
     """
     confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == y
     bins = confidence_bins(confidence)
     rows = []
-    for k in range(NUM_BINS):
-        inside = bins == k
-        if inside.any():
-            num_images, num_correct = int(inside.sum()), int(correct[inside].sum())
-            interval = wilson_interval(num_correct, num_images, confidence_level)
-            rows.append((float(confidence[inside].mean()), num_correct / num_images, *interval, num_images))
+    for inside in (bins == k for k in np.unique(bins)):
+        num_images, num_correct = int(inside.sum()), int(correct[inside].sum())
+        interval = wilson_interval(num_correct, num_images, confidence_level)
+        rows.append((float(confidence[inside].mean()), num_correct / num_images, *interval, num_images))
     return pd.DataFrame(rows, columns=["confidence", "accuracy", "accuracy_low", "accuracy_high", "num_images"])
 
 

@@ -26,13 +26,7 @@ def accuracy(predicted: Labels, y: Labels) -> float:
 
 
 def log_loss(logits: Float, y: Labels, weights: npt.NDArray[np.float64] | None = None) -> float:
-    """Mean of -log p(true class), in nats.
-
-    Args:
-        logits: shape (n, c).
-        y: class indices.
-        weights: weight of each class in the mean, shape (c,); without them, all images count equally.
-    """
+    """Mean of -log p(true class) by logits (n, c), in nats; weighted by the weight of each image's class, shape (c,)."""
     return float(np.average(log_losses(logits, y), weights=None if weights is None else weights[y]))
 
 
@@ -42,12 +36,8 @@ def log_losses(logits: Float, y: Labels) -> npt.NDArray[np.float64]:
 
 
 def wilson_interval(num_correct: int, num_images: int, confidence_level: float = 0.95) -> tuple[float, float]:
-    """Compute the confidence interval of an accuracy; it is reliable for few images and for accuracies near 1.
+    """Compute the confidence interval of an accuracy on at least one image; reliable for few and for accuracies near 1.
 
-    Args:
-        num_correct: correctly classified images.
-        num_images: n, at least 1.
-        confidence_level: in (0, 1).
     Source:
         Wilson, Probable inference, JASA 1927; Brown, Cai and DasGupta, Statistical Science 2001, eq. 4.
     """
@@ -64,7 +54,8 @@ def expected_calibration_error(probabilities: Float, y: Labels, num_bins: int = 
     Args:
         probabilities: shape (n, c).
         y: class indices.
-        num_bins: bins (0, 1/num_bins], ..., (1 - 1/num_bins, 1] of the highest probability.
+        num_bins: as in `confidence_bins`.
+
     Source:
         Guo et al., On calibration of modern neural networks, ICML 2017, eq. 3.
     """
@@ -79,11 +70,8 @@ def confidence_bins(confidence: Float, num_bins: int = NUM_BINS) -> Labels:
 
 
 def area_under_roc(known: Float, unknown: Float) -> float:
-    """Probability that an out-of-distribution image has a higher score than a known image; a tie counts half.
+    """Probability that an unknown image has a higher score than a known one, of at least one each; a tie counts half.
 
-    Args:
-        known: scores of known images, at least one.
-        unknown: scores of out-of-distribution images, at least one.
     Source:
         Hanley and McNeil, Radiology 1982: the area under the ROC curve is Wilcoxon's statistic.
     """

@@ -64,12 +64,8 @@ class PairedComparison:
 
 
 def compare_paired(y: Labels, before: Logits, after: Logits) -> PairedComparison:
-    """Compare two classifiers on the same images.
+    """Compare two classifiers by their logits (n, c) for the same images, at least one.
 
-    Args:
-        y: true classes, shape (n,), n at least 1.
-        before: logits of the first, shape (n, c).
-        after: logits of the second, shape (n, c).
     Raises:
         DataError: there is no image, or the numbers of images differ.
     Source:
@@ -119,12 +115,7 @@ def mcnemar(num_gained: int, num_lost: int) -> float:
 
 
 def worth_keeping(comparison: PairedComparison, keep: Keep) -> bool:
-    """Decide whether fine-tuned weights are kept: the log loss must be lower, and the accuracy no lower.
-
-    Args:
-        comparison: head-only before, fine-tuned after, on validation.
-        keep: `finetune.keep`.
-    """
+    """Decide by validation whether fine-tuned weights are kept: a lower log loss, and an accuracy that is no lower."""
     better = comparison.log_loss_after < comparison.log_loss_before and comparison.num_gained >= comparison.num_lost
     return keep == "always" or better
 
@@ -139,12 +130,7 @@ def comparison_record(comparison: PairedComparison, split: str) -> dict[str, Any
 
 
 def format_comparison(comparison: PairedComparison, split: str) -> str:
-    """Describe a comparison in one line.
-
-    Args:
-        comparison: head-only before, fine-tuned after.
-        split: name of the images' split, such as validation.
-    """
+    """Describe in one line a comparison of head-only before and fine-tuned after, on a split such as validation."""
     low, difference, high = (
         f"{100 * value:+.1f}"
         for value in (comparison.difference_low, comparison.difference, comparison.difference_high)

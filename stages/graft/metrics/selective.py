@@ -70,9 +70,6 @@ def selective_accuracy(answered: Correct, correct: Correct) -> float | None:
 def risk_coverage_table(confidence: Float, correct: Correct) -> pd.DataFrame:
     """List coverage, risk (share of wrong answers) and confidence of every threshold, highest confidence first.
 
-    Args:
-        confidence: shape (n,).
-        correct: shape (n,).
     Returns:
         At most MAX_ROWS rows; coverage rises to 1.
     Source:
@@ -82,12 +79,8 @@ def risk_coverage_table(confidence: Float, correct: Correct) -> pd.DataFrame:
     errors = np.cumsum(~correct[order])[num_answers - 1]
     kept = np.unique(np.linspace(0, len(num_answers) - 1, MAX_ROWS).round().astype(np.int64))
     counts = num_answers[kept]
-    table = {
-        "coverage": counts / len(confidence),
-        "risk": errors[kept] / counts,
-        "confidence": confidence[order][counts - 1],
-    }
-    return pd.DataFrame(table)
+    columns = {"coverage": counts / len(confidence), "risk": errors[kept] / counts}
+    return pd.DataFrame(columns | {"confidence": confidence[order][counts - 1]})
 
 
 def _by_confidence(confidence: Float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -40,11 +40,8 @@ def measure_epoch(
     """Measure an epoch on validation; a validation loss that is not finite is for the caller to check.
 
     Args:
-        number: number of the epoch.
-        train_loss: mean training loss, in nats.
-        val_logits: shape (n, c).
-        val_y: true classes, shape (n,).
-        weights: weight of each class in the loss, shape (c,).
+        number, train_loss: as in `Epoch`.
+        val_logits, val_y, weights: as in `log_loss`.
     """
     with np.errstate(all="ignore"):
         val_loss = log_loss(val_logits, val_y, weights)
