@@ -4,7 +4,6 @@ Reads   dvc.lock and all it names, DVC's cache, the store, the weights
 Writes  nothing, except that `refill_cache` puts good files of the workspace back into DVC's cache
 """
 
-import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,7 +77,7 @@ def find_damage() -> Iterator[Damage]:
         )
     features = feature_store_location()
     for address, what in damaged_objects(features) if isinstance(features, str) else ():
-        yield Damage(message=f"{what}\n{again}:", commands=(f"aws s3 rm {shlex.quote(address)}",))
+        yield Damage(message=f"{what}\n{again}:", commands=(f"aws s3 rm {quote_path(address)}",))
     backbone = load_params("backbone", BackboneParams)
     if problem := weights_problem(backbone.weights, backbone.sha256):
         yield Damage(message=f"{problem}; fetch it again from where it came", commands=())

@@ -73,8 +73,7 @@ def abandoned_dvc_files(folder: Path) -> list[Path]:
 
 def index_lock(root: Path) -> Path | None:
     """Find the lock file of git's index, which DVC leaves when the disk is full; None when there is none."""
-    answer = ask_git(root, "rev-parse", "--git-path", "index.lock")
-    path = root / (answer or b"").decode().strip()
+    path = root / (ask_git(root, "rev-parse", "--git-path", "index.lock") or b"").decode().strip()
     return path if path.is_file() else None
 
 
@@ -91,8 +90,7 @@ def has_remote(root: Path) -> bool:
 
 def without_ignored(root: Path, paths: list[str]) -> list[str]:
     """Leave out the paths that .dvcignore names."""
-    answer = _dvc(root, "check-ignore", "--stdin", given="\n".join(paths)) if paths else ""
-    ignored = set(answer.splitlines())
+    ignored = set(_dvc(root, "check-ignore", "--stdin", given="\n".join(paths)).splitlines() if paths else ())
     return [path for path in paths if path not in ignored]
 
 

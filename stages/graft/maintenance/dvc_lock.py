@@ -3,7 +3,7 @@
 They come from dvc.lock and dvc.yaml only; no stage is known by name.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def read_lock_entries(root: Path) -> list[LockEntry]:
         entry["path"]: LockEntry(stage=name, path=entry["path"], md5=entry["md5"], is_out=False, is_cached=False)
         for name, stage in reversed(stages.items())
         for entry in stage.get("deps", [])
-        if "md5" in entry and not _is_within(entry["path"], outs.keys())
+        if "md5" in entry and not any(Path(entry["path"]).is_relative_to(out) for out in outs)
     }
     return [*outs.values(), *reversed(deps.values())]
 
@@ -73,11 +73,6 @@ def _read_lock(root: Path) -> dict[str, Mapping[str, Any]]:
     if not stages:
         raise DataError(f"{path} names no stage; it was cut short, or `dvc repro` has not run yet")
     return stages
-
-
-def _is_within(path: str, outs: Iterable[str]) -> bool:
-    """Tell whether a path is an output, or is in one."""
-    return any(Path(path).is_relative_to(out) for out in outs)
 
 
 def _uncached(root: Path) -> set[str]:

@@ -11,16 +11,12 @@ from stages.graft.tracking.run_state import ARTIFACTS, MANIFEST, PARAMS, PASSING
 
 
 def outdated(root: Path) -> str | None:
-    """Name the first parameter or published file that has changed since the results were computed.
+    """Name the first parameter or published file that has changed since the results were computed; None when none has.
 
-    Args:
-        root: the pipeline's folder.
-    Returns:
-        The change in one line; None when there is none.
     Raises:
         DataError: there is no dvc.lock, or it cannot be read.
     """
-    entries = read_lock_entries(root)
+    entries = read_lock_entries(root)  # now, since the parameters are read from the same file without checks
     return next(chain(_changed_params(root), _changed_files(root, entries)), None)
 
 
@@ -28,8 +24,7 @@ def _changed_files(root: Path, entries: Iterable[LockEntry]) -> Iterator[str]:
     repository, published = Repository(root), (*ARTIFACTS.values(), MANIFEST)
     for entry in entries:
         if entry.is_out and entry.path.startswith(published) and not entry.path.startswith(PASSING):
-            problem = workspace_problem(entry, repository)
-            if problem is not None:
+            if problem := workspace_problem(entry, repository):
                 yield f"`{entry.path}` {problem}" + (" than dvc.lock says" if problem == CHANGED else "")
 
 

@@ -59,7 +59,7 @@ def _changed_values(before: Path, after: Path) -> Iterator[str]:
     if not (before.is_file() and after.is_file()):
         return
     old, new = flatten(read_json(before)), flatten(read_json(after))
-    for name in [*old, *(name for name in new if name not in old)]:
+    for name in dict.fromkeys([*old, *new]):
         if old.get(name) != new.get(name):
             yield f"{name} {old.get(name)}, rebuilt {new.get(name)}"
 

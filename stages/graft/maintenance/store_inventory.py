@@ -43,31 +43,21 @@ def read_entries(store: Path) -> list[Entry]:
     """List the entries of the store."""
     if not store.is_dir():
         return []
-    entries = [*_features(store), *_networks(store), *_activations(store), *_trainings(store)]
-    return [*entries, *_fetched(store), *_leftovers(store)]
+    return [*_computed(store), *_fetched(store), *_leftovers(store)]
 
 
-def _features(store: Path) -> Iterator[Entry]:
+def _computed(store: Path) -> Iterator[Entry]:
     for folder in sorted(store.glob(FINGERPRINT)):
         record = folder / RECORD
         num_rows = sum(_num_rows(path) for path in folder.glob("*.safetensors"))
         yield _entry("features", folder, record, _record(record), num_rows=num_rows)
-
-
-def _networks(store: Path) -> Iterator[Entry]:
     for folder in sorted(store.glob(f"networks/{FINGERPRINT}")):
         record = folder / "network.json"
         made_from = _record(record).get("made_from", {})
         yield _entry("network", folder, record, made_from | {"runtime": f"openvino {made_from.get('openvino', '?')}"})
-
-
-def _activations(store: Path) -> Iterator[Entry]:
     for folder in sorted(store.glob(f"activations/{FINGERPRINT}")):
         record = folder / "activations.json"
         yield _entry("activations", folder, record, _record(record).get("made_with", {}).get("weights", {}))
-
-
-def _trainings(store: Path) -> Iterator[Entry]:
     for path in sorted(store.glob(f"{STATES}/*.safetensors")):
         yield _entry("training", path, path, {}, locked_by=path.parent)
 

@@ -87,24 +87,9 @@ def remove_commands(paths: Sequence[Path], folder: Path | None = None) -> list[s
     return [f"rm -f {' '.join(map(quote_path, paths))}"] if paths else []
 
 
-def refill_command(path: str) -> str:
-    """Give the command that puts good files of an output back into DVC's cache."""
-    return f"graft verify --refill {quote_path(path)}"
-
-
-def checkout_command(path: str) -> str:
-    """Give the command that restores an output from DVC's cache."""
-    return f"dvc checkout --force {quote_path(path)}"
-
-
 def repro_command(stage: str) -> str:
     """Give the command that makes the outputs of a stage again."""
     return f"dvc repro --force --single-item {stage}"
-
-
-def pull_or_repro_command(path: str, stage: str, has_remote: bool) -> str:
-    """Give the command that restores an output from the remote, or else makes it again with the same bytes."""
-    return f"dvc pull --force {quote_path(path)} || {repro_command(stage)}" if has_remote else repro_command(stage)
 
 
 def git_checkout_command(path: str) -> str:
@@ -158,19 +143,28 @@ def check_lock_entries(repository: Repository) -> Iterator[Damage]:
 
 
 def workspace_problem(entry: LockEntry, repository: Repository) -> str | None:
-    """Say what is wrong with a file or folder of the workspace; None when its bytes are those of dvc.lock."""
+    """Say what is wrong with a file or folder of the workspace; None when its bytes are those of dvc.lock.
+
+    Files in a folder that .dvcignore names may be there or not.
+    """
     path = repository.root / entry.path
     if not entry.is_folder:
         return repository.problem(path, entry.md5)
     if not path.is_dir():
         return MISSING
-    return None if _is_folder_unchanged(entry, repository) else CHANGED
+    files = repository.hasher.folder(path)
+    if dvc_folder_md5(files) == entry.md5:
+        return None
+    kept = set(without_ignored(repository.root, [f"{entry.path}/{name}" for name in files]))
+    files = {name: md5 for name, md5 in files.items() if f"{entry.path}/{name}" in kept}
+    return None if dvc_folder_md5(files) == entry.md5 else CHANGED
 
 
 def check_objects(repository: Repository) -> Iterator[Damage]:
     """Hash the objects in DVC's cache that dvc.lock does not name: those of other branches and of older states."""
-    checked = {path for entry in read_lock_entries(repository.root) for path in _object_paths(entry, repository)}
-    others = [(md5, path) for md5, path in all_objects(repository.cache) if path not in checked]
+    entries = [entry for entry in read_lock_entries(repository.root) if entry.is_cached]
+    checked = {md5 for entry in entries for md5 in (entry.md5, *_read_contents(entry, repository).files.values())}
+    others = [(md5, path) for md5, path in all_objects(repository.cache) if md5 not in checked]
     for md5, path in bar(others, desc="verify DVC's cache", unit="objects"):
         if repository.problem(path, md5):
             source = "another branch or an older state, where `dvc pull` or `dvc repro` replaces it"
@@ -219,14 +213,15 @@ def _check_cached(entry: LockEntry, repository: Repository) -> Damage | None:
         return None
     sources = _good_sources(contents, repository) if bad_objects else {}
     lost = [path for path, md5 in bad_objects.items() if md5 not in sources]
-    commands = [refill_command(entry.path)] if len(lost) < len(bad_objects) else []
+    commands = [f"graft verify --refill {quote_path(entry.path)}"] if len(lost) < len(bad_objects) else []
     present = [path for path, problem in bad_files.items() if problem != MISSING]
     commands += remove_commands(present, repository.root / entry.path)
     commands += remove_commands([path for path in lost if path.exists()])
     if lost:
-        commands.append(pull_or_repro_command(entry.path, entry.stage, repository.has_remote))
+        pull = f"dvc pull --force {quote_path(entry.path)} || " if repository.has_remote else ""
+        commands.append(pull + repro_command(entry.stage))
     elif bad_files:
-        commands.append(checkout_command(entry.path))
+        commands.append(f"dvc checkout --force {quote_path(entry.path)}")
     lines = _format_problems(entry.path, bad_files)
     lines += _format_problems("DVC's cache", repository.problems(bad_objects))
     return Damage(message="\n".join(lines), commands=tuple(commands))
@@ -294,24 +289,6 @@ def _extra_files(entry: LockEntry, repository: Repository, files: Mapping[Path, 
         return []
     extra = [str(path) for path in sorted(folder.rglob("*")) if path.is_file() and path not in files]
     return [Path(path) for path in without_ignored(repository.root, extra)]
-
-
-def _is_folder_unchanged(entry: LockEntry, repository: Repository) -> bool:
-    """Compare a folder with its lock entry: all files, or all that .dvcignore does not name."""
-    files = repository.hasher.folder(repository.root / entry.path)
-    if dvc_folder_md5(files) == entry.md5:
-        return True
-    kept = without_ignored(repository.root, [f"{entry.path}/{name}" for name in files])
-    names = [path.removeprefix(f"{entry.path}/") for path in kept]
-    return dvc_folder_md5({name: files[name] for name in names}) == entry.md5
-
-
-def _object_paths(entry: LockEntry, repository: Repository) -> list[Path]:
-    """The objects of an output in DVC's cache."""
-    if not entry.is_cached:
-        return []
-    md5s = (entry.md5, *_read_contents(entry, repository).files.values())
-    return [object_path(repository.cache, md5) for md5 in md5s]
 
 
 def _format_problems(place: str, bad: Mapping[Path, str]) -> list[str]:

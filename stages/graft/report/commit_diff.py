@@ -204,8 +204,7 @@ def format_gate_change(now: Record, before: Record | None) -> str:
 
 
 def _differences(before: Record, after: Record) -> tuple[Change, ...]:
-    names = [*after, *(name for name in before if name not in after)]
-    changes = (
+    return tuple(
         Change(
             name=name,
             before=before.get(name, ABSENT),
@@ -213,9 +212,9 @@ def _differences(before: Record, after: Record) -> tuple[Change, ...]:
             before_interval=_interval(before, name),
             after_interval=_interval(after, name),
         )
-        for name in names
+        for name in dict.fromkeys([*after, *before])
+        if before.get(name, ABSENT) != after.get(name, ABSENT)
     )
-    return tuple(change for change in changes if change.before != change.after)
 
 
 def _interval(values: Record, name: str) -> Interval | None:

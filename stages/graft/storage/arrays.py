@@ -69,12 +69,7 @@ def rows_file(
 def rows_header(
     shapes: Mapping[str, tuple[npt.DTypeLike, tuple[int, int]]], metadata: Mapping[str, Any]
 ) -> tuple[bytes, dict[str, int]]:
-    """Give the header of a safetensors file, and the offset of each array after it.
-
-    Args:
-        shapes: type and shape of each two-dimensional array.
-        metadata: a JSON record.
-    """
+    """Give the header of a safetensors file, and the offset of each array after it; arguments as in `rows_file`."""
     # The format: length of the header, header as JSON padded to 8 bytes, then the arrays, wider types first.
     names = sorted(shapes, key=lambda name: (-np.dtype(shapes[name][0]).itemsize, name))
     entries: dict[str, Any] = {"__metadata__": {METADATA_KEY: json.dumps(metadata, sort_keys=True)}}

@@ -138,12 +138,10 @@ def _fetch_part(
         return actual
     _download(address, part, answer_seconds, attempts)
     actual = sha256_of(part)
-    if resumed and misfit(actual) is not None:  # the file may have changed between the two connections
-        part.unlink()
-        _download(address, part, answer_seconds, attempts)
-        actual = sha256_of(part)
     if (why := misfit(actual)) is not None:
         part.unlink()
+        if resumed:  # the file may have changed between the two connections
+            return _fetch_part(part, address, misfit, answer_seconds, attempts)
         raise DownloadError(f"{address} has SHA-256 {actual}, {why}")
     return actual
 

@@ -72,13 +72,12 @@ def open_backend(root: Path | str, fingerprint: str) -> FeatureBackend:
 
 @dataclass(frozen=True)
 class FolderBackend:
-    """A folder on disk, which machines may share."""
+    """A folder on disk, which machines may share; its methods are those of `FeatureBackend`."""
 
     path: Path
     num_readers: ClassVar[int] = 1
 
     def begin(self, record: Mapping[str, Any], holder: object) -> None:
-        """As `FeatureBackend.begin`."""
         shared_lock(self.path, holder)
         if (self.path / RECORD).exists():
             mark_used(self.path / RECORD)
@@ -86,57 +85,46 @@ class FolderBackend:
             write_json(record, self.path / RECORD)
 
     def names(self) -> list[str]:
-        """As `FeatureBackend.names`."""
         return sorted(path.name for path in self.path.glob(f"*{SUFFIX}"))
 
     def address(self, name: str) -> str:
-        """As `FeatureBackend.address`."""
         return str(self.path / name)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
-        """As `FeatureBackend.read`."""
         with (self.path / name).open("rb") as file:
             file.seek(start)
             return file.read(-1 if stop is None else stop - start)
 
     def write(self, name: str, pieces: Sequence[Buffer]) -> None:
-        """As `FeatureBackend.write`."""
         with atomic_path(self.path / name) as temporary, temporary.open("wb") as file:
             file.writelines(pieces)
 
     def set_aside(self, name: str) -> None:
-        """As `FeatureBackend.set_aside`."""
         (self.path / name).replace((self.path / name).with_suffix(DAMAGED))
 
 
 @dataclass(frozen=True)
 class S3Backend:
-    """A prefix in S3, where objects appear whole and there are no locks."""
+    """A prefix in S3, where objects appear whole and there are no locks; its methods are those of `FeatureBackend`."""
 
     root: str
     num_readers: ClassVar[int] = 16
 
     def begin(self, record: Mapping[str, Any], holder: object) -> None:
-        """As `FeatureBackend.begin`, without a lock."""
         write_object(self.address(RECORD), json_text(record).encode())
 
     def names(self) -> list[str]:
-        """As `FeatureBackend.names`."""
         names = (found.address.removeprefix(f"{self.root}/") for found in objects_below(self.root))
         return sorted(name for name in names if name.endswith(SUFFIX))
 
     def address(self, name: str) -> str:
-        """As `FeatureBackend.address`."""
         return f"{self.root}/{name}"
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
-        """As `FeatureBackend.read`."""
         return read_object(self.address(name), start, stop)
 
     def write(self, name: str, pieces: Sequence[Buffer]) -> None:
-        """As `FeatureBackend.write`."""
         write_object(self.address(name), b"".join(pieces))
 
     def set_aside(self, name: str) -> None:
-        """As `FeatureBackend.set_aside`."""
         move_object(self.address(name), self.address(name.removesuffix(SUFFIX) + DAMAGED))

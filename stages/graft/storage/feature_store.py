@@ -93,8 +93,7 @@ class FeatureStore:
         Raises:
             DataError: a fragment has disappeared or changed since the store was opened; no file is written then.
         """
-        first: Fragment = self._fragments[self._locate(ids[:1])[0, 0]]
-        num_features = first.num_features()
+        num_features = self._fragments[int(self._locate(ids[:1])[0, 0])].num_features()
         shapes = {"features": (np.float32, (len(ids), num_features)), "ids": (np.uint8, (len(ids), 32))}
         with rows_file(path, shapes, metadata) as write:
             write("ids", 0, pack_ids(ids))
@@ -129,13 +128,7 @@ class FeatureStore:
 
 
 def write_fragment(backend: FeatureBackend, ids: Sequence[str], features: Features) -> str:
-    """Write rows as a fragment and give its name; the same rows give the same file.
-
-    Args:
-        backend: the fingerprint's.
-        ids: n ids.
-        features: shape (n, d), float32.
-    """
+    """Write n ids and features of shape (n, d), float32, as a fragment and give its name; the same give the same file."""
     if len(ids) != len(features):
         raise ValueError(f"{len(ids)} ids, but {len(features)} rows of features")
     packed, rows = pack_ids(ids), np.ascontiguousarray(features, np.float32)

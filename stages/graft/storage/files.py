@@ -56,7 +56,8 @@ _TEMPORARY = re.compile(r"\..*\.([0-9a-f]{8})-(\d+@\d*)-[0-9a-f]{8}\.tmp", re.DO
 def _temporary(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path.parent.absolute(), os.getpid())
-    temporary = path.with_name(f".{_shortened(path.name)}.{_host()}-{this_process()}-{secrets.token_hex(4)}.tmp")
+    name = path.name.encode()[:120].decode(errors="ignore")  # file systems limit the length of a name
+    temporary = path.with_name(f".{name}.{_host()}-{this_process()}-{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
     finally:
@@ -66,11 +67,6 @@ def _temporary(path: Path) -> Iterator[Path]:
 @functools.cache
 def _host() -> str:
     return hashlib.sha256(this_host().encode()).hexdigest()[:8]
-
-
-def _shortened(name: str) -> str:
-    """A shorter name: the temporary one is longer, and a file system limits the length."""
-    return name.encode()[:120].decode(errors="ignore")
 
 
 @functools.cache

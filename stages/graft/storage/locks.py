@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 _NO_LOCKS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 """What a read-only folder, or a disk without locks, answers."""
 
-_NO_LIMIT = -1.0
-
 
 def shared_lock(folder: Path, holder: object) -> None:
     """Keep a folder or file, which need not exist yet, from being removed for as long as an object lives."""
@@ -56,13 +54,13 @@ def try_exclusive(folder: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def exclusive_lock(folder: Path, waiting: str = "", seconds: float = _NO_LIMIT) -> Iterator[None]:
+def exclusive_lock(folder: Path, waiting: str = "", seconds: float = -1.0) -> Iterator[None]:
     """Let one process at a time make a folder or file; the others wait, and then look whether it is there.
 
     Args:
         folder: the folder or file.
         waiting: message on stderr for a process that has to wait.
-        seconds: how long to wait; by default without limit.
+        seconds: how long to wait; less than 0: without limit.
     Raises:
         TimeoutError: another process holds the lock for longer.
     """

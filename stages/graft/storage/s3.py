@@ -66,8 +66,15 @@ def objects_below(root: str) -> Iterator[S3Object]:
     """
     bucket, _, prefix = root.removeprefix(SCHEME).partition("/")
     prefix = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
-    for entry in _entries(root, bucket, prefix):
-        yield S3Object(address=f"{SCHEME}{bucket}/{entry['Key']}", size=entry["Size"])
+    position = dict[str, str]()
+    while True:  # one page in memory at a time, since there may be millions of objects
+        with _filesystem(root) as files:
+            page = files.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **position)
+        for entry in page.get("Contents", ()):
+            yield S3Object(address=f"{SCHEME}{bucket}/{entry['Key']}", size=entry["Size"])
+        if not page.get("IsTruncated"):
+            return
+        position = {"ContinuationToken": page["NextContinuationToken"]}
 
 
 def read_object(address: str, start: int = 0, stop: int | None = None) -> bytes:
@@ -76,8 +83,7 @@ def read_object(address: str, start: int = 0, stop: int | None = None) -> bytes:
     Raises:
         UnreachableError: the object does not exist or cannot be read.
     """
-    files = _filesystem()
-    with _in_one_line(address):
+    with _filesystem(address) as files:
         try:
             data: bytes = files.cat_file(address, start=start or None, end=stop)
         except OSError as error:
@@ -93,8 +99,7 @@ def write_object(address: str, data: bytes) -> None:
     Raises:
         UnreachableError: the object cannot be written.
     """
-    files = _filesystem()
-    with _in_one_line(address, "written"):
+    with _filesystem(address, "written") as files:
         files.pipe_file(address, data)
 
 
@@ -104,32 +109,14 @@ def move_object(address: str, to: str) -> None:
     Raises:
         UnreachableError: the object does not exist or cannot be moved.
     """
-    files = _filesystem()
-    with _in_one_line(address, "moved"):
+    with _filesystem(address, "moved") as files:
         files.cp_file(address, to)
         files.rm_file(address)
 
 
-def _entries(root: str, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
-    """The entries of a listing, one page in memory at a time, since there may be millions."""
-    files, position = _filesystem(), dict[str, str]()
-    while True:
-        with _in_one_line(root):
-            page = files.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **position)
-        yield from page.get("Contents", ())
-        if not page.get("IsTruncated"):
-            return
-        position = {"ContinuationToken": page["NextContinuationToken"]}
-
-
-def _filesystem() -> Any:
-    """One file system for all threads: fsspec talks to the service in one thread of its own."""
-    with _connecting:
-        return _connected()
-
-
 @cache
 def _connected() -> Any:
+    """Give one file system for all threads: fsspec talks to the service in one thread of its own."""
     try:
         import s3fs  # noqa: F401  (an extra; fsspec's own message would not name it)
     except ImportError:
@@ -150,11 +137,14 @@ _connecting = Lock()
 
 
 @contextmanager
-def _in_one_line(address: str, done: str = "read") -> Iterator[None]:
+def _filesystem(address: str, done: str = "read") -> Iterator[Any]:
+    """Give the file system; every error becomes one line about the address and what is done with it."""
+    with _connecting:
+        files = _connected()
     from botocore.exceptions import NoCredentialsError
 
     try:
-        yield
+        yield files
     except FileNotFoundError:
         raise UnreachableError(f"{address} is not there; check the bucket and the name") from None
     except NoCredentialsError:

@@ -24,8 +24,8 @@ def test_objects_are_listed_page_by_page_and_read_whole(bucket, monkeypatch):
         bucket.put(f"list/{number} ü.png", b"x" * number)
     bucket.put("list/empty/")
     bucket.put("listless/0.png")
-    call = s3._filesystem().call_s3
-    monkeypatch.setattr(s3._filesystem(), "call_s3", lambda *a, **k: call(*a, MaxKeys=2, **k))
+    call = s3._connected().call_s3
+    monkeypatch.setattr(s3._connected(), "call_s3", lambda *a, **k: call(*a, MaxKeys=2, **k))
     for root in (f"s3://{BUCKET}/list", f"s3://{BUCKET}/list/"):
         found = {one.address: one.size for one in list_objects(root)}
         assert found == {f"s3://{BUCKET}/list/{n} ü.png": n for n in range(5)} | {f"s3://{BUCKET}/list/empty/": 0}
