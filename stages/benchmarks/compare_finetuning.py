@@ -8,7 +8,7 @@ Run     python -m stages.benchmarks.compare_finetuning (minutes a seed and strat
 
 import itertools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,14 +18,16 @@ from pydantic import Field, PositiveInt
 
 from stages.benchmarks.report_parts import Row, machine_description, markdown_table
 from stages.benchmarks.sandbox import BACKBONES, Sandbox
-from stages.graft.backbone.network import choose_device
+from stages.graft.backbone.runtime_choice import AUTOMATIC, choose_runtime
 from stages.graft.core.params import PARAMS, Params, load_params, read_yaml
 from stages.graft.core.stage import run
 from stages.graft.data.image_locations import image_locations
 from stages.graft.heads.features import load_features
-from stages.graft.heads.head import HEAD, Head, load_head, save_head
+from stages.graft.heads.head import HEAD, Float32, Head, load_head, save_head
+from stages.graft.images.loading import LocateImage
 from stages.graft.metrics.paired_comparison import PairedComparison, compare_paired, worth_keeping
-from stages.graft.model.classifier import predict_logits
+from stages.graft.model.model_folder import model_weights, read_model
+from stages.graft.model.scoring import score_images
 from stages.graft.storage.arrays import read_metadata
 from stages.graft.storage.files import read_json, write_text
 from stages.graft.storage.tables import write_csv
@@ -80,12 +82,20 @@ def run_stage(project: Sandbox, stage: str) -> float:
 def compare(project: Sandbox, before: Head, after: Head | None = None) -> tuple[PairedComparison, PairedComparison]:
     """Compare a head on the frozen network with another head on it, or with the model, on validation and test."""
     data = project.folder / "data"
-    locations, device = image_locations(data / "splits.csv", data / "images"), choose_device("auto")
+    locate = image_locations(data / "splits.csv", data / "images")
     comparisons = []
     for split in load_features(data / "features.safetensors", data / "splits.csv", "val", "test"):
-        logits = after.logits(split.x) if after else predict_logits(data / "model", split.ids, locations, device)
+        logits = after.logits(split.x) if after else model_logits(data / "model", split.ids, locate)
         comparisons.append(compare_paired(split.y, before.logits(split.x), logits))
     return comparisons[0], comparisons[1]
+
+
+def model_logits(folder: Path, ids: Sequence[str], locate: LocateImage) -> Float32:
+    """Score images with the folder of a fine-tuned model, in torch and fp32, as in its validation."""
+    model, head = read_model(folder)
+    weights = model_weights(model, folder, BACKBONES, offline=True)
+    runtime = choose_runtime(weights, AUTOMATIC.model_copy(update={"runtime": "torch", "precision": "fp32"}), folder)
+    return score_images(head, weights, runtime, ids, locate)(ids)[1]
 
 
 def fresh_head(like: Head, seed: int) -> Head:

@@ -150,17 +150,6 @@ def weights_from_record(record: Mapping[str, Any], path: Path | None = None) -> 
     return Weights(**dict(record) | fields | {"path": path})
 
 
-def finetuned_weights(record: Mapping[str, Any], sha256: str, path: Path) -> Weights:
-    """Describe the weights of a fine-tuned backbone.
-
-    Args:
-        record: of the pretrained weights that the fine-tuning started from.
-        sha256: SHA-256 of the file.
-        path: file with the backbone's tensors.
-    """
-    return weights_from_record({**record, "weights": FINETUNED, "sha256": sha256}, path)
-
-
 def _is_local(weights: str) -> bool:
     return Path(weights).suffix in (".safetensors", ".pth", ".pt")
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from stages.graft.backbone.weights import Weights, finetuned_weights, weights_for
+from stages.graft.backbone.weights import FINETUNED, Weights, weights_for, weights_from_record
 from stages.graft.core.errors import DataError
 from stages.graft.heads.head import Head, load_head, save_head
 from stages.graft.storage.files import read_json, write_json
@@ -81,4 +81,5 @@ def model_weights(model: Model, folder: Path, bundled: Path, offline: bool) -> W
     """
     if model.backbone_sha256 is None:
         return weights_for(model.backbone, bundled, offline)
-    return finetuned_weights(model.backbone, model.backbone_sha256, folder / BACKBONE)
+    changed = {"weights": FINETUNED, "sha256": model.backbone_sha256}
+    return weights_from_record({**model.backbone, **changed}, folder / BACKBONE)

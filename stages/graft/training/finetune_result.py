@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.graft.backbone.network import save_tensors
 from stages.graft.backbone.weights import Weights
 from stages.graft.heads.head import Head, save_head
 from stages.graft.metrics.paired_comparison import (
@@ -16,8 +17,7 @@ from stages.graft.metrics.paired_comparison import (
     worth_keeping,
 )
 from stages.graft.metrics.training_curve import Epoch, best_epoch
-from stages.graft.model.classifier import save_backbone
-from stages.graft.model.model_folder import FROZEN_HEAD, write_model
+from stages.graft.model.model_folder import BACKBONE, FROZEN_HEAD, write_model
 from stages.graft.training.finetune_task import Finetuned
 from stages.graft.training.forgetting import Forgetting, forgetting_record, format_forgetting, measure_forgetting
 from stages.graft.training.source_accuracy import SourceImages
@@ -43,7 +43,7 @@ class FinetuneResult:
 
     def write_model(self, frozen_head: Head, backbone: Mapping[str, Any], folder: Path) -> None:
         """Write the fine-tuned model, and the head for the pretrained network, which evaluate compares it with."""
-        save_backbone(self.finetuned.backbone, folder)
+        save_tensors(self.finetuned.backbone.network, folder / BACKBONE)
         save_head(frozen_head, folder, backbone, FROZEN_HEAD)
         write_model(self.finetuned.head, backbone, folder)
 

@@ -1,7 +1,7 @@
 """Fine-tuning: it starts where the head is, changes what it should, and leaves the best epoch."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,11 +14,12 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from stages.graft.backbone.blocks import block_names, first_tuned, split_backbone
-from stages.graft.backbone.network import NormalisedNetwork, load_backbone, run_batch
+from stages.graft.backbone.network import NormalisedNetwork, load_backbone, run_batch, save_tensors
+from stages.graft.backbone.torch_runtime import TorchRuntime
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError
 from stages.graft.heads.class_weights import class_weights
-from stages.graft.heads.head import Head, load_head, save_head
+from stages.graft.heads.head import Float32, Head, load_head, save_head
 from stages.graft.images.loading import read_image
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.metrics.classification import log_loss
@@ -27,11 +28,9 @@ from stages.graft.model.classifier import (
     Classifier,
     head_from_module,
     head_module,
-    predict,
-    predict_logits,
-    save_backbone,
 )
-from stages.graft.model.model_folder import write_model
+from stages.graft.model.model_folder import BACKBONE, model_weights, read_model, write_model
+from stages.graft.model.scoring import score_images
 from stages.graft.storage.tables import write_csv
 from stages.graft.training.activation_cache import CachedInputs, ComputedInputs, LabelledImages, cached
 from stages.graft.training.finetune_loop import TrainingSetup, finetune
@@ -148,8 +147,24 @@ def state(module: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
+def predict(classifier: Classifier, ids: Sequence[str], images: Images) -> Float32:
+    """Score images in one batch; the classifier is in evaluation mode afterwards."""
+    pixels = np.stack([read_image(images.path_of(id_), PREPROCESSING) for id_ in ids])
+    with torch.inference_mode():
+        logits: Float32 = classifier.eval()(torch.from_numpy(pixels)).numpy()
+    return logits
+
+
+def predict_logits(folder: Path, ids: Sequence[str], images: Images) -> Float32:
+    """Score images with the folder of a fine-tuned model."""
+    model, head = read_model(folder)
+    weights = model_weights(model, folder, folder, offline=True)
+    runtime = TorchRuntime(weights, "cpu", "fp32", 8, compiled=False)
+    return score_images(head, weights, runtime, ids, images.path_of)(ids)[1]
+
+
 def val_loss(classifier: Classifier, images: Images, val: LabelledImages) -> float:
-    return log_loss(predict(classifier, val.ids, images.path_of, PREPROCESSING), val.y)
+    return log_loss(predict(classifier, val.ids, images), val.y)
 
 
 @pytest.mark.parametrize("make", [linear_head, mlp_head])
@@ -269,17 +284,6 @@ def test_a_damaged_image_is_named(images, sets, rng):
         train(toy_classifier(linear_head(rng)), images, sets)
 
 
-def test_more_images_than_a_batch_are_scored_in_order(images, rng):
-    classifier = toy_classifier(linear_head(rng))
-    ids = list(images.labels) * 2  # two batches, the second one short
-    logits = predict(classifier, ids, images.path_of, PREPROCESSING)
-    assert logits.shape == (40, 2)
-    assert logits.dtype == np.float32
-    np.testing.assert_allclose(logits[:20], logits[20:], rtol=1e-5, atol=1e-6)
-    backwards = predict(classifier, ids[::-1], images.path_of, PREPROCESSING)
-    np.testing.assert_allclose(backwards[::-1], logits, rtol=1e-5, atol=1e-6)
-
-
 @pytest.fixture
 def files(images: Images, tmp_path: Path) -> PipelineFiles:
     return pipeline_files(images, tmp_path)
@@ -296,10 +300,10 @@ def test_a_saved_network_predicts_what_it_did_in_memory(images, rng, tmp_path):
     head = linear_head(rng, 1024)
     classifier = Classifier(load_backbone(WEIGHTS), head_module(head))
     ids = list(images.labels)[:6]
-    expected = predict(classifier, ids, images.path_of, PREPROCESSING)
-    save_backbone(classifier.backbone, tmp_path / "model")
+    expected = predict(classifier, ids, images)
+    save_tensors(classifier.backbone.network, tmp_path / "model" / BACKBONE)
     write_model(head_from_module(classifier.head, head), WEIGHTS.to_record(), tmp_path / "model")
-    found = predict_logits(tmp_path / "model", ids, images.path_of, CPU)
+    found = predict_logits(tmp_path / "model", ids, images)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -312,10 +316,10 @@ def test_what_the_files_model_scores_on_validation_is_what_training_measured(ima
     logged: dict[int, dict[str, float]] = {}
     to_train = task(linear_head(rng, 1024), files, epochs=2, learning_rate=1e-3, **scope)
     found = finetune_from_files(to_train, logged.__setitem__)
-    save_backbone(found.backbone, tmp_path / "model")
+    save_tensors(found.backbone.network, tmp_path / "model" / BACKBONE)
     write_model(found.head, WEIGHTS.to_record(), tmp_path / "model")
     val, epochs = images.labelled(12, 16), found.outcome.epochs
-    logits = predict_logits(tmp_path / "model", val.ids, images.path_of, CPU)
+    logits = predict_logits(tmp_path / "model", val.ids, images)
     best = best_epoch(epochs)
     assert best.epoch > 0
     np.testing.assert_allclose(found.outcome.val_after, logits, rtol=1e-3, atol=1e-4)
@@ -457,9 +461,9 @@ def test_out_of_memory_ends_with_advice(images, sets, rng, monkeypatch):
 
 @pytest.mark.parametrize("content", [None, b"", b"x" * 1000])
 def test_a_folder_that_is_not_whole_is_refused(images, rng, tmp_path, content: bytes | None):
-    save_backbone(load_backbone(WEIGHTS), tmp_path)
+    save_tensors(load_backbone(WEIGHTS).network, tmp_path / BACKBONE)
     write_model(linear_head(rng, 1024), WEIGHTS.to_record(), tmp_path)
     path = tmp_path / "backbone.safetensors"
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(DataError, match=r"backbone\.safetensors is missing or damaged"):
-        predict_logits(tmp_path, list(images.labels)[:1], images.path_of, CPU)
+        predict_logits(tmp_path, list(images.labels)[:1], images)
