@@ -11,7 +11,7 @@ import io
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +19,12 @@ import numpy as np
 
 from stages.benchmarks.generated_images import jpeg_plates
 from stages.benchmarks.rates import network_weights
-from stages.benchmarks.report_parts import Row, machine_description, markdown_table
+from stages.benchmarks.report_parts import Row, machine_description, markdown_table, write_report
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run
 from stages.graft.data.image_locations import image_path
 from stages.graft.data.manifest import ManifestRow, write_manifest
 from stages.graft.heads.head import Head
-from stages.graft.storage.files import write_text
 from stages.graft.training.finetune_params import FinetuneParams
 from stages.graft.training.finetune_task import FinetuneTask, PipelineFiles, finetune_from_files
 
@@ -84,33 +83,31 @@ def training_seconds(files: PipelineFiles, network: str, params: FinetuneParams)
         return time.perf_counter() - start
 
 
-def compare(files: PipelineFiles, network: str, slow: FinetuneParams, fast: FinetuneParams) -> tuple[str, str, str]:
-    """Time two trainings in turn; return the seconds of both and the ratio, as cells of the report."""
-    times = [[training_seconds(files, network, params) for params in (slow, fast)] for _ in range(NUM_REPEATS)]
+def compare(files: PipelineFiles, network: str, trainings: Mapping[str, FinetuneParams]) -> dict[str, str]:
+    """Time a slow and a fast training in turn; return cells of the report: the seconds of each, and the ratio."""
+    times = [[training_seconds(files, network, params) for params in trainings.values()] for _ in range(NUM_REPEATS)]
     seconds = [f"{statistics.median(column):.1f} s" for column in zip(*times, strict=True)]
     ratio = statistics.median(slow_time / fast_time for slow_time, fast_time in times)
     print(f"bench_finetuning: {network}: {seconds[0]}, {seconds[1]}, {ratio:.2f} times", flush=True)
-    return seconds[0], seconds[1], f"**{ratio:.2f}**"
+    return dict(zip(trainings, seconds, strict=True)) | {"times as fast": f"**{ratio:.2f}**"}
 
 
 def partial_rows(files: PipelineFiles, params: FinetuneParams) -> list[Row]:
     """Compare a whole forward pass in every epoch with the frozen part's output computed once."""
-    columns, rows = ("trained", "whole forward pass in every epoch", "frozen part kept", "times as fast"), list[Row]()
+    rows = list[Row]()
     for title, boundary in BOUNDARIES.items():
-        fast = params.model_copy(update={"strategy": "partial", "epochs": EPOCHS, "unfreeze_from": boundary})
-        cells = compare(files, "resnet50", fast.model_copy(update={"cache_gb": 0.0}), fast)
-        rows.append(dict(zip(columns, (title, *cells), strict=True)))
+        kept = params.model_copy(update={"strategy": "partial", "epochs": EPOCHS, "unfreeze_from": boundary})
+        computed = kept.model_copy(update={"cache_gb": 0.0})
+        trainings = {"whole forward pass in every epoch": computed, "frozen part kept": kept}
+        rows.append({"trained": title} | compare(files, "resnet50", trainings))
     return rows
 
 
 def precision_rows(files: PipelineFiles, params: FinetuneParams) -> list[Row]:
     """Compare an epoch of the whole network in fp32 with one in bf16."""
-    columns, rows = ("network", "fp32", "bf16", "times as fast"), list[Row]()
-    for network in NUM_FEATURES:
-        fp32 = params.model_copy(update={"strategy": "full", "epochs": 1, "precision": "fp32"})
-        cells = compare(files, network, fp32, fp32.model_copy(update={"precision": "bf16"}))
-        rows.append(dict(zip(columns, (network, *cells), strict=True)))
-    return rows
+    fp32 = params.model_copy(update={"strategy": "full", "epochs": 1, "precision": "fp32"})
+    trainings = {"fp32": fp32, "bf16": fp32.model_copy(update={"precision": "bf16"})}
+    return [{"network": network} | compare(files, network, trainings) for network in NUM_FEATURES]
 
 
 def report(partial: list[Row], precision: list[Row], views: int) -> str:
@@ -142,9 +139,7 @@ def main() -> None:
         plates = jpeg_plates()
         partial = partial_rows(write_plates(Path(folder) / "partial", plates, NUM_VAL), params)
         precision = precision_rows(write_plates(Path(folder) / "precision", plates, NUM_VAL_FEW), params)
-    text = report(partial, precision, params.views)
-    write_text(text, REPORT)
-    print(text)
+    write_report(report(partial, precision, params.views), REPORT)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from stages.benchmarks.generated_images import jpeg_plates, write_images
 from stages.benchmarks.rates import Paths, network_weights
-from stages.benchmarks.report_parts import Row, library_versions, machine_description, markdown_table
+from stages.benchmarks.report_parts import Row, library_versions, machine_description, markdown_table, write_report
 from stages.graft.backbone.runtime_choice import AUTOMATIC
 from stages.graft.compute.extractors import open_extractor
 from stages.graft.compute.settings import LOCAL, ComputeParams
@@ -24,7 +24,6 @@ from stages.graft.core.errors import ParamsError
 from stages.graft.core.stage import run
 from stages.graft.images.crop import DECODER
 from stages.graft.storage.feature_store import FeatureStore
-from stages.graft.storage.files import write_text
 from stages.graft.storage.hashing import sha256_of
 
 REPORT = Path("reports/bench_ray.md")
@@ -134,9 +133,7 @@ def main() -> None:
             for num_nodes, extractions in runs.items():
                 with ray_nodes(num_nodes):
                     extractions.append(extract(paths, scratch, f"{num_nodes} nodes, turn {turn}", ON_RAY))
-    text = report(local, runs)
-    write_text(text, REPORT)
-    print(text)
+    write_report(report(local, runs), REPORT)
 
 
 if __name__ == "__main__":

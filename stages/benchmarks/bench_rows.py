@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from stages.benchmarks.report_parts import library_versions, markdown_table
+from stages.benchmarks.report_parts import library_versions, markdown_table, write_report
 from stages.benchmarks.sandbox import Measured, Sandbox
 from stages.graft.core.image_ids import Ids, Packed, pack_ids, unpack_ids
 from stages.graft.core.stage import run
@@ -27,7 +27,6 @@ from stages.graft.data.image_locations import image_locations
 from stages.graft.data.ingestion import ingest
 from stages.graft.data.manifest import read_manifest, write_manifest
 from stages.graft.storage.feature_store import FeatureStore, write_fragment
-from stages.graft.storage.files import write_text
 from stages.graft.storage.tables import ROWS_PER_SHARD, texts, write_shards
 
 SIZES = (1_000_000, 10_000_000)
@@ -97,18 +96,12 @@ def _shard(first: int) -> pd.DataFrame:
     """Generate the rows from `first` on, with ids in ascending order."""
     numbers = np.arange(first, first + ROWS_PER_SHARD)
     labels = [f"class {number % NUM_CLASSES:03}" for number in numbers]
-    plates = [number // NUM_CLASSES for number in numbers]
-    groups = [f"plate {n // GROUP_SIZE // 2} {label}" * int(n % 2) for n, label in zip(plates, labels, strict=True)]
+    plates = zip(numbers // NUM_CLASSES, labels, strict=True)
+    groups = [f"plate {plate // GROUP_SIZE // 2} {label}" * int(plate % 2) for plate, label in plates]
     files = [f"{label}/image {number:09}.jpg" for label, number in zip(labels, numbers, strict=True)]
     addresses = [f"s3://bucket/images/{file}" for file in files]
-    columns: dict[str, object] = {
-        "id": unpack_ids(_packed_ids(numbers)),
-        "file": files,
-        "label": labels,
-        "group": groups,
-    }
-    columns |= {"split": "", "width": 200, "height": 200, "format": "JPEG", "mode": "L", "address": addresses}
-    return pd.DataFrame(columns)
+    table = pd.DataFrame({"id": unpack_ids(_packed_ids(numbers)), "file": files, "label": labels, "group": groups})
+    return table.assign(split="", width=200, height=200, format="JPEG", mode="L", address=addresses)
 
 
 def _packed_ids(numbers: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Packed:
@@ -170,9 +163,7 @@ def main() -> None:
     for step, num_rows, measured in measure_steps():
         steps[step][num_rows] = measured
         print(f"bench_rows: {num_rows:,} rows, {step}: {measured.seconds:.1f} s, {measured.peak_mb:.0f} MB", flush=True)
-    text = report(steps)
-    write_text(text, REPORT)
-    print(text)
+    write_report(report(steps), REPORT)
 
 
 if __name__ == "__main__":

@@ -167,15 +167,13 @@ def report_row(strategy: str, start: str, trials: pd.DataFrame, none_accuracy: f
 
 def report(table: pd.DataFrame, params: CompareFinetuningParams) -> str:
     """Format the means over seeds, the method, and the choice that validation would make."""
-    groups = {
-        (str(strategy), str(start)): trials
-        for (strategy, start), trials in table.groupby(["strategy", "start"], sort=False)
-    }
+    grouped = table.groupby(["strategy", "start"], sort=False)
+    groups = {(str(strategy), str(start)): trials for (strategy, start), trials in grouped}
     accuracy = {key: trials["test_accuracy"].mean() for key, trials in groups.items()}
     none_accuracy = accuracy["none", "trained"]
     best = min(groups, key=lambda key: groups[key]["val_log_loss"].mean())
     best_name = "none" if best[0] == "none" else f"{best[0]} from a {best[1]} head"
-    shots = "all" if params.train_per_class is None else params.train_per_class
+    shots = params.train_per_class or "all"
     finetune = [f"{name} {value}" for name, value in read_yaml(PARAMS)["finetune"].items() if name not in SET_HERE]
     return f"""# Fine-tuning against the head alone, measured by `python -m stages.benchmarks.compare_finetuning`
 

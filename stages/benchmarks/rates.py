@@ -69,7 +69,7 @@ def network_weights(name: str, kind: str) -> Weights:
 
 
 def measure_rates(name: str, kind: str, folder: Path, paths: Paths, scratch: Path, seconds: float) -> Rates:
-    """Measure the rates of one network.
+    """Measure the rates of one network with random or bundled weights.
 
     Args:
         name: the network.

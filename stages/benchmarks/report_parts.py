@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from stages.graft.core.threads import num_cpus
+from stages.graft.storage.files import write_text
 
 Row = Mapping[str, str]
 """Cells of one row of a table, by the title of their column."""
@@ -15,6 +16,12 @@ def markdown_table(rows: Sequence[Row]) -> str:
     """Format rows as a table in Markdown."""
     lines = [rows[0].keys(), ["---"] * len(rows[0]), *(row.values() for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write_report(text: str, path: Path) -> None:
+    """Write a report, and print it."""
+    write_text(text, path)
+    print(text)
 
 
 def machine_description() -> str:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,7 +44,7 @@ class Measured:
     """Duration of the call, without the start of Python and the import of the function's module."""
     peak_mb: float
     """Most memory that the process holds, in MB of 1,000,000 bytes, Python and the libraries included."""
-    modules: tuple[str, ...]
+    modules: Sequence[str]
     """Modules that the process has loaded at its end, in the order of their import."""
 
 
@@ -112,8 +112,7 @@ class Sandbox:
     def measure(self, module: str, function: str, *numbers: int) -> Measured:
         """Call a function with whole numbers in a new process, and measure it; on Linux only."""
         printed = self.run(sys.executable, "-c", _MEASURE, module, function, *map(str, numbers))
-        record = json.loads(printed.splitlines()[-1])
-        return Measured(seconds=record["seconds"], peak_mb=record["peak_mb"], modules=tuple(record["modules"]))
+        return Measured(**json.loads(printed.splitlines()[-1]))
 
     def import_seconds(self, stage: str, repeats: int = 3) -> float:
         """Time the import of every module that a stage has loaded at its end, and nothing else."""
@@ -122,5 +121,4 @@ class Sandbox:
 
 
 def _environment(folder: Path, code: Path) -> dict[str, str]:
-    own = {"GRAFT_STORE": f"{folder}-store", "PYTHONPATH": str(code), "DVC_NO_ANALYTICS": "1"}
-    return os.environ | own
+    return os.environ | {"GRAFT_STORE": f"{folder}-store", "PYTHONPATH": str(code), "DVC_NO_ANALYTICS": "1"}

@@ -20,13 +20,12 @@ from stages.graft.backbone.torchvision_networks import cut_output
 from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run
 from stages.graft.data.decoded_arrays import DecodedImages, decoded_images
-from stages.graft.images.preprocessing import Preprocessing
+from stages.graft.heads.head import Float32
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.tables import write_csv
-from stages.pretraining.network_setup import MEAN, STD
+from stages.pretraining.network_setup import square_preprocessing
 from stages.pretraining.pretraining import PretrainParams, pretrain
 from stages.pretraining.transfer_accuracy import (
-    Float32,
     LabelledSet,
     TransferParams,
     network_features,
@@ -66,8 +65,7 @@ class CompareBackbonesParams(Params):
 
 def subset(images: DecodedImages, num_images: int) -> DecodedImages:
     """Draw the images of a budget; all of them when it suffices."""
-    order = np.random.default_rng(0).permutation(len(images.x))
-    rows = np.sort(order[:num_images])
+    rows = np.sort(np.random.default_rng(0).permutation(len(images.x))[:num_images])
     return replace(images, x=images.x[rows], y=images.y[rows])
 
 
@@ -80,8 +78,7 @@ def trial_params(name: str, params: CompareBackbonesParams, base: PretrainParams
 
 def judge(network: torch.nn.Module, labelled: LabelledSet, px: int) -> tuple[Float32, dict[str, object]]:
     """Return features of a data set, and images a second on this CPU (decoded already) and MB in half precision."""
-    preprocessing = Preprocessing(resize_px=px, crop_px=px, interpolation="bilinear", mean=MEAN, std=STD)
-    backbone = NormalisedNetwork(cut_output(network), preprocessing).eval()
+    backbone = NormalisedNetwork(cut_output(network), square_preprocessing(px)).eval()
     megabytes = sum(parameter.numel() for parameter in network.parameters()) * 2 / 1e6
     start = time.perf_counter()
     x = network_features(labelled, backbone, px)

@@ -7,8 +7,15 @@ from torchvision.models.mobilenetv3 import InvertedResidual as MobileNetV3Block
 from torchvision.models.regnet import ResBottleneckBlock
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from stages.graft.images.preprocessing import Preprocessing
+
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of each channel of RGB in [0, 1] over ImageNet, as torchvision's weights expect."""
+
+
+def square_preprocessing(side_px: int) -> Preprocessing:
+    """Give the preprocessing of images that are scaled to squares, in pixels, and normalised with MEAN and STD."""
+    return Preprocessing(resize_px=side_px, crop_px=side_px, interpolation="bilinear", mean=MEAN, std=STD)
 
 
 def normalise(x: Tensor) -> Tensor:

@@ -15,12 +15,11 @@ from stages.graft.backbone.weights import Weights
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run
 from stages.graft.data.decoded_arrays import DecodedImages, decoded_images
-from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.metrics.training_curve import write_curve
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import write_json
 from stages.graft.storage.hashing import sha256_of
-from stages.pretraining.network_setup import MEAN, STD
+from stages.pretraining.network_setup import square_preprocessing
 from stages.pretraining.pretraining import PretrainParams, pretrain, score
 
 BACKBONES = Path("data/backbones")
@@ -28,8 +27,7 @@ BACKBONES = Path("data/backbones")
 
 def save_product(network: nn.Module, classes: tuple[str, ...], params: PretrainParams, path: Path) -> nn.Module:
     """Save the network in half precision with all that its users need; return it as they load it."""
-    px = params.input_px
-    preprocessing = Preprocessing(resize_px=px, crop_px=px, interpolation="bilinear", mean=MEAN, std=STD)
+    preprocessing = square_preprocessing(params.input_px)
     record = {"architecture": params.name, "classes": classes, "preprocessing": asdict(preprocessing)}
     save_network(network, path, record | {"layers": params.layers, "pooling": params.pooling})
     return load_network(

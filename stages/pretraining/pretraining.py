@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -112,11 +112,7 @@ def print_epoch(record: EpochRecord) -> None:
 
 
 def pretrain(
-    train: DecodedImages,
-    val: DecodedImages,
-    params: PretrainParams,
-    checkpoints: Path,
-    on_epoch: Callable[[EpochRecord], None] = print_epoch,
+    train: DecodedImages, val: DecodedImages, params: PretrainParams, checkpoints: Path
 ) -> tuple[nn.Module, list[EpochRecord]]:
     """Train until the last epoch, or go on where the same training on the same images stopped.
 
@@ -126,7 +122,6 @@ def pretrain(
         params: what to train and how.
         checkpoints: folder of the states after the latest epoch, one file for each training and set of images; the
             file of a finished training stays, so that a second call takes seconds.
-        on_epoch: called after every epoch, when the checkpoint is written.
     Returns:
         The trained network in evaluation mode, and the record of every epoch.
     Raises:
@@ -152,7 +147,7 @@ def pretrain(
             )
             state.records.append(record)
             _save_checkpoint(checkpoint, state)
-            on_epoch(record)
+            print_epoch(record)
     return state.network.eval(), state.records
 
 

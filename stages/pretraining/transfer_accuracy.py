@@ -6,10 +6,10 @@ Letters: n images, d features, c classes.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from PIL import Image
@@ -24,6 +24,7 @@ from stages.graft.data.open_source import open_source
 from stages.graft.data.split_assignment import assign_splits
 from stages.graft.heads.class_weights import class_weights
 from stages.graft.heads.features import FeatureSet
+from stages.graft.heads.head import Float32
 from stages.graft.heads.logistic import fit_logistic
 from stages.graft.images.decode import resize_and_crop
 
@@ -32,8 +33,6 @@ PIXELS_PX = 32
 
 BATCH_SIZE = 32
 VAL_FRACTION = TEST_FRACTION = 0.15
-
-Float32 = npt.NDArray[np.float32]
 
 
 class TransferParams(Params):
@@ -70,12 +69,11 @@ def read_set(name: str, source: str, cache: Path) -> LabelledSet:
     with open_source(source, cache) as opened:
         candidates = labelled_candidates(opened)
         files = in_threads(partial(read_candidate, opened), candidates)
-        images = {
-            id_: (image, one.label, one.group, one.split) for one, (id_, image) in zip(candidates, files, strict=True)
-        }
-    ids = sorted(images)
-    table = pd.DataFrame([(id_, *images[id_][1:]) for id_ in ids], columns=["id", "label", "group", "split"])
-    return LabelledSet(name=name, table=table, images=[images[id_][0] for id_ in ids])
+        decoded = {id_: (image, candidate) for candidate, (id_, image) in zip(candidates, files, strict=True)}
+    images = sorted(decoded.items(), key=itemgetter(0))
+    rows = [(id_, candidate.label, candidate.group, candidate.split) for id_, (_, candidate) in images]
+    table = pd.DataFrame(rows, columns=["id", "label", "group", "split"])
+    return LabelledSet(name=name, table=table, images=[image for _, (image, _) in images])
 
 
 def network_features(labelled: LabelledSet, backbone: torch.nn.Module, input_px: int) -> Float32:

@@ -16,12 +16,10 @@ def build_network(architecture: str, num_classes: int) -> nn.Module:
 
 
 def load_weights(network: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
-    """Load weights by name, in any precision; batch counters may be missing, auxiliary outputs are ignored.
+    """Load weights by name into a network, in any precision; `origin` of the weights is for the error message.
 
-    Args:
-        network: changed in place.
-        weights: tensors by name.
-        origin: of the weights, for the error message.
+    Batch counters may be missing, auxiliary outputs are ignored.
+
     Raises:
         WeightsError: names or shapes do not fit; the first misfit is named.
     """

@@ -59,12 +59,7 @@ def first_tuned(blocks: list[str], unfreeze_from: str | int) -> int:
 
 
 def block_of(parameter: str, blocks: Sequence[str]) -> int | None:
-    """Give the index of a parameter's block; None for a parameter outside all blocks.
-
-    Args:
-        parameter: its name in the network.
-        blocks: the network's, in order.
-    """
+    """Give the index of the block of a parameter, by its name in the network; None for one outside all blocks."""
     matching = [index for index, name in enumerate(blocks) if parameter.startswith(f"{name}.")]
     return max(matching, key=lambda index: len(blocks[index]), default=None)
 
@@ -112,8 +107,7 @@ def _nodes_from(graph: fx.Graph, blocks: Sequence[str], first: int) -> set[fx.No
     for node in graph.nodes:
         target = name_in_network(str(node.target)) + "."
         block = block_of(target, blocks) if node.op in ("call_module", "get_attr") else None
-        is_tuned = block is not None and block >= first
-        if is_tuned or any(source in nodes for source in node.all_input_nodes):
+        if (block is not None and block >= first) or any(source in nodes for source in node.all_input_nodes):
             nodes.add(node)
     return nodes
 

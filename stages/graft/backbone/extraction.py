@@ -6,11 +6,10 @@ waiting for each other, and only one batch per worker is in memory.
 
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import numpy as np
 
-from stages.graft.backbone.runtime import Compute, Runtime
+from stages.graft.backbone.runtime import Runtime
 from stages.graft.core.progress import Progress
 from stages.graft.core.threads import in_threads, num_cpus
 from stages.graft.images.loading import LocateImage, read_batch
@@ -30,16 +29,10 @@ MAX_SECONDS_PER_FRAGMENT = 20.0
 def extract_missing(
     ids: Sequence[str], locate: LocateImage, store: FeatureStore, preprocessing: Preprocessing, runtime: Runtime
 ) -> int:
-    """Compute the rows that the store lacks and add them, a fragment at a time.
+    """Compute the rows that the store lacks and add them, a fragment at a time; return their number.
 
-    Args:
-        ids: the images.
-        locate: gives the location of an image.
-        store: of the features.
-        preprocessing: resize and crop (the network itself normalises).
-        runtime: runs the network; loaded only if a row is missing.
-    Returns:
-        Number of rows computed.
+    The network is loaded only if a row is missing.
+
     Raises:
         DataError: an image cannot be decoded; names its path. The rows before it are in the store.
     """
@@ -58,14 +51,8 @@ def extract_missing(
 def embed(
     ids: Sequence[str], locate: LocateImage, preprocessing: Preprocessing, runtime: Runtime, desc: str
 ) -> Iterator[tuple[Sequence[str], Features]]:
-    """Compute features in order, a batch at a time, and show the progress.
+    """Compute features in order, a batch at a time, and show the progress, labelled `desc`.
 
-    Args:
-        ids: the images.
-        locate: gives the location of an image.
-        preprocessing: resize and crop.
-        runtime: runs the network.
-        desc: label of the progress bar.
     Returns:
         Ids and features (n, d) of each batch, n at most the runtime's batch size.
     Raises:
@@ -83,19 +70,16 @@ def rows_of(
     """Compute features as `embed` does, without showing the progress."""
     compute, batch_size = runtime.load(), int(runtime.record["batch_size"])
     chunks = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
-    work = partial(_compute_chunk, compute, locate, preprocessing, batch_size)
-    yield from zip(chunks, in_threads(work, chunks, num_workers(runtime)), strict=True)
+
+    def compute_rows(chunk: Sequence[str]) -> Features:
+        return compute(read_batch(chunk, locate, preprocessing, batch_size))[: len(chunk)]
+
+    yield from zip(chunks, in_threads(compute_rows, chunks, num_workers(runtime)), strict=True)
 
 
 def num_workers(runtime: Runtime) -> int:
     """Give the number of worker threads: one more than can compute, to decode meanwhile."""
     return max(num_cpus(), runtime.num_streams) + 1
-
-
-def _compute_chunk(
-    compute: Compute, locate: LocateImage, preprocessing: Preprocessing, batch_size: int, ids: Sequence[str]
-) -> Features:
-    return compute(read_batch(ids, locate, preprocessing, batch_size))[: len(ids)]
 
 
 class _Fragments:

@@ -63,13 +63,11 @@ def graph_nodes(network: nn.Module) -> list[str]:
 
 
 def pooled_axes(shape: tuple[int, ...] | None, larger: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """Find the axes to pool over.
+    """Find the axes to pool over: none for rows; None when the node gives no features.
 
     Args:
-        shape: of a node's output; None if it is no tensor.
-        larger: of its output for a larger input.
-    Returns:
-        The axes, none for rows; None when the node gives no features.
+        shape: shape of a node's output; None if it is no tensor.
+        larger: shape of its output for a larger input.
     """
     match shape:
         case (_, _):
@@ -88,13 +86,7 @@ class PooledLayers(nn.Module):
     """Maps of several layers, each pooled to one or two numbers per channel."""
 
     def __init__(self, extractor: nn.Module, nodes: Sequence[tuple[str, tuple[int, ...]]], pooling: str) -> None:
-        """Join an extractor and its pooling.
-
-        Args:
-            extractor: gives a dictionary of maps by node.
-            nodes: the nodes to use, in order, each with the axes to pool over.
-            pooling: as in `Weights.pooling`.
-        """
+        """Pool the maps that an extractor gives by node: of each of the nodes, in order, over its axes."""
         super().__init__()
         self.extractor, self.nodes, self.pooling = extractor, tuple(nodes), pooling
 

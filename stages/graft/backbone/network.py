@@ -87,15 +87,9 @@ def load_backbone(weights: Weights) -> NormalisedNetwork:
 
 
 def run_batch(network: nn.Module, images: Batch, batch_size: int, device: torch.device) -> Features:
-    """Compute features of at most `batch_size` images in one batch of exactly that size.
+    """Compute features (n, d), float32, of at most `batch_size` images (n, h, w, 3) in one batch of exactly that size.
 
-    Args:
-        network: gives features.
-        images: uint8, shape (n, h, w, 3).
-        batch_size: in images.
-        device: of the network.
-    Returns:
-        shape (n, d), float32.
+    The images and the features are on the CPU, the network is on `device`.
     """
     padding = np.zeros((batch_size - len(images), *images.shape[1:]), np.uint8)
     with torch.inference_mode():
@@ -148,12 +142,9 @@ def save_tensors(network: nn.Module, path: Path) -> None:
 
 
 def save_network(network: nn.Module, path: Path, metadata: Mapping[str, Any]) -> None:
-    """Write a network, output layer included, in half precision with its record as metadata.
+    """Write a network, output layer included, in half precision as safetensors.
 
-    Args:
-        network: backbone and output layer.
-        path: a .safetensors file.
-        metadata: at least `architecture`, `classes` and `preprocessing`.
+    Its record is the metadata: at least `architecture`, `classes` and `preprocessing`.
     """
     halves = {name: value.half() for name, value in network.state_dict().items() if value.is_floating_point()}
     _save(halves, path, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})

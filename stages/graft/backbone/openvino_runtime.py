@@ -42,11 +42,8 @@ OPENVINO_PRECISIONS = {"bf16": "bf16", "fp32": "f32"}
 def prepare(weights: Weights, precision: Precision, batch_size: int, folder: Path) -> "OpenVinoRuntime | str":
     """Give a network's runtime, or the reason why OpenVINO cannot run it; the network is converted once.
 
-    Args:
-        weights: the network's.
-        precision: auto is bf16 where the processor supports it and the features agree with torch's, else fp32.
-        batch_size: in images.
-        folder: of the converted networks.
+    Precision auto is bf16 where the processor supports it and the features agree with torch's, else fp32. Converted
+    networks are in subfolders of `folder`.
     """
     converted = _converted(weights, folder)
     mark_used(converted / RECORD)
@@ -73,14 +70,7 @@ class OpenVinoRuntime:
     """One converted network."""
 
     def __init__(self, folder: Path, record: Mapping[str, Any], precision: str, batch_size: int) -> None:
-        """Describe the runtime, without compiling the network.
-
-        Args:
-            folder: the converted network's.
-            record: its network.json.
-            precision: bf16 or fp32.
-            batch_size: in images.
-        """
+        """Describe the runtime of the converted network in a folder, by its network.json, without compiling it."""
         core = openvino.Core()
         self._folder, self._sha256 = folder, record["sha256"]
         self._size_px = record["made_from"]["preprocessing"]["crop_px"]
@@ -107,8 +97,7 @@ class OpenVinoRuntime:
         if (problem := network_problem(self._folder, self._sha256)) is not None:
             raise DataError(f"{problem}; delete the folder {self._folder} and run again")
         model = openvino.Core().read_model(self._folder / NETWORK)
-        batch_size, precision = self.record["batch_size"], self.record["precision"]
-        return _compile(model, batch_size, self._size_px, precision, self.num_streams)
+        return _compile(model, self.record["batch_size"], self._size_px, self.record["precision"], self.num_streams)
 
     def save(self, folder: Path) -> None:
         """Copy the converted network."""
@@ -127,13 +116,7 @@ def network_problem(folder: Path, sha256: Mapping[str, str]) -> str | None:
 
 
 def open_saved(folder: Path, precision: str, batch_size: int) -> OpenVinoRuntime:
-    """Open the runtime that `OpenVinoRuntime.save` saved.
-
-    Args:
-        folder: its files.
-        precision: bf16 or fp32; fp32 replaces bf16 where the processor does not support it.
-        batch_size: in images.
-    """
+    """Open the runtime that `OpenVinoRuntime.save` saved; fp32 replaces bf16 where the processor lacks it."""
     if precision == "bf16" and not computes_in_bf16():
         print("graft: this processor does not compute in bf16; the network runs in fp32", file=sys.stderr)
         precision = "fp32"
@@ -241,7 +224,6 @@ class _UnwritableError(GraftError):
 
 
 def _save(model: Any, folder: Path) -> None:
-    """Write a converted network."""
     try:
         openvino.save_model(model, folder / NETWORK, compress_to_fp16=False)
     except RuntimeError as error:  # OpenVINO does not say why

@@ -39,10 +39,8 @@ AUTOMATIC = RuntimeChoice(runtime="auto", precision="auto", device="auto", compi
 def choose_runtime(weights: Weights, choice: RuntimeChoice, folder: Path) -> Runtime:
     """Choose a network's runtime; torch is imported only to convert the network for OpenVINO, once, or to run it.
 
-    Args:
-        weights: the network's.
-        choice: the parameters.
-        folder: of the networks converted for OpenVINO.
+    Networks converted for OpenVINO are in subfolders of `folder`.
+
     Raises:
         ParamsError: OpenVINO or a GPU is requested and cannot be used.
     """
@@ -67,13 +65,7 @@ def choose_runtime(weights: Weights, choice: RuntimeChoice, folder: Path) -> Run
 
 
 def saved_runtime(folder: Path, weights: Weights, record: Mapping[str, Any]) -> Runtime:
-    """Open the runtime that `Runtime.save` saved.
-
-    Args:
-        folder: the runtime's files.
-        weights: the network's.
-        record: the runtime's, when it was saved.
-    """
+    """Open the runtime that `Runtime.save` saved in a folder; `record` is the runtime's, when it was saved."""
     if str(record["runtime"]).startswith("openvino"):
         from stages.graft.backbone.openvino_runtime import open_saved
 

@@ -24,14 +24,11 @@ class TorchRuntime:
     """One network in torch, channels-last, without gradients."""
 
     def __init__(self, weights: Weights, device: str, precision: Precision, batch_size: int, compiled: bool) -> None:
-        """Describe the runtime, without loading the network.
+        """Describe the runtime on a device, cpu or cuda, without loading the network.
 
-        Args:
-            weights: the network's.
-            device: cpu or cuda.
-            precision: auto is bf16 on a GPU that computes in it, else fp32.
-            batch_size: in images.
-            compiled: whether to apply torch.compile, which needs a C++ compiler.
+        Precision auto is bf16 on a GPU that computes in it, else fp32. `compiled` applies torch.compile, which needs a
+        C++ compiler.
+
         Raises:
             ParamsError: cuda is requested and there is no GPU.
         """

@@ -55,8 +55,7 @@ def find_weights(name: str, weights: str, offline: bool = False) -> tuple[Path, 
     path = checkpoints_folder() / published.url.rpartition("/")[2]
     prefix = path.stem.rpartition("-")[2]
     if path.exists():
-        sha256 = sha256_of(path)
-        if not sha256.startswith(prefix):
+        if not (sha256 := sha256_of(path)).startswith(prefix):
             raise WeightsError(
                 f"{path} is damaged: its SHA-256 is {sha256}, expected {prefix}…; delete it and run again"
             )

@@ -77,23 +77,20 @@ class Weights:
 
     def to_record(self) -> dict[str, Any]:
         """Give everything that determines the features as JSON values, without paths of this machine."""
-        fields = asdict(self)
-        del fields["path"]
-        return fields
+        return {name: value for name, value in asdict(self).items() if name != "path"}
 
 
 def find_weights(params: BackboneParams, bundled: Path) -> Weights:
     """Find the weights that the parameters name, download them if necessary, and check their SHA-256.
 
-    Args:
-        params: the section `backbone`.
-        bundled: folder of the networks that ship with the repository.
+    Networks that ship with the repository are in the folder `bundled`.
+
     Raises:
         WeightsError: the file is missing, damaged, a Git-LFS pointer or cannot be downloaded.
         ParamsError: no such network or weights name, or a local file without `backbone.sha256`.
     """
     path, sha256 = _find_file(params, bundled)
-    record = _graft_record(path)
+    record = graft_record(path)
     if "preprocessing" in record:
         preprocessing = preprocessing_from(record["preprocessing"])
     else:
@@ -113,12 +110,8 @@ def find_weights(params: BackboneParams, bundled: Path) -> Weights:
 
 
 def weights_for(record: Mapping[str, Any], bundled: Path, offline: bool = False) -> Weights:
-    """Find the weights of a record on this machine.
+    """Find the weights of a record, as `Weights.to_record` gives it, on this machine.
 
-    Args:
-        record: as `Weights.to_record` gives it.
-        bundled: folder of the networks that ship with the repository.
-        offline: never open a connection.
     Raises:
         WeightsError: as in `find_weights`, or the file has another SHA-256 than the record.
     """
@@ -140,12 +133,7 @@ def weights_for(record: Mapping[str, Any], bundled: Path, offline: bool = False)
 
 
 def weights_from_record(record: Mapping[str, Any], path: Path | None = None) -> Weights:
-    """Read what `Weights.to_record` gave, without a look at any file.
-
-    Args:
-        record: the JSON values.
-        path: the file on this machine.
-    """
+    """Read what `Weights.to_record` gave, without a look at the file, whose path on this machine is `path`."""
     fields = {"layers": tuple(record["layers"]), "preprocessing": preprocessing_from(record["preprocessing"])}
     return Weights(**dict(record) | fields | {"path": path})
 
@@ -192,8 +180,8 @@ def _find_local(params: BackboneParams) -> tuple[Path, str]:
     return path, params.sha256
 
 
-def _graft_record(path: Path | None) -> dict[str, Any]:
-    """Read the record in a file that Graft wrote; empty for any other file."""
+def graft_record(path: Path | None) -> dict[str, Any]:
+    """Read the record in a file of weights that Graft wrote; empty for any other file."""
     if path is None or path.suffix != ".safetensors":
         return {}
     try:

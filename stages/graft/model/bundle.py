@@ -53,15 +53,7 @@ class Bundle:
 
 
 def write_bundle(model: Path, rule: DecisionRule, weights: Weights, runtime: Runtime, folder: Path) -> None:
-    """Write a bundle; an existing folder is replaced.
-
-    Args:
-        model: folder of the model.
-        rule: the decision rule.
-        weights: the network's, pretrained or fine-tuned.
-        runtime: runs the network.
-        folder: the bundle's.
-    """
+    """Write a bundle of the model in the folder `model`, with its network's weights; an existing folder is replaced."""
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         for name in (MODEL, HEAD):
@@ -123,9 +115,8 @@ def _copy_weights(weights: Weights, path: Path) -> None:
 def bundle_in(folder: Path, model: str | None = None) -> Path:
     """Find the bundle in a folder: the folder itself, a repository with one, or an MLflow model with one.
 
-    Args:
-        folder: to search.
-        model: the user's name for it, for the error message.
+    `model` is the user's name for it, for the error message.
+
     Raises:
         DataError: there is no bundle.
     """

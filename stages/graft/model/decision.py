@@ -7,7 +7,6 @@ novelty.safetensors    the detector of out-of-distribution images
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,14 +73,8 @@ class Answers:
 def fit_rule(
     classes: tuple[str, ...], train: ScoredSet, val: ScoredSet, target_accuracy: float, false_alarm_rate: float
 ) -> DecisionRule:
-    """Fit the temperature and both thresholds to validation, the detector to train.
+    """Fit the temperature and both thresholds to validation, the detector to train; see `DecisionRule` for the rest.
 
-    Args:
-        classes: in the order of the logits.
-        train: the training images.
-        val: the validation images.
-        target_accuracy: as in `DecisionRule`.
-        false_alarm_rate: as in `DecisionRule`.
     Raises:
         DataError: there is no validation image.
     """
@@ -116,8 +109,7 @@ def answer(rule: DecisionRule, images: ScoredSet) -> Answers:
 
 def save_rule(rule: DecisionRule, folder: Path) -> None:
     """Write a rule's folder."""
-    arrays = {"projection": rule.detector.projection, "centres": rule.detector.centres}
-    write_arrays(arrays, folder / NOVELTY)
+    write_arrays(vars(rule.detector), folder / NOVELTY)
     record = {name: value for name, value in vars(rule).items() if name not in ("detector", "threshold")}
     # Written last: without it, the folder is not a rule.
     write_json(record | {"threshold": asdict(rule.threshold)}, folder / RULE)
@@ -131,8 +123,7 @@ def load_rule(folder: Path) -> DecisionRule:
     """
     record, arrays = read_json(folder / RULE), read_arrays(folder / NOVELTY)
     try:
-        fields: dict[str, Any] = record | {"classes": tuple(record["classes"])}
-        threshold = Threshold(**fields.pop("threshold"))
-        return DecisionRule(**fields, threshold=threshold, detector=NoveltyDetector(**arrays))
+        fields = {"classes": tuple(record["classes"]), "threshold": Threshold(**record["threshold"])}
+        return DecisionRule(**record | fields, detector=NoveltyDetector(**arrays))
     except (TypeError, KeyError) as error:
         raise DataError(f"{folder} is not a decision rule ({error}); `dvc repro` makes it again") from None

@@ -56,13 +56,8 @@ def references(predictor: Predictor, files: Sequence[ImageFile]) -> Iterator[Ref
 
 
 def compare(runs: Mapping[str, Run], images: Iterable[Reference]) -> dict[str, dict[str, Any]]:
-    """Compare each way to run an exported model with the expected answers.
+    """Compare each way to run an exported model with the expected answers; give the `differences` by its name.
 
-    Args:
-        runs: by name.
-        images: with the expected answers; iterated once.
-    Returns:
-        By name, what `differences` gives.
     Raises:
         DataError: there is no image.
     """
@@ -103,21 +98,17 @@ def answered_by(run: Run, images: Sequence[Reference]) -> list[Reference]:
 
 
 def speed(run_single: Run, run_batch: Run, squares: Batch) -> dict[str, Any]:
-    """Measure a model's speed.
+    """Measure the median latency of one image in milliseconds, and images per second in batches.
 
     Args:
-        run_single: loaded for one image at a time.
-        run_batch: loaded for batches of all squares.
+        run_single: model loaded for one image at a time.
+        run_batch: model loaded for batches of all squares.
         squares: images, uint8, shape (n, h, w, 3).
-    Returns:
-        The median latency of one image in milliseconds, and images per second in batches.
     """
-    single_seconds = _median_seconds(run_single, squares[:1])
-    batch_seconds = _median_seconds(run_batch, squares)
     return {
-        "latency_ms": round(1000 * single_seconds, 2),
+        "latency_ms": round(1000 * _median_seconds(run_single, squares[:1]), 2),
         "batch_size": len(squares),
-        "images_per_second": round(len(squares) / batch_seconds, 1),
+        "images_per_second": round(len(squares) / _median_seconds(run_batch, squares), 1),
         "processor": openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"),
         "num_processors": num_cpus(),
     }

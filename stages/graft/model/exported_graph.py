@@ -30,23 +30,19 @@ Run = Callable[[Batch], Mapping[str, Array]]
 
 
 def check_packages(format_: Format) -> None:
-    """Check that the packages that write and run a format are installed.
-
-    Raises:
-        ParamsError: a package is missing.
-    """
+    """Check that the packages that write and run a format are installed; a ParamsError names those that are not."""
     missing = [name for name in ONNX_PACKAGES if format_ == "onnx" and find_spec(name) is None]
     if missing:
         raise ParamsError(f"--format onnx needs {', '.join(missing)}; `pip install {' '.join(missing)}` brings it")
 
 
 def write_graph(model: WholeModel, format_: Format, size_px: int, notes: Mapping[str, str], folder: Path) -> None:
-    """Write the model's graph, for any number of images at once.
+    """Write the graph of a model on the CPU, for any number of square images at once, as FILES in a folder.
 
     Args:
         model: on the CPU.
         format_: a key of FILES.
-        size_px: side of the square images, in pixels.
+        size_px: side of the images, in pixels.
         notes: metadata of the file.
         folder: where FILES are written.
     Raises:
@@ -70,20 +66,15 @@ def precisions(format_: Format) -> tuple[str, ...]:
 
 
 def open_graph(folder: Path, format_: Format, precision: str, batch_size: int | None = None) -> Run:
-    """Load a graph on the CPU, with all processors for one batch.
+    """Load a graph that `write_graph` wrote on the CPU, in one of `precisions`, with all processors for one batch.
 
-    Args:
-        folder: as `write_graph` wrote it.
-        format_: a key of FILES.
-        precision: one of `precisions`.
-        batch_size: the only number of images allowed in a batch; None allows any.
+    `batch_size` is the only number of images allowed in a batch; None allows any.
     """
     path = folder / FILES[format_][0]
     return _open_onnx(path) if format_ == "onnx" else _open_openvino(path, precision, batch_size)
 
 
 def _write_onnx(model: WholeModel, example: torch.Tensor, notes: Mapping[str, str], path: Path) -> None:
-    any_number = {INPUT: {0: torch.export.Dim("n", min=1, max=4096)}}
     program: Any = torch.onnx.export(
         model,
         (example,),
@@ -91,7 +82,7 @@ def _write_onnx(model: WholeModel, example: torch.Tensor, notes: Mapping[str, st
         verbose=False,
         input_names=[INPUT],
         output_names=list(OUTPUTS),
-        dynamic_shapes=any_number,
+        dynamic_shapes={INPUT: {0: torch.export.Dim("n", min=1, max=4096)}},  # any number of images
     )
     program.model.metadata_props.update(notes)
     program.save(path, external_data=False)

@@ -9,14 +9,8 @@ from stages.graft.model.decision import DecisionRule
 from stages.graft.model.whole_model import INPUT, OUTPUTS
 
 
-def recipe(preprocessing: Preprocessing, rule: DecisionRule) -> dict[str, Any]:
-    """Describe an exported model to its callers, as JSON values.
-
-    Args:
-        preprocessing: how images are prepared.
-        rule: gives the classes and the thresholds.
-    """
-    p = preprocessing
+def recipe(p: Preprocessing, rule: DecisionRule) -> dict[str, Any]:
+    """Describe an exported model to its callers, as JSON values."""
     return {
         "classes": list(rule.classes),
         "input": {
@@ -36,6 +30,7 @@ def recipe(preprocessing: Preprocessing, rule: DecisionRule) -> dict[str, Any]:
 
 
 def _steps(p: Preprocessing) -> list[str]:
+    exception = "a smaller one by OpenCV's INTER_LINEAR; " if p.interpolation == "bilinear" else ""
     return [
         f"Decode the file ({', '.join(FORMATS)}; of an animated one the first frame) to 8-bit RGB: 16-bit grey divided "
         "by 257 without remainder, transparent pixels over white.",
@@ -43,12 +38,8 @@ def _steps(p: Preprocessing) -> list[str]:
         "rounded to the even number; top = (h - s) // 2, left = (w - s) // 2.",
         "Cut out rows top to top + s and columns left to left + s.",
         f"Scale this square to {p.crop_px} x {p.crop_px} pixels by antialiased {p.interpolation} interpolation, as "
-        f"Pillow's Image.resize does; {_exception(p)}a square of {p.crop_px} pixels stays as it is.",
+        f"Pillow's Image.resize does; {exception}a square of {p.crop_px} pixels stays as it is.",
         "Turn it upright as its EXIF orientation says (where the file is no JPEG, right after decoding).",
         f"Of a large JPEG, Graft's own pixels: where min(h, w) is at least 2, 4 or 8 times {REDUCING_GAP * p.resize_px}"
         ", libjpeg decodes it at a half, a quarter or an eighth of its size, and the steps begin from there.",
     ]
-
-
-def _exception(p: Preprocessing) -> str:
-    return "a smaller one by OpenCV's INTER_LINEAR; " if p.interpolation == "bilinear" else ""

@@ -35,12 +35,9 @@ class Model:
 
 
 def write_model(head: Head, backbone: Mapping[str, Any], folder: Path) -> None:
-    """Write the head and the record of a model; the folder already has the weights if the backbone is fine-tuned.
+    """Write the head, and the record of a model on the pretrained backbone that a record describes.
 
-    Args:
-        head: the head.
-        backbone: record of the pretrained weights.
-        folder: the model's.
+    If the backbone is fine-tuned, its weights are in the folder already.
     """
     save_head(head, folder, backbone)
     weights = folder / BACKBONE
@@ -71,13 +68,9 @@ def read_model(folder: Path) -> tuple[Model, Head]:
 
 
 def model_weights(model: Model, folder: Path, bundled: Path, offline: bool) -> Weights:
-    """Find the weights of a model's backbone: the fine-tuned ones, or those that computed the features.
+    """Find the weights of a model's backbone: the fine-tuned ones in its folder, or those that computed the features.
 
-    Args:
-        model: the model.
-        folder: the model's.
-        bundled: folder of the networks that ship with the repository.
-        offline: never open a connection.
+    For those, `bundled` and `offline` are as in `weights_for`.
     """
     if model.backbone_sha256 is None:
         return weights_for(model.backbone, bundled, offline)

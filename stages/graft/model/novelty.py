@@ -40,16 +40,9 @@ class NoveltyDetector:
     """Class means of the components, shape (c, k)."""
 
     def distances(self, x: Float32) -> Float64:
-        """Measure images.
-
-        Args:
-            x: features, shape (n, d), float32.
-        Returns:
-            Distances, shape (n,): about 1 or somewhat less for images like the training images.
-        """
+        """Measure features (n, d): distances, shape (n,), are about 1 or less for images like the training images."""
         components = (x @ self.projection).astype(np.float64)
-        centres = self.centres.astype(np.float64)
-        squares = [np.square(components - centre).sum(axis=1) for centre in centres]
+        squares = [np.square(components - centre).sum(axis=1) for centre in self.centres.astype(np.float64)]
         return np.asarray(np.sqrt(np.min(squares, axis=0)))
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stages.graft.backbone.extraction import num_workers
-from stages.graft.backbone.runtime import Compute
 from stages.graft.backbone.runtime_choice import RuntimeChoice, choose_runtime
 from stages.graft.core.errors import DataError
 from stages.graft.core.threads import in_threads
@@ -58,11 +57,6 @@ class ImageFile:
     def at_address(address: str, name: str) -> "ImageFile":
         """Describe a file on disk or in S3; it is read when it is needed."""
         return ImageFile(name=name, read=partial(read_address, address), address=address)
-
-    @staticmethod
-    def of(data: bytes, name: str = "") -> "ImageFile":
-        """Describe a file whose bytes are in memory."""
-        return ImageFile(name=name, read=lambda: data)
 
 
 class Answering(Protocol):
@@ -116,12 +110,28 @@ class Predictor:
             unsure (the confidence is below the threshold), unknown (the image is out of distribution), distance,
             p_<class>, and error; for a damaged image only file and error, the rest is None.
         """
-        work = partial(_answer_chunk, self._bundle, self.runtime.load(), self.batch_size)
         with threadpool_limits(1, "blas"):  # more threads take a fifth of the network's speed
             remaining = iter(files)
             chunks = iter(lambda: list(islice(remaining, self.batch_size)), [])
-            for rows in in_threads(work, chunks, num_workers(self.runtime)):
+            for rows in in_threads(self._answer_chunk, chunks, num_workers(self.runtime)):
                 yield from rows
+
+    def _answer_chunk(self, files: Sequence[ImageFile]) -> list[dict[str, Any]]:
+        """Classify at most a batch of images; the other rows are black, since a row's bits depend on the shape."""
+        px, bundle = self.preprocessing.crop_px, self._bundle
+        batch, errors = np.zeros((self.batch_size, px, px, 3), np.uint8), dict[int, str]()
+        for number, pixels in enumerate(_squares(files, self.preprocessing)):
+            if isinstance(pixels, DataError):
+                errors[number] = str(pixels)
+            else:
+                batch[number] = pixels
+        x = self.runtime.load()(batch)
+        answers = answer(bundle.rule, ScoredSet(x=x, logits=bundle.head.logits(x), y=np.zeros(0, np.int64)))
+        rows = _answer_rows(self.classes, answers)
+        return [
+            dict.fromkeys(self.columns) | {"file": file.name} | ({"error": errors[k]} if k in errors else row)
+            for k, (file, row) in enumerate(zip(files, rows, strict=False))
+        ]
 
 
 def columns_of(bundle: Bundle) -> list[str]:
@@ -132,26 +142,6 @@ def columns_of(bundle: Bundle) -> list[str]:
 def probability_column(label: str) -> str:
     """Name the column of a class's probability."""
     return f"p_{label}"
-
-
-def _answer_chunk(
-    bundle: Bundle, compute: Compute, batch_size: int, files: Sequence[ImageFile]
-) -> list[dict[str, Any]]:
-    """Classify at most a batch of images; the rest of the batch is black, since a row's bits depend on its shape."""
-    px = bundle.weights.preprocessing.crop_px
-    batch, errors = np.zeros((batch_size, px, px, 3), np.uint8), dict[int, str]()
-    for number, pixels in enumerate(_squares(files, bundle.weights.preprocessing)):
-        if isinstance(pixels, DataError):
-            errors[number] = str(pixels)
-        else:
-            batch[number] = pixels
-    x = compute(batch)
-    answers = answer(bundle.rule, ScoredSet(x=x, logits=bundle.head.logits(x), y=np.zeros(0, np.int64)))
-    rows, columns = _answer_rows(bundle.head.classes, answers), columns_of(bundle)
-    return [
-        dict.fromkeys(columns) | {"file": file.name} | ({"error": errors[number]} if number in errors else row)
-        for number, (file, row) in enumerate(zip(files, rows, strict=False))
-    ]
 
 
 def _squares(files: Sequence[ImageFile], p: Preprocessing) -> Iterator[Batch | DataError]:

@@ -49,13 +49,8 @@ def class_indices(labels: Sequence[str], classes: tuple[str, ...]) -> Labels:
 
 
 def score_split(score: Score, splits: pd.DataFrame, name: str, classes: tuple[str, ...]) -> ScoredSet:
-    """Score the images of one split, in order of id.
+    """Score the images of one split of a table with the columns id, label, split, in its order.
 
-    Args:
-        score: gives features and logits.
-        splits: columns id, label, split.
-        name: train, val or test.
-        classes: in the order of the logits.
     Raises:
         DataError: the model does not know a class, or an image cannot be scored.
     """
@@ -72,14 +67,7 @@ def score_strangers(score: Score, ids: Sequence[str]) -> ScoredSet:
 
 
 def score_cached(head: Head, path: Path) -> Score:
-    """Give a function that scores images from the file of their features.
-
-    Args:
-        head: from features to logits.
-        path: the packed features.
-    Raises:
-        DataError: when called, if the file lacks an id.
-    """
+    """Give a function that scores images from the file of their features; a DataError if the file lacks an id."""
     ids, features = read_features(path)
 
     def score(rows: list[int]) -> tuple[Float32, Float32]:
@@ -90,28 +78,12 @@ def score_cached(head: Head, path: Path) -> Score:
 
 
 def score_known(ids: Sequence[str], x: Float32, logits: Float32) -> Score:
-    """Give a function that looks up images already scored.
-
-    Args:
-        ids: the images, n of them.
-        x: features, shape (n, d).
-        logits: shape (n, c).
-    Raises:
-        DataError: when called, with another id.
-    """
+    """Give a function that looks up n images already scored, by their ids; a DataError for another id."""
     return _by_id(ids, "what the network has scored", lambda rows: (x[rows], logits[rows]))
 
 
 def score_images(head: Head, weights: Weights, runtime: Runtime, ids: Sequence[str], locate: LocateImage) -> Score:
-    """Score images by sending them through the network, and give a function that looks them up.
-
-    Args:
-        head: reads the network's features.
-        weights: of the network.
-        runtime: runs the network.
-        ids: the images.
-        locate: gives the location of an image.
-    """
+    """Score images by sending them through the network, and give a function that looks them up."""
     x = np.concatenate([rows for _, rows in embed(ids, locate, weights.preprocessing, runtime, "score")])
     return score_known(ids, x, head.logits(x))
 

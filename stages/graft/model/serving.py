@@ -32,12 +32,7 @@ class ServedModel:
     """A bundle that is called through MLflow."""
 
     def __init__(self, folder: Path, *, read_paths: bool = False) -> None:
-        """Load a bundle.
-
-        Args:
-            folder: the bundle's.
-            read_paths: whether to read `file:` addresses.
-        """
+        """Load the bundle in a folder; `read_paths` allows `file:` addresses."""
         self._predictor = Predictor(load_bundle(folder))
         self._read_paths = read_paths
 
@@ -47,10 +42,8 @@ class ServedModel:
         return [name for name in self._predictor.columns if name != "file"]
 
     def predict(self, model_input: pd.DataFrame) -> pd.DataFrame:
-        """Classify a table of images.
+        """Classify the images in the column `image` of a table.
 
-        Args:
-            model_input: with the column `image`.
         Returns:
             A row for each image, with its index; for a bad image only the error, the rest is None.
         """
@@ -61,11 +54,8 @@ class ServedModel:
 
 
 def read_image(value: Any, read_paths: bool) -> bytes:
-    """Give the bytes of an image file.
+    """Give the bytes of the image file in a cell of the column `image`; `read_paths` allows `file:` addresses.
 
-    Args:
-        value: a cell of the column `image`.
-        read_paths: whether to read `file:` addresses.
     Raises:
         DataError: the cell holds no image file, or the file cannot be read.
     """

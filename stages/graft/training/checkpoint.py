@@ -23,14 +23,7 @@ class TrainingState:
     def __init__(
         self, network: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer, start: Epoch
     ) -> None:
-        """Begin before the first step.
-
-        Args:
-            network: the network that is trained.
-            average: average of its weights, which is validated.
-            optimizer: optimizer of the network.
-            start: results of epoch 0.
-        """
+        """Begin before the first step, with the average of a network's weights, and the results of epoch 0."""
         self.average, self.epochs = average, [start]
         self._network, self._best, self._optimizer = network, copy.deepcopy(network), optimizer
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,6 +18,7 @@ from torch.nn import functional
 from stages.graft.core.errors import DataError
 from stages.graft.core.progress import Progress
 from stages.graft.heads.class_weights import ClassWeights, epoch_order
+from stages.graft.heads.head import Float32
 from stages.graft.metrics.classification import accuracy
 from stages.graft.metrics.training_curve import Epoch, best_epoch
 from stages.graft.model.classifier import Classifier
@@ -27,8 +27,6 @@ from stages.graft.training.checkpoint import TrainingState
 from stages.graft.training.finetune_params import FinetuneParams
 from stages.graft.training.optimizer import average_weights, make_optimizer, make_scheduler, pull_to_start
 from stages.graft.training.process_group import SINGLE_PROCESS, ProcessGroup
-
-Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +66,8 @@ class Outcome:
 def finetune(setup: TrainingSetup, checkpoint: Path, on_epoch: Callable[[Epoch], None]) -> Outcome:
     """Train a network in place, and give it the weights of the epoch with the lowest validation log loss.
 
-    Epoch 0, before the first step, counts too.
+    Epoch 0, before the first step, counts too. A killed training resumes from the checkpoint's file.
 
-    Args:
-        setup: what is trained, and how.
-        checkpoint: file from which a killed training resumes.
-        on_epoch: called after every epoch.
     Raises:
         DataError: the loss is not finite, or there is not enough memory.
     """
@@ -110,8 +104,8 @@ class _Loop:
         num_done = len(self.state.epochs) - 1
         if 0 < num_done < params.epochs:
             print(f"finetune: resuming after epoch {num_done}")
-        num_images = len(epoch_order(setup.train.y, params.class_weight, params.seed, 1))
-        steps_per_epoch = math.ceil(num_images / params.batch_size)
+        order = epoch_order(setup.train.y, params.class_weight, params.seed, 1)
+        steps_per_epoch = math.ceil(len(order) / params.batch_size)
         self._scheduler = make_scheduler(self._optimizer, params, steps_per_epoch, num_done)
 
     def run_epoch(self, number: int) -> None:

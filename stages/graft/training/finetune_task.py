@@ -92,12 +92,10 @@ RemoteTrainer = Callable[[FinetuneTask, Callable[[Epoch], None]], Path]
 def finetune_from_files(
     task: FinetuneTask, log: Callable[[int, dict[str, float]], None], remote_trainer: RemoteTrainer | None = None
 ) -> Finetuned:
-    """Fine-tune with the pipeline's files.
+    """Fine-tune with the pipeline's files; `log` is called after every epoch with its number and its metrics.
 
-    Args:
-        task: what is trained, and how.
-        log: called after every epoch with its number and its metrics.
-        remote_trainer: trains in other processes; this process takes over the finished training.
+    A remote trainer trains in other processes; this process takes over the finished training.
+
     Raises:
         DataError: a class has no training image, or there is no validation image; and as in `finetune`.
         ParamsError: the network has no such block, or cannot be cut there.
@@ -171,22 +169,18 @@ def _load(task: FinetuneTask) -> tuple[NormalisedNetwork, ComputedInputs, Traini
         device=device,
         in_bf16=trains_in_bf16(params.precision, device),
     )
-    return (
-        backbone,
-        inputs,
-        TrainingSetup(
-            network=network, depths=depths, inputs=inputs, train=train, val=val, class_weights=weights, params=params
-        ),
+    setup = TrainingSetup(
+        network=network, depths=depths, inputs=inputs, train=train, val=val, class_weights=weights, params=params
     )
+    return backbone, inputs, setup
 
 
 def _labelled(task: FinetuneTask) -> list[LabelledImages]:
     """Read the training images, and the validation images."""
     table, classes = read_splits(task.files.splits), task.head.classes
-    splits = [table[table["split"] == name] for name in ("train", "val")]
     return [
         LabelledImages(ids=rows["id"].tolist(), y=np.array([classes.index(label) for label in rows["label"]], np.int64))
-        for rows in splits
+        for rows in (table[table["split"] == name] for name in ("train", "val"))
     ]
 
 

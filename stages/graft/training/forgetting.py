@@ -70,7 +70,7 @@ def measure_forgetting(
     """Compare the pretrained network with the fine-tuned one.
 
     Args:
-        weights: the pretrained network, its layers and its preprocessing.
+        weights: weights of the pretrained network.
         trained: tensors of the fine-tuned backbone, by their names in the backbone.
         ids: ids of validation images; the first `MAX_IMAGES` of them, sorted, are used.
         locate: gives the location of an image's file.
@@ -156,11 +156,8 @@ def block_distances(before: State, after: State, blocks: Sequence[str]) -> pd.Da
 
 
 def with_backbone(network: nn.Module, trained: State) -> nn.Module:
-    """Copy a network, and give the copy the weights of a backbone; all other weights, as the output layer's, stay.
+    """Copy a network, and give the copy the weights of a backbone, by their names in it; the output layer's stay.
 
-    Args:
-        network: backbone and output layer.
-        trained: tensors of the backbone, by their names in the backbone.
     Raises:
         DataError: the network has no such tensor.
     """
@@ -183,8 +180,7 @@ def forgetting_record(forgetting: Forgetting) -> dict[str, Any]:
         "source_agreement": forgetting.source_agreement,
         "weight_distance": forgetting.distance,
     }
-    if forgetting.source is not None:
-        source = forgetting.source
+    if (source := forgetting.source) is not None:
         record |= {
             "source_num_images": source.num_images,
             "source_accuracy_before": source.accuracy_before,
@@ -204,9 +200,8 @@ def format_forgetting(forgetting: Forgetting) -> str:
         f"{forgetting.source_agreement:.1%}; weights moved by {forgetting.distance:.2%}, most in {farthest['block']} "
         f"({farthest['distance']:.2%})"
     )
-    if forgetting.source is None:
+    if (source := forgetting.source) is None:
         return text
-    source = forgetting.source
     return (
         f"{text}; source accuracy {source.accuracy_before:.1%} before, {source.accuracy_after:.1%} after "
         f"({source.num_images} images)"
@@ -226,13 +221,12 @@ def _outputs(
     device: torch.device,
 ) -> list[Float32]:
     """Compute the output of each network for every image; images are decoded once."""
-    rows: list[list[Float32]] = [[] for _ in networks]
+    rows = list[list[Float32]]()
     with Progress(len(ids), desc="forgetting", unit="images") as progress:
         for chunk, images in decoded_batches(ids, locate, preprocessing, BATCH_SIZE):
-            for outputs, network in zip(rows, networks, strict=True):
-                outputs.append(run_batch(network, images, BATCH_SIZE, device))
+            rows.append([run_batch(network, images, BATCH_SIZE, device) for network in networks])
             progress.advance(len(chunk))
-    return [np.concatenate(outputs) for outputs in rows]
+    return [np.concatenate(outputs) for outputs in zip(*rows, strict=True)]
 
 
 def _label(name: str, blocks: Sequence[str]) -> str:

@@ -23,8 +23,8 @@ def make_optimizer(
     Args:
         parameters: trained parameters by name.
         depths: number of blocks after each parameter's block, by name; 0 for the head.
-        params: the section `finetune`. Source of layer_decay: Howard and Ruder, ULMFiT, ACL 2018, section 3.2, as one
-            factor.
+        params: the section `finetune`.
+    Source of layer_decay: Howard and Ruder, ULMFiT, ACL 2018, section 3.2, as one factor.
     """
     members: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in parameters.items():
@@ -33,8 +33,7 @@ def make_optimizer(
     for depth, decays in sorted(members):
         rate = params.learning_rate * params.layer_decay**depth
         weight_decay = params.weight_decay if decays else 0.0
-        group = {"params": members[depth, decays], "lr": rate, "initial_lr": rate, "weight_decay": weight_decay}
-        groups.append(group)
+        groups.append({"params": members[depth, decays], "lr": rate, "initial_lr": rate, "weight_decay": weight_decay})
     if params.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=MOMENTUM, nesterov=True)
     return torch.optim.AdamW(groups)
@@ -45,11 +44,7 @@ def make_scheduler(
 ) -> LambdaLR:
     """Let the learning rates rise linearly in the warm-up, then fall to zero by half a cosine.
 
-    Args:
-        optimizer: from `make_optimizer`.
-        params: the section `finetune`.
-        steps_per_epoch: steps of one epoch.
-        epochs_done: finished epochs of a training that is resumed.
+    `epochs_done` are the finished epochs of a training that is resumed.
     """
     num_steps, num_warmup = params.epochs * steps_per_epoch, params.warmup_epochs * steps_per_epoch
 

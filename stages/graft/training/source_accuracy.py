@@ -14,13 +14,12 @@ from torch import nn
 
 from stages.graft.backbone.network import NormalisedNetwork, load_network, run_batch
 from stages.graft.backbone.providers import provider_of
-from stages.graft.backbone.weights import Weights
+from stages.graft.backbone.weights import Weights, graft_record
 from stages.graft.core.errors import DataError
 from stages.graft.core.progress import bar
 from stages.graft.data.decoded_arrays import decoded_images
 from stages.graft.data.open_source import open_source
 from stages.graft.metrics.paired_comparison import PairedComparison, compare_paired
-from stages.graft.storage.arrays import read_metadata
 from stages.graft.storage.files import read_json
 
 BATCH_SIZE = 32
@@ -39,9 +38,6 @@ class SourceImages:
 def check_source(weights: Weights, source: SourceImages) -> None:
     """Check, before hours of training, that the network can score the images of the source; decodes no image.
 
-    Args:
-        weights: weights of the network.
-        source: the images.
     Raises:
         DataError: the source does not exist or has no image, or the network does not know one of its classes.
     """
@@ -63,25 +59,24 @@ def compare_on_source(
         before: uint8 images (n, h, w, 3) to logits (n, c).
         after: the same network, fine-tuned.
         weights: weights of the network; their file names its classes.
-        source: the images.
+        source: labelled images.
         device: device of both networks.
     Raises:
         DataError: the network does not know a class of the source.
     """
     with decoded_images(source.path, _source_px(weights), source.cache) as packed:
         y = _class_numbers(packed.classes, weights, before.network)[packed.y]
-        starts = range(0, len(packed.x), BATCH_SIZE)
-        logits: list[list[npt.NDArray[np.float32]]] = [[], []]
-        for start in bar(starts, desc="forgetting: source images", unit="batches", total=len(starts)):
+        logits = []
+        for start in bar(range(0, len(packed.x), BATCH_SIZE), desc="forgetting: source images", unit="batches"):
             images = packed.x[start : start + BATCH_SIZE]
-            for rows, network in zip(logits, (before, after), strict=True):
-                rows.append(run_batch(network, images, BATCH_SIZE, device))
-    return compare_paired(y, np.concatenate(logits[0]), np.concatenate(logits[1]))
+            logits.append([run_batch(network, images, BATCH_SIZE, device) for network in (before, after)])
+    logits_before, logits_after = (np.concatenate(rows) for rows in zip(*logits, strict=True))
+    return compare_paired(y, logits_before, logits_after)
 
 
 def _source_px(weights: Weights) -> int:
-    record_path = None if weights.path is None else weights.path.with_suffix(".json")
-    record = read_json(record_path) if record_path is not None and record_path.exists() else {}
+    path = weights.path and weights.path.with_suffix(".json")
+    record = read_json(path) if path and path.exists() else {}
     return int(record.get("validation_px", weights.preprocessing.crop_px))
 
 
@@ -89,8 +84,7 @@ def _class_numbers(classes: Sequence[str], weights: Weights, network: nn.Module)
     """Number of each class in the output layer: by the list in the weights' file, else in order of name."""
     output = provider_of(weights.name).output_layer(network)
     num_classes = len(network.state_dict()[f"{output}.weight"])
-    has_metadata = weights.path is not None and weights.path.suffix == ".safetensors"
-    listed = read_metadata(weights.path).get("classes") if weights.path is not None and has_metadata else None
+    listed = graft_record(weights.path).get("classes")
     if listed is None and len(classes) != num_classes:
         raise DataError(
             f"`finetune.source_images`: {len(classes)} classes, but the output layer of {weights.name} scores "

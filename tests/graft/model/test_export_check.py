@@ -49,7 +49,7 @@ def test_compare_joins_what_comes_in_parts():
 def test_references_are_the_pipelines_answers_without_what_is_no_image(bundle_folder):
     predictor = Predictor(load_bundle(bundle_folder))
     paths = sorted((bundle_folder.parent / "pictures").rglob("*.png"))[::10]
-    files = [ImageFile.of(b"no image"), *(ImageFile.at(path) for path in paths), ImageFile.of(b"")]
+    files = [ImageFile(name="", read=lambda: b"no image"), *map(ImageFile.at, paths), ImageFile(name="", read=bytes)]
     found = list(references(predictor, files))
     assert sum(len(reference.squares) for reference in found) == len(paths)
     run = torch_run(WholeModel(load_bundle(bundle_folder)))
