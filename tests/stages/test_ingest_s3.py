@@ -61,14 +61,14 @@ def test_images_in_place_are_read_there_until_one_changes(ingested, server):
     table = read_manifest(made / "data/manifest.csv")
     assert table["address"].to_list() == [f"s3://{BUCKET}/plates/{file}" for file in table["file"]]
     assert [path.name for path in (made / "data/images").iterdir()] == ["in_place.txt"]
-    ids, path_of = table["id"].to_list(), image_locations(made / "data/manifest.csv", made / "data/images")
-    assert read_batch(ids, path_of, PREPROCESSING, 300).any(axis=(1, 2, 3)).all()
+    ids, locate = table["id"].to_list(), image_locations(made / "data/manifest.csv", made / "data/images")
+    assert read_batch(ids, locate, PREPROCESSING, 300).any(axis=(1, 2, 3)).all()
     file = table["file"][17]
     label, number = file.removesuffix(".png").split("/")
     server.put(f"plates/{file}", png(999))
     try:
         with pytest.raises(s3.GraftError, match=rf"^s3://graft/plates/{file} has changed since it was ingested"):
-            read_batch(ids, path_of, PREPROCESSING, 300)
+            read_batch(ids, locate, PREPROCESSING, 300)
     finally:
         server.put(f"plates/{file}", png(100 * CLASSES.index(label) + int(number)))
 

@@ -63,4 +63,4 @@ class LocalExtractor:
     def extract_missing(self, image_sets: Iterable[Images], store: FeatureStore) -> list[int]:
         """As `Extractor.extract_missing`."""
         preprocessing = self._weights.preprocessing
-        return [extract_missing(ids, path_of, store, preprocessing, self._runtime) for ids, path_of in image_sets]
+        return [extract_missing(ids, locate, store, preprocessing, self._runtime) for ids, locate in image_sets]

@@ -47,13 +47,13 @@ class ClusterExtractor:
 
     def extract_missing(self, image_sets: Iterable[Images], store: FeatureStore) -> list[int]:
         """As `Extractor.extract_missing`; all sets of images are spread over the cluster together."""
-        missing = [(store.missing(ids), path_of) for ids, path_of in image_sets]
+        missing = [(store.missing(ids), locate) for ids, locate in image_sets]
         counts = [len(ids) for ids, _ in missing]
         if not sum(counts):
             return counts
         size = chunk_size(sum(counts), int(self.record["batch_size"]), self._compute, MAX_IMAGES_PER_CHUNK)
         chunks = [
-            _chunk(ids[start : start + size], path_of) for ids, path_of in missing for start in range(0, len(ids), size)
+            _chunk(ids[start : start + size], locate) for ids, locate in missing for start in range(0, len(ids), size)
         ]
         expected = {"decoder": DECODER, **self.record}
         make = partial(_make_work, self._choose, self._weights.preprocessing, store.backend, expected)
@@ -64,9 +64,9 @@ class ClusterExtractor:
         return counts
 
 
-def _chunk(ids: Sequence[str], path_of: LocateImage) -> Chunk:
+def _chunk(ids: Sequence[str], locate: LocateImage) -> Chunk:
     """Ids and addresses of images; of images at their source also the id to check, of others an empty text."""
-    locations = [path_of(id_) for id_ in ids]
+    locations = [locate(id_) for id_ in ids]
     return {
         "ids": list(ids),
         "addresses": [absolute_address(str(location)) for location in locations],

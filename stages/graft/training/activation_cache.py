@@ -68,7 +68,7 @@ class ComputedInputs:
     """Whether the frozen part computes views in bf16; unchanged images are computed in fp32."""
 
     def batches(self, ids: Sequence[str], view_number: int | None) -> Iterator[tuple[Tensor, ...]]:
-        """Compute the inputs of a view, or of unchanged images, batch by batch, in order; the last can be short."""
+        """Compute the inputs of a view (None: of the unchanged images) in order; the last batch can be short."""
         chunks = [ids[start : start + self.batch_size] for start in range(0, len(ids), self.batch_size)]
         batches = in_threads(partial(self._read, view_number), chunks, num_ahead=4)
         for chunk, images in zip(chunks, batches, strict=True):

@@ -44,15 +44,15 @@ def write_images(folder: Path, number: int) -> list[str]:
 
 
 @pytest.fixture
-def path_of(tmp_path: Path) -> LocateImage:
+def locate(tmp_path: Path) -> LocateImage:
     return lambda id_: tmp_path / "images" / f"{id_}.png"
 
 
-def extract(ids: list[str], path_of: LocateImage, compute: ComputeParams, root: Path, weights: Weights = SMALL) -> int:
+def extract(ids: list[str], locate: LocateImage, compute: ComputeParams, root: Path, weights: Weights = SMALL) -> int:
     """Extract into the store below `root` , pack `features.safetensors` and give the number of computed rows."""
     with open_extractor(weights, CHOICE, root.parent / "networks", compute) as engine:
         store = FeatureStore(root, {**weights.to_record(), **engine.record, "decoder": DECODER})
-        (number,) = engine.extract_missing([(ids, path_of)], store)
+        (number,) = engine.extract_missing([(ids, locate)], store)
     store.pack(ids, root / "features.safetensors", {})
     return number
 
@@ -74,17 +74,17 @@ def nodes() -> Iterator[Nodes]:
 class TestExtraction:
     """On two nodes."""
 
-    def test_two_nodes_give_the_bytes_of_one_machine_and_compute_only_what_is_missing(self, nodes, path_of, tmp_path):
+    def test_two_nodes_give_the_bytes_of_one_machine_and_compute_only_what_is_missing(self, nodes, locate, tmp_path):
         ids = write_images(tmp_path / "images", 90)
-        assert extract(ids, path_of, LOCAL, tmp_path / "local") == 90
-        assert extract(ids[:80], path_of, nodes.compute, tmp_path / "remote") == 80
-        assert extract(ids, path_of, nodes.compute, tmp_path / "remote") == 10
-        assert extract(ids, path_of, nodes.compute, tmp_path / "remote") == 0
+        assert extract(ids, locate, LOCAL, tmp_path / "local") == 90
+        assert extract(ids[:80], locate, nodes.compute, tmp_path / "remote") == 80
+        assert extract(ids, locate, nodes.compute, tmp_path / "remote") == 10
+        assert extract(ids, locate, nodes.compute, tmp_path / "remote") == 0
         assert sorted(stored_ids(tmp_path / "remote")) == sorted(ids)
         local, remote = (tmp_path / name / "features.safetensors" for name in ("local", "remote"))
         assert local.read_bytes() == remote.read_bytes()
 
-    def test_both_nodes_work(self, nodes, path_of, tmp_path):
+    def test_both_nodes_work(self, nodes, locate, tmp_path):
         from stages.graft.compute.ray_cluster import join_cluster, map_chunks
 
         with join_cluster(nodes.compute):
@@ -92,15 +92,15 @@ class TestExtraction:
         assert [reply["number"] for reply in replies] == [str(number) for number in range(8)]
         assert len({reply["node"] for reply in replies}) == 2
 
-    def test_a_damaged_image_is_named_and_costs_no_row_of_other_chunks(self, nodes, path_of, tmp_path):
+    def test_a_damaged_image_is_named_and_costs_no_row_of_other_chunks(self, nodes, locate, tmp_path):
         ids = write_images(tmp_path / "images", 80)
-        whole = path_of(ids[-1]).read_bytes()
-        path_of(ids[-1]).write_bytes(whole[:50])
+        whole = locate(ids[-1]).read_bytes()
+        locate(ids[-1]).write_bytes(whole[:50])
         with pytest.raises(DataError, match=ids[-1]):
-            extract(ids, path_of, nodes.compute, tmp_path / "store")
+            extract(ids, locate, nodes.compute, tmp_path / "store")
         assert len(stored_ids(tmp_path / "store")) >= 60
-        path_of(ids[-1]).write_bytes(whole)
-        assert extract(ids, path_of, nodes.compute, tmp_path / "store") <= 20
+        locate(ids[-1]).write_bytes(whole)
+        assert extract(ids, locate, nodes.compute, tmp_path / "store") <= 20
 
     def test_prediction_gives_the_rows_of_one_machine_in_order(self, nodes, bundle_folder, tmp_path, project):
         ids = write_images(tmp_path / "images", 60)
@@ -114,10 +114,10 @@ class TestExtraction:
         assert (tmp_path / "tlocal.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
         assert len((tmp_path / "local.csv").read_text().splitlines()) == 62
 
-    def test_a_machine_without_room_for_a_worker_is_one_line(self, nodes, path_of, tmp_path):
+    def test_a_machine_without_room_for_a_worker_is_one_line(self, nodes, locate, tmp_path):
         for change, what in (({"gpus_per_worker": 1.0}, "1 GPUs"), ({"cpus_per_worker": 3}, "3 CPUs")):
             with pytest.raises(ParamsError, match=what) as caught:
-                extract([], path_of, nodes.compute.model_copy(update=change), tmp_path / "store")
+                extract([], locate, nodes.compute.model_copy(update=change), tmp_path / "store")
             assert "\n" not in str(caught.value)
 
     def test_machines_that_would_give_other_bits_are_refused(self, tmp_path):
@@ -143,10 +143,10 @@ def where():
 
 @pytest.mark.ray
 @pytest.mark.filterwarnings("default")
-def test_a_node_killed_in_the_middle_costs_no_row_and_changes_no_byte(path_of, tmp_path):
+def test_a_node_killed_in_the_middle_costs_no_row_and_changes_no_byte(locate, tmp_path):
     pytest.importorskip("ray")
     ids = write_images(tmp_path / "images", 240)
-    extract(ids, path_of, LOCAL, tmp_path / "local", SLOW)
+    extract(ids, locate, LOCAL, tmp_path / "local", SLOW)
     with cluster() as nodes:
         found = {}
 
@@ -158,7 +158,7 @@ def test_a_node_killed_in_the_middle_costs_no_row_and_changes_no_byte(path_of, t
 
         killer = threading.Thread(target=kill, daemon=True)
         killer.start()
-        assert extract(ids, path_of, nodes.compute, tmp_path / "remote", SLOW) == 240
+        assert extract(ids, locate, nodes.compute, tmp_path / "remote", SLOW) == 240
         killer.join(timeout=5)
     assert 40 <= found["rows"] < 200  # in the middle
     assert sorted(stored_ids(tmp_path / "remote")) == sorted(ids)  # none missing, none twice
@@ -166,24 +166,24 @@ def test_a_node_killed_in_the_middle_costs_no_row_and_changes_no_byte(path_of, t
     assert local.read_bytes() == remote.read_bytes()
 
 
-def test_without_ray_one_line_says_what_to_install(monkeypatch, path_of, tmp_path):
+def test_without_ray_one_line_says_what_to_install(monkeypatch, locate, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ParamsError, match=r"pip install .*ray\[data,train\]") as caught:
-        extract([], path_of, LOCAL.model_copy(update={"engine": "ray"}), tmp_path / "store")
+        extract([], locate, LOCAL.model_copy(update={"engine": "ray"}), tmp_path / "store")
     assert "\n" not in str(caught.value)
 
 
-def test_the_default_never_imports_ray(monkeypatch, path_of, tmp_path):
+def test_the_default_never_imports_ray(monkeypatch, locate, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     ids = write_images(tmp_path / "images", 5)
-    assert extract(ids, path_of, LOCAL, tmp_path / "store") == 5
+    assert extract(ids, locate, LOCAL, tmp_path / "store") == 5
 
 
-def test_a_cluster_that_does_not_answer_is_named_with_what_to_do(path_of, tmp_path):
+def test_a_cluster_that_does_not_answer_is_named_with_what_to_do(locate, tmp_path):
     pytest.importorskip("ray")
     remote = LOCAL.model_copy(update={"engine": "ray", "address": "127.0.0.1:9"})
     with pytest.raises(ParamsError, match=r"no Ray cluster answers at 127\.0\.0\.1:9 .*ray start --head") as caught:
-        extract([], path_of, remote, tmp_path / "store")
+        extract([], locate, remote, tmp_path / "store")
     assert "\n" not in str(caught.value)
 
 

@@ -110,7 +110,7 @@ class TestTraining:
 
     def test_an_error_of_a_worker_is_raised_locally(self, nodes, head, files, images):
         first = next(iter(images.labels))
-        images.path_of(first).write_bytes(b"no image")
+        images.locate(first).write_bytes(b"no image")
         with pytest.raises(DataError, match=first):
             Trainings(head, files).run(nodes.compute)
 

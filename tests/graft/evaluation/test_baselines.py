@@ -39,7 +39,7 @@ def test_many_images_are_scored_in_blocks(rng):
 
 
 @pytest.fixture
-def path_of(tmp_path):
+def locate(tmp_path):
     """Files of 24 images: every other one is bright on its left half."""
     for number, id_ in enumerate(ids_of(24)):
         grey = np.random.default_rng(number).integers(0, 60, (40, 60), dtype=np.uint8)
@@ -48,23 +48,23 @@ def path_of(tmp_path):
     return lambda id_: tmp_path / f"{id_}.png"
 
 
-def test_pixels_are_grey_and_small(path_of):
-    pixels = read_pixels(ids_of(24)[:2], path_of).reshape(2, PIXELS_PX, PIXELS_PX)
+def test_pixels_are_grey_and_small(locate):
+    pixels = read_pixels(ids_of(24)[:2], locate).reshape(2, PIXELS_PX, PIXELS_PX)
     assert pixels.dtype == np.float32
     assert pixels[0].mean() == pytest.approx(30, abs=3)
     assert pixels[1, :, :15].mean() == pytest.approx(180, abs=3)
     with pytest.raises(DataError, match=r"nowhere.png: .*`dvc checkout`"):
-        read_pixels(["nowhere"], path_of)
+        read_pixels(["nowhere"], locate)
 
 
-def test_all_baselines_classify_every_test_image(path_of, rng):
+def test_all_baselines_classify_every_test_image(locate, rng):
     y = np.arange(24) % 2
     images = feature_set(rng.normal(size=(24, 5)) + 4 * y[:, None], y, ("dark", "NA"))
     train, val, test = (
         replace(images, ids=images.ids[rows], x=images.x[rows], y=images.y[rows])
         for rows in (slice(0, 12), slice(12, 16), slice(16, 24))
     )
-    table = predict_baselines(train, val, test, path_of, pd.Series(images.ids))
+    table = predict_baselines(train, val, test, locate, pd.Series(images.ids))
     assert list(table) == ["majority", "pixels", "neighbours"]
     for column in table.values():
         assert column.to_list()[:16] == [""] * 16

@@ -18,7 +18,7 @@ PREPROCESSING = Preprocessing(
     resize_px=36, crop_px=32, interpolation="bilinear", mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.5)
 )
 
-PathOf = Callable[[str], Path]
+Locate = Callable[[str], Path]
 
 
 @pytest.fixture
@@ -28,33 +28,33 @@ def ids(tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture
-def path_of(tmp_path: Path) -> PathOf:
+def locate(tmp_path: Path) -> Locate:
     return lambda id_: tmp_path / "images" / f"{id_}.png"
 
 
-def test_a_short_batch_is_filled_with_black(ids, path_of):
-    batch = read_batch(ids[:3], path_of, PREPROCESSING, BATCH_SIZE)
+def test_a_short_batch_is_filled_with_black(ids, locate):
+    batch = read_batch(ids[:3], locate, PREPROCESSING, BATCH_SIZE)
     assert (batch.shape, batch.dtype) == ((4, 32, 32, 3), np.uint8)
     for id_, image in zip(ids[:3], batch, strict=False):
-        np.testing.assert_array_equal(image, read_image(path_of(id_), PREPROCESSING))
+        np.testing.assert_array_equal(image, read_image(locate(id_), PREPROCESSING))
     assert not batch[3].any()
 
 
-def test_batches_come_in_the_order_asked_for_however_long_an_image_takes(ids, path_of):
+def test_batches_come_in_the_order_asked_for_however_long_an_image_takes(ids, locate):
     def slow(id_: str) -> Path:
         time.sleep(0.02 if id_ in ids[::3] else 0)
-        return path_of(id_)
+        return locate(id_)
 
     batches = list(decoded_batches(ids, slow, PREPROCESSING, BATCH_SIZE))
     assert [part for part, _ in batches] == [ids[:4], ids[4:8], ids[8:]]
     for part, images in batches:
         assert images.shape == (len(part), 32, 32, 3)
         for id_, image in zip(part, images, strict=True):
-            np.testing.assert_array_equal(image, read_image(path_of(id_), PREPROCESSING))
+            np.testing.assert_array_equal(image, read_image(locate(id_), PREPROCESSING))
 
 
-def test_no_images_make_no_batch(path_of):
-    assert list(decoded_batches([], path_of, PREPROCESSING, BATCH_SIZE)) == []
+def test_no_images_make_no_batch(locate):
+    assert list(decoded_batches([], locate, PREPROCESSING, BATCH_SIZE)) == []
 
 
 def test_only_a_few_batches_are_decoded_ahead(tmp_path):
@@ -62,11 +62,11 @@ def test_only_a_few_batches_are_decoded_ahead(tmp_path):
     image = write(tmp_path / "a.png", png(0))
     begun: list[str] = []
 
-    def path_of(id_: str) -> Path:
+    def locate(id_: str) -> Path:
         begun.append(id_)
         return image
 
-    batches = decoded_batches([str(number) for number in range(100)], path_of, PREPROCESSING, BATCH_SIZE)
+    batches = decoded_batches([str(number) for number in range(100)], locate, PREPROCESSING, BATCH_SIZE)
     for taken in range(1, 4):
         next(batches)
         time.sleep(0.05)  # as many as may begin have begun

@@ -119,10 +119,10 @@ def test_an_image_in_place_is_shown_while_it_is_the_one_ingested(tmp_path):
 def test_where_a_place_cannot_be_reached_none_is_asked_again(tmp_path):
     asked = []
 
-    def path_of(id_):
+    def locate(id_):
         asked.append(id_)
         return ImageInPlace(str(tmp_path / id_), "0" * 64)
 
-    address_of = thumbnail_maker(path_of)
+    address_of = thumbnail_maker(locate)
     assert [address_of(id_) for id_ in ("a", "b", "c")] == [None] * 3
     assert asked == ["a"]

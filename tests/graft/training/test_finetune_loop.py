@@ -57,10 +57,10 @@ class Images:
             colours[:, :, 0 if number % 2 else 2] += 100
             data = encoded(Image.fromarray(colours.astype(np.uint8)), "PNG")
             id_ = sha256(data).hexdigest()
-            write(self.path_of(id_), data)
+            write(self.locate(id_), data)
             self.labels[id_] = CLASSES[number % 2]
 
-    def path_of(self, id_: str) -> Path:
+    def locate(self, id_: str) -> Path:
         return self.folder / f"{id_}.png"
 
     def labelled(self, start: int, stop: int) -> LabelledImages:
@@ -121,7 +121,7 @@ def train(
 ) -> list[Epoch]:
     params = finetune_params(**changes)
     inputs = ComputedInputs(
-        locate=images.path_of, preprocessing=PREPROCESSING, preset="texture", seed=params.seed,
+        locate=images.locate, preprocessing=PREPROCESSING, preset="texture", seed=params.seed,
         batch_size=params.batch_size, frozen=None, device=CPU, in_bf16=False,
     )  # fmt: skip
     seen: list[Epoch] = []
@@ -149,7 +149,7 @@ def state(module: nn.Module) -> dict[str, torch.Tensor]:
 
 def predict(classifier: Classifier, ids: Sequence[str], images: Images) -> Float32:
     """Score images in one batch; the classifier is in evaluation mode afterwards."""
-    pixels = np.stack([read_image(images.path_of(id_), PREPROCESSING) for id_ in ids])
+    pixels = np.stack([read_image(images.locate(id_), PREPROCESSING) for id_ in ids])
     with torch.inference_mode():
         logits: Float32 = classifier.eval()(torch.from_numpy(pixels)).numpy()
     return logits
@@ -160,7 +160,7 @@ def predict_logits(folder: Path, ids: Sequence[str], images: Images) -> Float32:
     model, head = read_model(folder)
     weights = model_weights(model, folder, folder, offline=True)
     runtime = TorchRuntime(weights, "cpu", "fp32", 8, compiled=False)
-    return score_images(head, weights, runtime, ids, images.path_of)(ids)[1]
+    return score_images(head, weights, runtime, ids, images.locate)(ids)[1]
 
 
 def val_loss(classifier: Classifier, images: Images, val: LabelledImages) -> float:
@@ -193,7 +193,7 @@ def test_training_the_layers_leaves_the_heads_arrays_alone(rng):
 def test_epoch_0_is_the_head_on_the_frozen_features(images, sets, rng, make: Callable[[np.random.Generator], Head]):
     head = make(rng)
     classifier = toy_classifier(head)
-    pictures = np.stack([read_image(images.path_of(id_), PREPROCESSING) for id_ in sets[1].ids])
+    pictures = np.stack([read_image(images.locate(id_), PREPROCESSING) for id_ in sets[1].ids])
     logits = head.logits(run_batch(classifier.backbone, pictures, 8, CPU))
     first = train(classifier, images, sets, epochs=1)[0]
     assert first.epoch == 0
@@ -278,7 +278,7 @@ def test_an_exploding_rate_ends_with_advice(images, sets, rng, changes: dict[str
 
 
 def test_a_damaged_image_is_named(images, sets, rng):
-    path = images.path_of(sets[0].ids[3])
+    path = images.locate(sets[0].ids[3])
     path.write_bytes(path.read_bytes()[:30])
     with pytest.raises(DataError, match=path.name):
         train(toy_classifier(linear_head(rng)), images, sets)
@@ -356,7 +356,7 @@ def test_kept_activations_are_those_of_the_frozen_part_bit_for_bit(images, tmp_p
     blocks = block_names(name)
     frozen, tuned = split_backbone(load_backbone(weights), blocks, first_tuned(blocks, start))
     computed = ComputedInputs(
-        locate=images.path_of, preprocessing=PREPROCESSING, preset="grain", seed=0, batch_size=5, frozen=frozen,
+        locate=images.locate, preprocessing=PREPROCESSING, preset="grain", seed=0, batch_size=5, frozen=frozen,
         device=CPU, in_bf16=in_bf16,
     )  # fmt: skip
     train, val = list(images.labels)[:12], list(images.labels)[12:]
