@@ -112,6 +112,8 @@ def find_weights(params: BackboneParams, bundled: Path) -> Weights:
 def weights_for(record: Mapping[str, Any], bundled: Path, offline: bool = False) -> Weights:
     """Find the weights of a record, as `Weights.to_record` gives it, on this machine.
 
+    Networks that ship with the repository are in the folder `bundled`; `offline` never opens a connection.
+
     Raises:
         WeightsError: as in `find_weights`, or the file has another SHA-256 than the record.
     """

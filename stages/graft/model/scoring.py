@@ -67,7 +67,7 @@ def score_strangers(score: Score, ids: Sequence[str]) -> ScoredSet:
 
 
 def score_cached(head: Head, path: Path) -> Score:
-    """Give a function that scores images from the file of their features; a DataError if the file lacks an id."""
+    """Give a function that scores images from the file of their features; it raises a DataError for an id not in it."""
     ids, features = read_features(path)
 
     def score(rows: list[int]) -> tuple[Float32, Float32]:
@@ -78,7 +78,7 @@ def score_cached(head: Head, path: Path) -> Score:
 
 
 def score_known(ids: Sequence[str], x: Float32, logits: Float32) -> Score:
-    """Give a function that looks up n images already scored, by their ids; a DataError for another id."""
+    """Give a function that looks up n images already scored, by their ids; it raises a DataError for another id."""
     return _by_id(ids, "what the network has scored", lambda rows: (x[rows], logits[rows]))
 
 
