@@ -140,8 +140,7 @@ def prediction_rates(predictor: Predictor, files: Sequence[Path], scratch: Path)
             for row in predictor.predict(map(ImageFile.at, files)):
                 write(row)
         predicting.append(len(files) / (time.perf_counter() - start))
-        store = scratch / str(turn)
-        extracting.append(_extraction_rate(paths, predictor.preprocessing, predictor.runtime, store))
+        extracting.append(_extraction_rate(paths, predictor.preprocessing, predictor.runtime, scratch / str(turn)))
     return max(predicting), max(extracting)
 
 

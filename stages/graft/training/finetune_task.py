@@ -132,13 +132,12 @@ def train(task: FinetuneTask, group: ProcessGroup) -> None:
 
 def checkpoint_path(task: FinetuneTask) -> Path:
     """Give the path of a task's checkpoint, named by everything that determines the result of the training."""
-    train, val = _labelled(task)
     head_bytes = b"".join(array.tobytes() for layer in task.head.layers for array in layer)
     determined_by = {
         "environment": _cache_key(task),
         "params": task.params.model_dump(exclude=NO_EFFECT),
         "head": hashlib.sha256(head_bytes).hexdigest(),
-        "images": [[*images.ids, *images.y.tolist()] for images in (train, val)],
+        "images": [[*images.ids, *images.y.tolist()] for images in _labelled(task)],
     }
     return task.files.store / STATES / f"{fingerprint_of(determined_by)}.safetensors"
 
