@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from stages.graft.core.errors import DataError
-from stages.graft.data.candidates import Candidate, Source, candidate_in_folder, class_folder, is_hidden
+from stages.graft.data.candidates import Candidate, Source, candidate_in_folder, class_folder
 from stages.graft.data.limits import FETCH_AGAIN, LIMITS, Guard, Limits, check_size
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
@@ -85,7 +85,7 @@ def open_archive(path: Path, name: str, scratch: Path, limits: Limits = LIMITS) 
             contents = _tar_contents(tar, guard)
         else:
             contents = _tar_contents(file, guard)
-        yield class_folder(name, *_without_top_folder(*contents))
+        yield _without_top_folder(name, *contents)
 
 
 def _opened_zip(file: IO[bytes], guard: Guard) -> zipfile.ZipFile:
@@ -166,14 +166,11 @@ def _tar_members(archive: tarfile.TarFile, shared: SharedFile, guard: Guard) -> 
     return members, folders
 
 
-def _without_top_folder(members: list[Candidate], folders: list[str]) -> Contents:
+def _without_top_folder(name: str, members: list[Candidate], folders: list[str]) -> Source:
     """Leave out the one folder that holds all others, as in a zip file of the class folder itself."""
-    visible = [member for member in members if not is_hidden(member.file)]
-    tops = {member.label for member in visible}
-    tops |= {folder.split("/", 1)[0] for folder in folders if not is_hidden(folder)}
-    tops.discard("")  # of files beside the folder, say a README
-    if len(tops) != 1 or not any(member.file.count("/") > 1 for member in visible):
-        return members, folders
-    prefix = f"{tops.pop()}/"
+    source = class_folder(name, members, folders)
+    if len(source.classes) != 1 or not any(member.file.count("/") > 1 for member in source.candidates):
+        return source
+    prefix = f"{source.classes[0]}/"
     inner = [candidate_in_folder(member.file.removeprefix(prefix), member.read) for member in members]
-    return inner, [f"{folder}/".removeprefix(prefix).rstrip("/") for folder in folders]
+    return class_folder(name, inner, [f"{folder}/".removeprefix(prefix).rstrip("/") for folder in folders])

@@ -62,9 +62,7 @@ def decoded_images(source: str | Path, image_px: int, cache: Path) -> Iterator[D
         )
         for row, square in enumerate(bar(squares, desc=f"decode {opened.name}", unit="images", total=len(candidates))):
             x[row] = square
-        y = np.searchsorted(np.array(opened.classes), np.array([candidate.label for candidate in candidates])).astype(
-            np.int64
-        )
+        y = np.searchsorted(np.array(opened.classes), [candidate.label for candidate in candidates]).astype(np.int64)
         yield DecodedImages(x=x, y=y, classes=opened.classes)
 
 

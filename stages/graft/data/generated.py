@@ -30,8 +30,6 @@ def open_spec(path: Path, name: str, scratch: Path) -> Iterator[Source]:
         path: the spec; `kind: plates` is the only kind.
         name: of the source, for messages.
         scratch: folder for the temporary file.
-    Raises:
-        ParamsError: a value in the spec is not allowed.
     """
     spec = load_spec(path, PlatesSpec)
     scratch.mkdir(parents=True, exist_ok=True)

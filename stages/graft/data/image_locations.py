@@ -23,12 +23,7 @@ class ImageLocations:
     """Maps an id to the location of the image: its copy or, if the manifest has addresses, the image in place."""
 
     def __init__(self, manifest: pd.DataFrame, folder: Path) -> None:
-        """Read the locations from a table.
-
-        Args:
-            manifest: LOCATION_COLUMNS, sorted by id or not.
-            folder: folder of the copies.
-        """
+        """Read the LOCATION_COLUMNS of a table, sorted by id or not; the folder is that of the copies."""
         self.ids = Ids(pack_ids(texts(manifest["id"])))
         """Ids of all images, in the manifest's order."""
         keys = as_keys(self.ids.packed)
@@ -40,11 +35,7 @@ class ImageLocations:
         self._formats, self._names = codes.astype(np.int16), [str(name) for name in names]
 
     def __call__(self, id_: str) -> ImageLocation:
-        """Give the location of an image.
-
-        Raises:
-            KeyError: there is no such image.
-        """
+        """Give the location of an image; a KeyError for an id that is not in the manifest."""
         key = bytes.fromhex(id_)
         rank = int(np.searchsorted(self._keys, np.bytes_(key)))
         if rank == len(self._keys) or self._keys[rank : rank + 1].tobytes() != key:
@@ -56,10 +47,5 @@ class ImageLocations:
 
 
 def image_locations(table: Path, folder: Path) -> ImageLocations:
-    """Read the location of every image.
-
-    Args:
-        table: the manifest or the splits table.
-        folder: folder of the copies.
-    """
+    """Read the location of every image of the manifest or the splits table; the folder is that of the copies."""
     return ImageLocations(read_manifest(table, LOCATION_COLUMNS), folder)

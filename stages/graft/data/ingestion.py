@@ -56,8 +56,8 @@ class Ingestion:
             "num_conflicts": sum(len(files) for files in self.conflicts),
             "num_hidden": self.source.num_hidden,
             "num_non_images": self.num_non_images,
-            "images_per_class": _counts(row.label for row in self.rows),
-            "images_per_format": _counts(row.format for row in self.rows),
+            "images_per_class": dict(sorted(Counter(row.label for row in self.rows).items())),
+            "images_per_format": dict(sorted(Counter(row.format for row in self.rows).items())),
             "quarantined": [asdict(image) for image in self.quarantined],
             "duplicates": [{"file": file, "kept": kept} for file, kept in self.duplicates],
             "conflicts": [[{"file": row.file, "label": row.label} for row in files] for files in self.conflicts],
@@ -119,10 +119,6 @@ def ingest(
         quarantined=bad,
         num_non_images=examined.count(None) + source.num_special,
     )
-
-
-def _counts(names: Iterable[str]) -> dict[str, int]:
-    return dict(sorted(Counter(names).items()))
 
 
 def _check_addresses(source: Source) -> None:

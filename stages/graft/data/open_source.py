@@ -38,14 +38,14 @@ def open_source(source: str | Path, cache: Path, sha256: str | None = None) -> I
         UnreachableError: an s3 address holds nothing, or may not be listed.
     """
     name, path = str(source), Path(source)
+    if sha256 is not None and (is_remote(name) or path.is_dir()):
+        raise ParamsError(f"`ingest.sha256` cannot be checked for a folder ({name}); set it to null")
     opened: AbstractContextManager[Source]
     if is_address(name):
         opened = open_archive(_fetched(name, sha256, cache / "downloads"), name, cache / "scratch")
     elif is_remote(name):
-        _refuse_sha256(name, sha256)
         opened = nullcontext(read_remote_folder(name.rstrip("/")))
     elif path.is_dir():
-        _refuse_sha256(name, sha256)
         opened = _opened_folder(path, name, cache)
     else:
         opened = _opened_file(path, name, cache / "scratch", sha256)
@@ -96,11 +96,6 @@ def _opened_folder(folder: Path, name: str, cache: Path) -> AbstractContextManag
     if archives and not any(path.is_dir() for path in visible):
         return open_sources(archives, cache, name)
     return nullcontext(read_class_folder(folder, name))
-
-
-def _refuse_sha256(name: str, sha256: str | None) -> None:
-    if sha256 is not None:
-        raise ParamsError(f"`ingest.sha256` cannot be checked for a folder ({name}); set it to null")
 
 
 def _opened_file(path: Path, name: str, scratch: Path, sha256: str | None) -> AbstractContextManager[Source]:

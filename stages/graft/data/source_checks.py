@@ -1,4 +1,4 @@
-"""Checks that a source can be trained on; a message says why not, and what to do."""
+"""Checks that a source can be trained on; the message of a DataError says why not, and what to do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,11 +25,7 @@ class BadImage:
 
 
 def check_classes(source: Source) -> None:
-    """See, before any image is read, that a source has classes to tell apart.
-
-    Raises:
-        DataError: fewer than two classes, an empty one, or folders that are splits, not classes.
-    """
+    """Refuse, before any image is read, fewer than two classes, an empty one, and folders that are splits."""
     classes, where = source.classes, source.name
     if len(classes) < 2:
         found = f"only `{classes[0]}`" if classes else "none"
@@ -49,11 +45,7 @@ def check_classes(source: Source) -> None:
 
 
 def check_bad(bad: Sequence[BadImage], num_good: int, max_bad_fraction: float) -> None:
-    """See that few images are bad.
-
-    Raises:
-        DataError: more than `max_bad_fraction` of them.
-    """
+    """Refuse a source of whose images more than `max_bad_fraction` are bad."""
     num_images = num_good + len(bad)
     if len(bad) > max_bad_fraction * num_images:
         raise DataError(
@@ -63,17 +55,11 @@ def check_bad(bad: Sequence[BadImage], num_good: int, max_bad_fraction: float) -
 
 
 def check_conflicts(conflicts: Sequence[Sequence[ManifestRow]]) -> None:
-    """See that no image is there under two labels or splits.
-
-    Args:
-        conflicts: for each such image, the files that hold it.
-    Raises:
-        DataError: there is one; lists them.
-    """
+    """Refuse images that are there under two labels or splits; `conflicts` has the files of each."""
     if not conflicts:
         return
     shown = [
-        "  " + " = ".join(f"{row.file} ({row.label}{_in(row)})" for row in files)
+        "  " + " = ".join(f"{row.file} ({', '.join(filter(None, (row.label, row.split)))})" for row in files)
         for files in conflicts[:_SHOWN_CONFLICTS]
     ]
     if len(conflicts) > _SHOWN_CONFLICTS:
@@ -85,21 +71,13 @@ def check_conflicts(conflicts: Sequence[Sequence[ManifestRow]]) -> None:
 
 
 def check_kept(source: Source, rows: Sequence[ManifestRow], bad: Sequence[BadImage]) -> None:
-    """See that every class of a source has a good image.
-
-    Raises:
-        DataError: a class has none.
-    """
+    """Refuse a source with a class that has no good image."""
     kept = {row.label for row in rows}
     lost = [name for name in source.classes if name not in kept]
     if lost:
         of_them = [image for image in bad if image.label in lost]
         why = _examples(of_them) if of_them else "its files are no images, or conflict with other classes"
         raise DataError(f"{source.name}: no good image in class {_quoted(lost)}; {why}")
-
-
-def _in(row: ManifestRow) -> str:
-    return f", {row.split}" if row.split else ""
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -112,12 +112,7 @@ class _Draft:
                 lacking -= {label for label, _ in self._images(unit) if counts[label] >= targets[label]}
 
     def repair(self, split: str, step: int) -> None:
-        """Give the split, for each class it lacks, the unit that exceeds the target least.
-
-        Args:
-            split: to be repaired.
-            step: 1 or -1: from which end of the order.
-        """
+        """Give the split, for each class it lacks, the unit that exceeds the target least; step -1 goes backwards."""
         for label in range(len(self.total)):
             if self.counts[split][label] or not self.targets[split][label]:
                 continue

@@ -17,15 +17,8 @@ UNUSED = "unused"
 
 SPLIT_NAMES = (*SPLITS, UNUSED)
 
-SYNONYMS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
+SYNONYMS = {split: split for split in SPLITS}
+SYNONYMS |= {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
 """From the names that a source may give a split, in lower case, to ours."""
 
 BASELINES = ("majority", "pixels", "neighbours")

@@ -3,7 +3,7 @@
 Letters: n images, d features, c classes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
@@ -20,7 +20,8 @@ from stages.graft.heads.head import Float32
 from stages.graft.heads.logistic import fit_logistic
 from stages.graft.heads.standardisation import fit_standardisation
 from stages.graft.images.decode import decode
-from stages.graft.images.location import BRING_BACK, ImageLocation, num_readers, read_image_bytes
+from stages.graft.images.loading import LocateImage
+from stages.graft.images.location import BRING_BACK, num_readers, read_image_bytes
 from stages.graft.metrics.classification import Labels, softmax
 from stages.graft.metrics.sampling import stratified_rows
 
@@ -62,23 +63,13 @@ def predict_neighbours(train: FeatureSet, x: Float32) -> Probabilities:
 
 
 def predict_pixels(train: FeatureSet, val: FeatureSet, x: Float32) -> Probabilities:
-    """Fit the default head to grey pixels instead of features; validation chooses the penalty.
-
-    Args:
-        train: pixels, of at most MAX_IMAGES images.
-        val: pixels.
-        x: pixels to score, shape (n, PIXELS_PX ** 2).
-    """
+    """Fit the default head to grey pixels instead of features, score x by it; validation chooses the penalty."""
     head, _ = fit_logistic(train, val, L2_GRID, np.ones(len(train.classes)))
     return softmax(head.logits(x))
 
 
-def read_pixels(ids: Sequence[str], locate: Callable[[str], ImageLocation]) -> Float32:
-    """Read images as small grey squares, the whole image squeezed, shape (n, PIXELS_PX ** 2), from 0 to 255.
-
-    Raises:
-        DataError: a file is missing or cannot be decoded.
-    """
+def read_pixels(ids: Sequence[str], locate: LocateImage) -> Float32:
+    """Read images as small grey squares, the whole image squeezed, shape (n, PIXELS_PX ** 2), from 0 to 255."""
 
     def read(id_: str) -> Float32:
         location = locate(id_)
@@ -95,7 +86,7 @@ def read_pixels(ids: Sequence[str], locate: Callable[[str], ImageLocation]) -> F
 
 
 def predict_baselines(
-    train: FeatureSet, val: FeatureSet, test: FeatureSet, locate: Callable[[str], ImageLocation], ids: "pd.Series[str]"
+    train: FeatureSet, val: FeatureSet, test: FeatureSet, locate: LocateImage, ids: "pd.Series[str]"
 ) -> dict[str, "pd.Series[str]"]:
     """Let every baseline classify the test images, without scoring them; fitted to train, chosen on val.
 

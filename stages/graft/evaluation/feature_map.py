@@ -42,12 +42,8 @@ class Map:
 
 
 def map_table(feature_map: Map, images: pd.DataFrame, predicted: Sequence[str]) -> pd.DataFrame:
-    """List the images with their coordinates and predicted classes.
+    """List n images with their coordinates and the class that a head fitted without the image gives it.
 
-    Args:
-        feature_map: coordinates of n images.
-        images: columns id, label, split; n rows.
-        predicted: the class that a head fitted without the image gives it, n of them.
     Returns:
         Columns id, label, predicted, split, tsne_x, tsne_y, pca_x, pca_y.
     """
@@ -58,11 +54,8 @@ def map_table(feature_map: Map, images: pd.DataFrame, predicted: Sequence[str]) 
 
 
 def make_map(x: Float32, seed: int) -> Map:
-    """Compute coordinates from features.
+    """Compute coordinates from features, shape (n, d), n at least 3; PCA and t-SNE take the seed.
 
-    Args:
-        x: features, shape (n, d), n at least 3.
-        seed: seed of PCA and t-SNE.
     Source:
         van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR 2008; Kobak and Berens, The art of using t-SNE,
         Nature Communications 2019, for the start from the main directions.
@@ -73,6 +66,5 @@ def make_map(x: Float32, seed: int) -> Map:
         components = pca.fit_transform(z)
         perplexity = min(PERPLEXITY, (len(z) - 1) / 3)
         tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(components)
-    return Map(
-        pca=components[:, :2], tsne=tsne.astype(np.float64), explained=float(pca.explained_variance_ratio_[:2].sum())
-    )
+    explained = float(pca.explained_variance_ratio_[:2].sum())
+    return Map(pca=components[:, :2], tsne=tsne.astype(np.float64), explained=explained)

@@ -90,6 +90,6 @@ def concatenate_sets(*sets: FeatureSet) -> FeatureSet:
 
 
 def select_rows(images: FeatureSet, rows: Labels) -> FeatureSet:
-    """Give some of the images; rows has their numbers."""
+    """Give the images of these rows."""
     ids = tuple(images.ids[row] for row in rows) if images.ids else ()
     return FeatureSet(ids=ids, x=images.x[rows], y=images.y[rows], classes=images.classes)

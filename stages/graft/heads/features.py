@@ -46,12 +46,8 @@ def read_backbone_record(path: Path) -> dict[str, Any]:
 
 
 def load_features(features: Path, splits: Path, *names: str) -> list[FeatureSet]:
-    """Read the features of the named splits; rows are in order of id.
+    """Read the features of the named splits ("train", "val", "test", "unused") of the splits table, in order of id.
 
-    Args:
-        features: the packed features file.
-        splits: the splits table (id, label, split).
-        names: "train", "val", "test".
     Raises:
         DataError: an image of a split has no features.
     """

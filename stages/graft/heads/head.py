@@ -34,13 +34,7 @@ class Head:
     """Layers in the order from features to logits."""
 
     def logits(self, x: Float32) -> Float32:
-        """Compute logits from features.
-
-        Args:
-            x: features, shape (n, d), float32.
-        Returns:
-            logits, shape (n, c), float32.
-        """
+        """Compute logits, shape (n, c), from features, shape (n, d)."""
         for number, (weight, bias) in enumerate(self.layers):
             x = np.maximum(x, 0) if number else x
             x = x @ weight.T + bias
@@ -48,12 +42,9 @@ class Head:
 
 
 def save_head(head: Head, folder: Path, backbone: Mapping[str, Any], name: str = HEAD) -> None:
-    """Save a head as safetensors named like the state of torch's Sequential(Linear, ReLU, Linear).
+    """Save a head and the record of the network that computed its features.
 
-    Args:
-        head: the head.
-        folder: folder of `head.safetensors`.
-        backbone: record of the network that computed the features.
+    The arrays are named like the state of torch's Sequential(Linear, ReLU, Linear).
     """
     arrays: dict[str, Float32] = {}
     for number, (weight, bias) in enumerate(head.layers):

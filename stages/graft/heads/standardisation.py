@@ -41,13 +41,7 @@ class Standardisation:
 
 
 def fit_standardisation(x: Float32) -> Standardisation:
-    """Measure the mean and the scale of features.
-
-    Args:
-        x: training features, shape (n, d).
-    Raises:
-        DataError: a feature is not finite.
-    """
+    """Measure the mean and the scale of training features, shape (n, d); a DataError if one is not finite."""
     mean = x.mean(axis=0, dtype=np.float64)
     variance = np.square(x - mean.astype(np.float32)).mean(axis=0, dtype=np.float64)
     if not np.isfinite(variance).all():

@@ -65,9 +65,7 @@ def _decode_jpeg(data: bytes, least_px: int) -> tuple[Batch, Image.Transpose | N
     scale = next((scale for scale in _JPEG_SCALES if min(image.size) >= scale * least_px), 1)
     flags = _JPEG_SCALES[scale] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if pixels is None:
-        return None
-    return pixels.astype(np.uint8, copy=False), turn_of(image)
+    return None if pixels is None else (pixels.astype(np.uint8, copy=False), turn_of(image))
 
 
 def _resize(pixels: Batch, size_px: int, interpolation: str) -> Batch:

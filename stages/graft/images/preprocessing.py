@@ -1,7 +1,7 @@
 """How an image is prepared for a network: sizes, resampling, normalisation."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 
@@ -31,4 +31,4 @@ def resized(preprocessing: Preprocessing, input_px: int | None) -> Preprocessing
     if input_px is None:
         return preprocessing
     resize_px = round(input_px * preprocessing.resize_px / preprocessing.crop_px)
-    return Preprocessing(**asdict(preprocessing) | {"resize_px": resize_px, "crop_px": input_px})
+    return replace(preprocessing, resize_px=resize_px, crop_px=input_px)

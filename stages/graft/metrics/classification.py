@@ -26,7 +26,7 @@ def accuracy(predicted: Labels, y: Labels) -> float:
 
 
 def log_loss(logits: Float, y: Labels, weights: npt.NDArray[np.float64] | None = None) -> float:
-    """Mean of -log p(true class) by logits (n, c), in nats; weighted by the weight of each image's class, shape (c,)."""
+    """Mean of -log p(true class) by logits (n, c), in nats; `weights` (c,) are those of the classes in the mean."""
     return float(np.average(log_losses(logits, y), weights=None if weights is None else weights[y]))
 
 

@@ -131,10 +131,8 @@ def comparison_record(comparison: PairedComparison, split: str) -> dict[str, Any
 
 def format_comparison(comparison: PairedComparison, split: str) -> str:
     """Describe in one line a comparison of head-only before and fine-tuned after, on a split such as validation."""
-    low, difference, high = (
-        f"{100 * value:+.1f}"
-        for value in (comparison.difference_low, comparison.difference, comparison.difference_high)
-    )
+    differences = (comparison.difference_low, comparison.difference, comparison.difference_high)
+    low, difference, high = (f"{100 * value:+.1f}" for value in differences)
     return (
         f"fine-tuned {comparison.accuracy_after:.1%} against head-only {comparison.accuracy_before:.1%} on "
         f"{comparison.num_images} {split} images: {difference} points (95% interval {low} to {high}, "

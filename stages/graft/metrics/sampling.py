@@ -26,13 +26,7 @@ def stratified_rows(y: Labels, num_images: int) -> Rows:
 
 
 def draw_rows(y: Labels, per_class: int, rng: np.random.Generator) -> Rows:
-    """Draw the same number of rows from every class at random; all rows of a class that has fewer.
-
-    Args:
-        y: class indices, shape (n,).
-        per_class: rows per class, at least 1.
-        rng: source of randomness.
-    """
+    """Draw the same number of rows, at least 1, from every class at random; all rows of a class that has fewer."""
     order = rng.permutation(len(y))
     return np.sort(np.concatenate([order[y[order] == k][:per_class] for k in np.unique(y)]))
 
