@@ -38,17 +38,9 @@ def print_changes(against: str, markdown: bool) -> None:
     table = f"{against} holds no results to compare with."
     if changes is not None:
         table = format_markdown(changes) if markdown else format_text(changes)
-    lines = [present_headline(), gate_change(against)]
+    level, old_gate = read_yaml(PARAMS)["evaluate"]["confidence_level"], committed_file(ROOT, GATE, against)
+    lines = [
+        format_headline(read_json(ROOT / METRICS), float(level)),
+        format_gate_change(read_json(ROOT / GATE), None if old_gate is None else json.loads(old_gate)),
+    ]
     print("\n".join([table, "", *(map(escape_markdown, lines) if markdown else lines)]))
-
-
-def present_headline() -> str:
-    """Describe how good the present model is."""
-    level = float(read_yaml(PARAMS)["evaluate"]["confidence_level"])
-    return format_headline(read_json(ROOT / METRICS), level)
-
-
-def gate_change(against: str) -> str:
-    """Describe the gate's verdict, now and at the commit."""
-    before = committed_file(ROOT, GATE, against)
-    return format_gate_change(read_json(ROOT / GATE), None if before is None else json.loads(before))

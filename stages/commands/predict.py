@@ -6,10 +6,9 @@ Writes  a .csv, .jsonl or .parquet file, or CSV to the terminal
 
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from stages.graft.compute.engine import open_engine
 from stages.graft.compute.settings import LOCAL, ComputeParams, load_compute
@@ -33,23 +32,17 @@ def predict_images(images: Sequence[str], out: Path | None, model: str, ray: boo
     with fetch_bundle(model, Path()) as folder, open_predictor(folder, ray) as predictor:
         rows, columns = predictor.predict(named_images(images, sys.stdin.buffer)), predictor.columns
         with open_output(out, columns) as write, Progress(num_images, desc="predict", unit="images") as progress:
-            for row in counted(rows, counts):
+            for row in rows:
                 write(row)
+                counts["images"] += 1
+                counts["errors"] += row["error"] is not None
+                counts["unsure"] += bool(row["unsure"])
+                counts["unknown"] += bool(row["unknown"])
                 progress.advance()
     summary = ", ".join(f"{number} {name}" for name, number in counts.items())
     print(f"predict: {summary}" + (f"; {out}" if out else ""), file=sys.stderr)
     if counts["errors"]:
         raise DataError(f"{counts['errors']} images cannot be read; the column `error` of their rows says why")
-
-
-def counted(rows: Iterable[Mapping[str, Any]], counts: dict[str, int]) -> Iterator[Mapping[str, Any]]:
-    """Pass rows on and count them."""
-    for row in rows:
-        yield row
-        counts["images"] += 1
-        counts["errors"] += row["error"] is not None
-        counts["unsure"] += bool(row["unsure"])
-        counts["unknown"] += bool(row["unknown"])
 
 
 def open_predictor(folder: Path, ray: bool) -> AbstractContextManager[Answering]:

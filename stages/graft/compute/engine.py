@@ -11,12 +11,8 @@ T = TypeVar("T")
 
 @contextmanager
 def open_engine(compute: ComputeParams, local: Callable[[], T], remote: Callable[[ComputeParams], T]) -> Iterator[T]:
-    """Give what does the work; a cluster is joined and left, and Ray imported, only when `compute` chooses it.
+    """Give what `local` or `remote` gives; a cluster is joined and left, and Ray imported, only if `compute` says so.
 
-    Args:
-        compute: the choice.
-        local: gives what works on this machine.
-        remote: gives what works on the cluster.
     Raises:
         ParamsError: as in `join_cluster`.
     """

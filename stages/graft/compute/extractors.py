@@ -41,15 +41,12 @@ def open_extractor(
         ParamsError: as in `choose_runtime` and `open_engine`.
     """
 
-    def local() -> Extractor:
-        return LocalExtractor(weights, choice, networks)
-
     def remote(compute: ComputeParams) -> Extractor:
         from stages.graft.compute.ray_extraction import ClusterExtractor
 
         return ClusterExtractor(weights, choice, networks, compute)
 
-    return open_engine(compute, local, remote)
+    return open_engine(compute, lambda: LocalExtractor(weights, choice, networks), remote)
 
 
 class LocalExtractor:

@@ -34,6 +34,14 @@ NUM_AHEAD = 2
 CHUNKS_PER_WORKER = 16
 """Bounds the idle time at the end to a sixteenth of a worker's share, since the last chunks end at different times."""
 
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
+"""Environment without Ray's usage reports, progress bars and log lines."""
+
 Chunk = Mapping[str, Sequence[str]]
 """Lists of equal length by name, such as ids and addresses."""
 
@@ -50,7 +58,7 @@ def join_cluster(compute: ComputeParams) -> Iterator[None]:
     Raises:
         ParamsError: Ray is not installed, there is no such cluster, or none of its machines has room for a worker.
     """
-    _configure_ray()
+    os.environ |= QUIET
     try:
         ray: Any = import_module("ray")
     except ImportError:
@@ -90,11 +98,7 @@ def num_workers(compute: ComputeParams) -> int:
 def chunk_size(num_items: int, batch_size: int, compute: ComputeParams, max_size: int) -> int:
     """Choose the number of items in a chunk: full batches, and several chunks for each worker.
 
-    Args:
-        num_items: number of all items.
-        batch_size: number of items computed together.
-        compute: the workers.
-        max_size: upper limit, unless the processors of a worker need more batches.
+    It is `max_size` at most, unless the processors of a worker need more batches.
     """
     share = -(-num_items // (num_workers(compute) * CHUNKS_PER_WORKER))
     least = batch_size * compute.cpus_per_worker
@@ -169,23 +173,12 @@ class _Worker:
             return {"kind": type(error).__name__, "reply": str(error)}
 
 
-def _configure_ray() -> None:
-    """Turn off Ray's usage reports, progress bars and log lines."""
-    os.environ |= {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "RAY_BACKEND_LOG_LEVEL": "fatal",
-    }
-
-
 def _init(ray: Any, address: str) -> None:
-    package = Path(errors.__file__).parents[2]
     options: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
         # Every worker runs this machine's code; shared files have the same paths on all machines.
-        "runtime_env": {"py_modules": [str(package)]},
+        "runtime_env": {"py_modules": [str(Path(errors.__file__).parents[2])]},
     }
     if address == NEW:
         options |= {"address": "local", "include_dashboard": False, "object_store_memory": BYTES_OF_OBJECTS}
@@ -196,7 +189,13 @@ def _init(ray: Any, address: str) -> None:
             warnings.simplefilter("ignore")
             ray.init(**options)
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
-        raise ParamsError(_connection_advice(address, error)) from None
+        message = f"`compute.address` {address}: {one_line(error)}"
+        if address == AUTO and isinstance(error, ConnectionError):
+            message = (
+                "`compute.address` is auto, but this machine has joined no Ray cluster; join one with "
+                "`ray start --address=HOST:PORT`, or set it to new (this machine alone), or `compute.engine` to local"
+            )
+        raise ParamsError(message) from None
 
 
 @contextmanager
@@ -211,15 +210,6 @@ def _without_stderr() -> Iterator[None]:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(null)
-
-
-def _connection_advice(address: str, error: Exception) -> str:
-    if address == AUTO and isinstance(error, ConnectionError):
-        return (
-            "`compute.address` is auto, but this machine has joined no Ray cluster; join one with "
-            "`ray start --address=HOST:PORT`, or set it to new (this machine alone), or `compute.engine` to local"
-        )
-    return f"`compute.address` {address}: {one_line(error)}"
 
 
 def _check_address(address: str) -> None:

@@ -18,12 +18,7 @@ class ClusterPredictor:
     """Classifies images with one bundle on a cluster."""
 
     def __init__(self, folder: Path, compute: ComputeParams) -> None:
-        """Read the bundle's columns and batch size; the workers load it.
-
-        Args:
-            folder: the bundle, with the same path on every machine.
-            compute: the cluster, which has been joined.
-        """
+        """Read the columns and the batch size of the bundle in a folder; the workers load it from the same path."""
         bundle = load_bundle(bundle_in(folder))
         self.columns = columns_of(bundle)
         self._folder, self._batch_size, self._compute = folder.absolute(), bundle.runtime.record["batch_size"], compute

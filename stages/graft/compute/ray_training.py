@@ -43,11 +43,8 @@ class ClusterTrainer:
         self._compute = compute
 
     def train(self, task: FinetuneTask, on_epoch: Callable[[Epoch], None]) -> Path:
-        """Train to the end and give the checkpoint's file, in the store that all machines share.
+        """Train to the end, call back after every epoch, and give the checkpoint in the store that all machines share.
 
-        Args:
-            task: the fine-tuning.
-            on_epoch: called after every epoch.
         Raises:
             GraftError: the first error of a worker.
             DataError: too many workers were lost, or the machines do not share the store.
@@ -75,6 +72,7 @@ class ClusterTrainer:
         if available > parts:
             print(f"finetune: {parts} of {available} workers: a step has `finetune.accumulate` parts ({parts})")
         workers = min(available, parts)
+        gpus = {"GPU": compute.gpus_per_worker} if compute.gpus_per_worker else {}
         trainer = torch_trainer(
             _train,
             train_loop_config={
@@ -86,12 +84,10 @@ class ClusterTrainer:
             scaling_config=train.ScalingConfig(
                 num_workers=(1, workers) if workers > 1 else 1,
                 use_gpu=compute.gpus_per_worker > 0,
-                resources_per_worker=_resources(compute),
+                resources_per_worker={"CPU": compute.cpus_per_worker, **gpus},
             ),
             run_config=train.RunConfig(
-                name="reports",
-                storage_path=str(reports),
-                failure_config=train.FailureConfig(max_failures=MAX_FAILURES),
+                name="reports", storage_path=str(reports), failure_config=train.FailureConfig(max_failures=MAX_FAILURES)
             ),
         )
         try:
@@ -172,11 +168,6 @@ def _train(config: dict[str, Any]) -> None:
         train(config["task"], RayProcessGroup())
     except GraftError as error:  # the user must correct it: no second try
         write_json({"kind": type(error).__name__, "message": str(error)}, config["error_file"])
-
-
-def _resources(compute: ComputeParams) -> dict[str, float]:
-    gpus = {"GPU": compute.gpus_per_worker} if compute.gpus_per_worker else {}
-    return {"CPU": compute.cpus_per_worker, **gpus}
 
 
 @contextmanager

@@ -23,9 +23,9 @@ def outdated(root: Path) -> str | None:
 def _changed_files(root: Path, entries: Iterable[LockEntry]) -> Iterator[str]:
     repository, published = Repository(root), (*ARTIFACTS.values(), MANIFEST)
     for entry in entries:
-        if entry.is_out and entry.path.startswith(published) and not entry.path.startswith(PASSING):
-            if problem := workspace_problem(entry, repository):
-                yield f"`{entry.path}` {problem}" + (" than dvc.lock says" if problem == CHANGED else "")
+        is_published = entry.is_out and entry.path.startswith(published) and not entry.path.startswith(PASSING)
+        if is_published and (problem := workspace_problem(entry, repository)):
+            yield f"`{entry.path}` {problem}" + (" than dvc.lock says" if problem == CHANGED else "")
 
 
 def _changed_params(root: Path) -> Iterator[str]:

@@ -64,15 +64,13 @@ def draw_per_class(table: pd.DataFrame) -> Figure:
     )
     axis = figure.add_subplot()
     y = np.arange(len(shown))
-    marks = (("recall", BLUE, "o", -0.15), ("precision", ORANGE, "D", 0.15))
-    for name, colour, marker, shift in marks:
+    for name, colour, marker, shift in (("recall", BLUE, "o", -0.15), ("precision", ORANGE, "D", 0.15)):
         axis.hlines(y + shift, shown[f"{name}_low"], shown[f"{name}_high"], color=colour, alpha=0.45, linewidth=2.2)
         axis.plot(shown[name], y + shift, marker, color=colour, label=name, clip_on=False, zorder=3)
     axis.set_yticks(y, [f"{label}  ({n:.0f})" for label, n in zip(shown["label"], shown["num_test"], strict=True)])
     axis.tick_params(axis="y", labelcolor=INK)
-    axis.set_ylim(len(shown) - 0.5, -0.5)
     lowest = np.nanmin(shown[["recall_low", "precision_low"]].to_numpy(dtype=float), initial=1.0)
-    axis.set_xlim(min(0.9, floor_to_tenth(lowest)), 1.0)
+    axis.set(xlim=(min(0.9, floor_to_tenth(lowest)), 1.0), ylim=(len(shown) - 0.5, -0.5))
     axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.grid(visible=False, axis="y")
     axis.spines["left"].set_visible(False)
@@ -85,13 +83,8 @@ def _draw_matrix(counts: Counts, labels: Sequence[str]) -> Figure:
     num_classes, totals = len(labels), counts.sum(axis=1, keepdims=True)
     rates = counts / np.maximum(totals, 1)
     with_rates = num_classes <= MAX_WITH_RATES
-    figure = new_figure(
-        3.1 + 0.13 * min(num_classes, 16),
-        "Confusion on test",
-        "Rows are true classes; numbers are images, colour their share of the row"
-        if not with_rates
-        else "Rows are true classes; images, and their share of the row",
-    )
+    cells = "images, and their share of the row" if with_rates else "numbers are images, colour their share of the row"
+    figure = new_figure(3.1 + 0.13 * min(num_classes, 16), "Confusion on test", f"Rows are true classes; {cells}")
     axis = figure.add_subplot()
     axis.imshow(_colours(rates), aspect="auto")
     size = 9.0 if with_rates else 8.0 if num_classes <= 14 else 6.5
@@ -119,11 +112,10 @@ def _colours(rates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _draw_cells(axis: Axes, num_classes: int) -> None:
     """Draw thin lines between the cells and no frame."""
     axis.grid(visible=False)
-    for side in ("left", "bottom"):
-        axis.spines[side].set_visible(False)
+    axis.spines[["left", "bottom"]].set_visible(False)
     edges = np.arange(num_classes + 1) - 0.5
-    axis.hlines(edges, -0.5, num_classes - 0.5, color="#eef1f4", linewidth=0.8)
-    axis.vlines(edges, -0.5, num_classes - 0.5, color="#eef1f4", linewidth=0.8)
+    for draw_lines in (axis.hlines, axis.vlines):
+        draw_lines(edges, -0.5, num_classes - 0.5, color="#eef1f4", linewidth=0.8)
 
 
 def _draw_commonest(table: pd.DataFrame, classes: Sequence[str]) -> Figure:
@@ -141,12 +133,10 @@ def _draw_commonest(table: pd.DataFrame, classes: Sequence[str]) -> Figure:
     axis.barh(range(len(top)), top, color=VERMILLION, height=0.62)
     names = [(str(a), str(b)) for a, b in top.index]
     for row, (count, (actual, _)) in enumerate(zip(top, names, strict=True)):
-        share = percent(count / totals[actual])
-        axis.text(count, row, f"  {count} ({share})", va="center", fontsize=8, color=MUTED)
+        axis.text(count, row, f"  {count} ({percent(count / totals[actual])})", va="center", fontsize=8, color=MUTED)
     axis.set_yticks(range(len(top)), [f"{label_of[a]} → {label_of[b]}" for a, b in names])
     axis.tick_params(axis="y", labelcolor=INK, labelsize=8)
-    axis.set_ylim(max(len(top), 3) - 0.5, -0.5)
-    axis.set_xlim(0, 1.25 * max(top.max() if len(top) else 1, 1))
+    axis.set(xlim=(0, 1.25 * max(top.max() if len(top) else 1, 1)), ylim=(max(len(top), 3) - 0.5, -0.5))
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axis.grid(visible=False, axis="y")
     axis.set_xlabel("images (share of the true class)")
@@ -185,11 +175,9 @@ def draw_map(table: pd.DataFrame, kind: str, classes: Sequence[str]) -> Figure:
     colour = INK if told_apart else VERMILLION
     label = f"looks like another class ({int(wrong.sum())})"
     axis.scatter(x[wrong], y[wrong], s=34, marker="x", color=colour, linewidths=1.2, label=label)
-    axis.set_xticks([])
-    axis.set_yticks([])
+    axis.set(xticks=[], yticks=[])
     axis.margins(0.03)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(True)
+    axis.spines[["top", "right"]].set_visible(True)
     figure.legend(
         loc="outside lower center", ncols=3, fontsize=8, handletextpad=0.2, columnspacing=1.2, markerscale=1.2
     )

@@ -40,10 +40,8 @@ def draw_reliability(table: pd.DataFrame) -> Figure:
     Args:
         table: confidence, accuracy, accuracy_low, accuracy_high, num_images, calibration (before, after).
     """
-    before, after = (
-        table[table["calibration"] == name].drop(columns="calibration").reset_index(drop=True)
-        for name in ("before", "after")
-    )
+    plain = table.drop(columns="calibration")
+    before, after = (plain[table["calibration"] == name].reset_index(drop=True) for name in ("before", "after"))
     same = before.equals(after)
     figure = new_figure(4.0, "Reliability on test", "On the diagonal, a confidence of 90% is right nine times in ten")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -51,18 +49,13 @@ def draw_reliability(table: pd.DataFrame) -> Figure:
     top.plot([low, 1], [low, 1], color=MUTED, linewidth=1, linestyle=DASHED)
     if not same:
         _points(top, before, ORANGE, "D", "before calibration")
-    _points(
-        top, after, BLUE, "o", "after calibration" if not same else "before and after calibration (no change needed)"
-    )
-    top.set_ylim(min(low, floor_to_tenth(table["accuracy_low"].min())), 1.0)
-    top.set_ylabel("share that is right")
+    label = "before and after calibration (no change needed)" if same else "after calibration"
+    _points(top, after, BLUE, "o", label)
+    top.set(ylabel="share that is right", ylim=(min(low, floor_to_tenth(table["accuracy_low"].min())), 1.0))
     bottom.bar(after["confidence"], after["num_images"], width=(1 - low) / 40, color=BLUE, alpha=0.75)
-    bottom.set_yscale("log")
-    bottom.set_ylim(0.7, 2 * max(1.0, float(after["num_images"].max())))
+    bottom.set(xlabel="confidence", xlim=(low, 1 + (1 - low) / 50))
+    bottom.set(ylabel="images", yscale="log", ylim=(0.7, 2 * max(1.0, float(after["num_images"].max()))))
     bottom.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    bottom.set_ylabel("images")
-    bottom.set_xlabel("confidence")
-    bottom.set_xlim(low, 1 + (1 - low) / 50)
     show_percent(top, "x", "y")
     figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
@@ -87,11 +80,9 @@ def draw_risk_coverage(table: pd.DataFrame, choice: Choice | None) -> Figure:
     if choice is not None and choice.risk is not None:
         axis.plot(choice.coverage, choice.risk, "o", color=VERMILLION, markersize=8, clip_on=False, zorder=4)
         _note(axis, choice, choice.risk)
-    axis.set_ylim(0, min(1.0, 1.35 * highest))  # room for the note
-    axis.set_xlim(0, 1)
+    axis.set(xlim=(0, 1), ylim=(0, min(1.0, 1.35 * highest)))  # room for the note
+    axis.set(xlabel="share of the images that is answered", ylabel="share of the answers that is wrong")
     show_percent(axis, "x", "y")
-    axis.set_ylabel("share of the answers that is wrong")
-    axis.set_xlabel("share of the images that is answered")
     return figure
 
 

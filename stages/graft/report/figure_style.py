@@ -77,16 +77,9 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(height: float, title: str, subtitle: str = "") -> Figure:
-    """Create a figure of the common width with a title; the layout makes room for its axes.
-
-    Args:
-        height: in inches.
-        title: what is shown, at the top left.
-        subtitle: how to read it, below the title.
-    """
-    room = 0.34 + (0.19 if subtitle else 0)  # in inches
-    layout = ConstrainedLayoutEngine(rect=(0.01, 0.01, 0.98, 1 - room / height - 0.02))
+def new_figure(height: float, title: str, subtitle: str) -> Figure:
+    """Create a figure of the common width and a height in inches; the subtitle says how to read it."""
+    layout = ConstrainedLayoutEngine(rect=(0.01, 0.01, 0.98, 1 - 0.53 / height - 0.02))  # leaves room for the titles
     figure = Figure(figsize=(WIDTH, height), layout=layout)
     figure.text(0.02, 1 - 0.1 / height, title, fontsize=11, fontweight="bold", va="top")
     figure.text(0.02, 1 - 0.33 / height, subtitle, fontsize=8.8, color=MUTED, va="top")
@@ -120,10 +113,6 @@ def class_labels(classes: Sequence[str], max_length: int = MAX_NAME) -> list[str
 
     A long name loses its middle. If two names then look alike, all names lose their common beginning. A name that still
     equals another, or has letters that the font lacks, becomes its number in the page's table of classes.
-
-    Args:
-        classes: every class, in order.
-        max_length: characters of a name.
     """
     names = ["".join(letter if letter.isprintable() else " " for letter in name) for name in classes]
     short = [_shorten(name, max_length) for name in names]

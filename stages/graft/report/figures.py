@@ -30,15 +30,13 @@ CAPTIONS = {
 
 
 def draw_figures(plots: Path, metrics: Path, decision: Path, folder: Path) -> dict[str, str]:
-    """Draw every figure that the tables have values for.
+    """Draw every figure that the tables have values for; give the captions by file name, in the order of reading.
 
     Args:
         plots: the folder of the tables.
         metrics: the numbers of the test split.
         decision: the record of the decision rule; without it no threshold is marked.
         folder: for the PNG files.
-    Returns:
-        By file name, the caption, in the order of reading.
     Raises:
         DataError: a table is missing or cannot be read.
     """
@@ -67,7 +65,7 @@ def read_choice(metrics: Path, decision: Path) -> Choice | None:
 
 def _draw_all(tables: PlotTables, choice: Choice | None) -> Iterator[tuple[str, Figure]]:
     """Draw the figures, each with its name, in the order of reading."""
-    classes = tables.classes
+    classes = tables.per_class["class"].to_list()
     yield "confusion", draw_confusion(tables.confusion, classes)
     yield "per_class", draw_per_class(tables.per_class)
     yield "reliability", draw_reliability(tables.reliability)

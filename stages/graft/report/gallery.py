@@ -76,11 +76,8 @@ class Galleries:
 
 
 def read_galleries(root: Path, max_images: int) -> Galleries:
-    """Read the galleries from the reports and the images.
+    """Read the galleries from the reports and the images; errors and unsure answers have `max_images` at most.
 
-    Args:
-        root: the pipeline's folder.
-        max_images: of errors, and of unsure answers.
     Raises:
         DataError: a table is missing or cannot be read.
     """
@@ -101,7 +98,7 @@ def confident_errors(predictions: pd.DataFrame, max_images: int, thumbnail: Find
 
     Args:
         predictions: id, file, label, predicted, confidence, unsure, unknown.
-        max_images: how many, at most.
+        max_images: maximum number.
         thumbnail: gives the pictures.
     """
     wrong = predictions[predictions["label"] != predictions["predicted"]]
@@ -118,7 +115,7 @@ def doubtful_labels(table: pd.DataFrame, max_images: int, thumbnail: FindThumbna
 
     Args:
         table: id, file, label, suggested, score, suspected, split.
-        max_images: how many, at most.
+        max_images: maximum number.
         thumbnail: gives the pictures.
     """
     table = table.assign(suspected=table["suspected"].astype(bool))  # an empty table has no truth values
@@ -134,8 +131,6 @@ def thumbnail_maker(locate: Callable[[str], ImageLocation]) -> FindThumbnail:
 
     It returns None when the image is missing or cannot be read; after a storage cannot be reached, it asks no more.
 
-    Args:
-        locate: gives an image's location.
     Raises:
         ChangedError: from that function, when an image in place has changed since it was ingested.
     """
@@ -176,12 +171,7 @@ def make_thumbnail(data: bytes) -> bytes:
 
 
 def data_address(data: bytes, media_type: str) -> str:
-    """Write a file's bytes as a data address.
-
-    Args:
-        data: the bytes.
-        media_type: such as image/png.
-    """
+    """Write a file's bytes as a data address; its media type is one such as image/png."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 

@@ -41,14 +41,8 @@ class ReportParams(Params):
 
 
 def write_report_page(root: Path, figures: Path, params: ReportParams) -> int:
-    """Draw the figures and write the page with them.
+    """Draw the figures into a folder, write the page with them, and give their number.
 
-    Args:
-        root: the pipeline's folder.
-        figures: the folder for the PNG files.
-        params: the section `report`.
-    Returns:
-        The number of figures.
     Raises:
         DataError, ParamsError: a file is missing or cannot be read.
     """
@@ -64,7 +58,7 @@ def write_page(root: Path, figures: Path, captions: Mapping[str, str], gallery_i
     Args:
         root: the pipeline's folder.
         figures: the folder of the PNG files.
-        captions: by file name, the words below a figure, in the order of reading.
+        captions: words below each figure by its file's name, in the order of reading.
         gallery_images: images in a gallery, at most.
     Raises:
         DataError, ParamsError: a file is missing or cannot be read.

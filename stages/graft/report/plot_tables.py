@@ -32,29 +32,18 @@ class PlotTables:
     curves: dict[str, pd.DataFrame]
     """By stage: epoch, split, loss, accuracy; never empty."""
 
-    @property
-    def classes(self) -> list[str]:
-        """Every class, in order."""
-        return self.per_class["class"].to_list()
-
 
 def read_plot_tables(folder: Path) -> PlotTables:
     """Read the tables that the earlier stages wrote for figures.
 
-    Args:
-        folder: has confusion.csv and the others.
     Raises:
         DataError: a table is missing or cannot be read.
     """
     curves = {path.stem.removesuffix(CURVE): read_table(path) for path in sorted(folder.glob(f"*{CURVE}.csv"))}
+    names = ("confusion", "per_class", "reliability", "risk_coverage", "shots", "map")
     return PlotTables(
-        confusion=read_table(folder / "confusion.csv"),
-        per_class=read_table(folder / "per_class.csv"),
-        reliability=read_table(folder / "reliability.csv"),
-        risk_coverage=read_table(folder / "risk_coverage.csv"),
-        shots=read_table(folder / "shots.csv"),
-        map=read_table(folder / "map.csv"),
         curves={stage: curve for stage, curve in curves.items() if "epoch" in curve and len(curve)},
+        **{name: read_table(folder / f"{name}.csv") for name in names},
     )
 
 

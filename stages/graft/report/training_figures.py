@@ -38,8 +38,7 @@ def draw_curve(table: pd.DataFrame, title: str) -> Figure:
             best = val["epoch"].to_numpy()[val["loss"].argmin()]
             axis.axvline(best, color=MUTED, linewidth=1, linestyle=DASHED, zorder=0)
     top.set_ylabel("loss, nats")
-    bottom.set_ylabel("accuracy")
-    bottom.set_xlabel("epoch")
+    bottom.set(xlabel="epoch", ylabel="accuracy")
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     show_percent(bottom, "y")
     figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -52,15 +51,13 @@ def draw_shots(table: pd.DataFrame) -> Figure:
     Args:
         table: train_per_class, accuracy, accuracy_low, accuracy_high, num_draws.
     """
-    draws = int(table["num_draws"].max())
-    figure = new_figure(
-        4.0, "Would more images help?", f"Accuracy on validation; the band spans up to {draws} draws of the images"
-    )
+    subtitle = f"Accuracy on validation; the band spans up to {int(table['num_draws'].max())} draws of the images"
+    figure = new_figure(4.0, "Would more images help?", subtitle)
     axis = figure.add_subplot()
     x = table["train_per_class"].to_numpy(dtype=float)
     axis.fill_between(x, table["accuracy_low"], table["accuracy_high"], color=BLUE, alpha=0.16, linewidth=0)
     axis.plot(x, table["accuracy"], color=BLUE, marker="o")
-    axis.set_xscale("log")
+    axis.set(xlabel="training images of a class", xscale="log", ylabel="accuracy on validation")
     axis.set_xticks(x, [f"{value:g}" for value in x[:-1]] + [f"{x[-1]:g}\n(all)"])
     axis.xaxis.set_minor_locator(NullLocator())
     last = float(table["accuracy"].iloc[-1])
@@ -70,6 +67,4 @@ def draw_shots(table: pd.DataFrame) -> Figure:
     low = floor_to_tenth(table["accuracy_low"].min())
     axis.set_ylim(low, 1 + 0.06 * (1 - low) if low < 1 else 1.05)
     show_percent(axis, "y")
-    axis.set_xlabel("training images of a class")
-    axis.set_ylabel("accuracy on validation")
     return figure

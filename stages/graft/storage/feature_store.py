@@ -128,7 +128,7 @@ class FeatureStore:
 
 
 def write_fragment(backend: FeatureBackend, ids: Sequence[str], features: Features) -> str:
-    """Write n ids and features of shape (n, d), float32, as a fragment and give its name; the same give the same file."""
+    """Write n ids and features of shape (n, d), float32, as a fragment; give its name, the hash of them."""
     if len(ids) != len(features):
         raise ValueError(f"{len(ids)} ids, but {len(features)} rows of features")
     packed, rows = pack_ids(ids), np.ascontiguousarray(features, np.float32)

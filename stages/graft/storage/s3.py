@@ -123,11 +123,7 @@ def _connected() -> Any:
         raise GraftError(f"{SCHEME} addresses need optional packages: `pip install dvc-s3`") from None
     import fsspec
 
-    config = {
-        "connect_timeout": CONNECT_SECONDS,
-        "read_timeout": READ_SECONDS,
-        "max_pool_connections": NUM_CONNECTIONS,
-    }
+    config = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS, "max_pool_connections": NUM_CONNECTIONS}
     files = fsspec.filesystem("s3", use_listings_cache=False, skip_instance_cache=True, config_kwargs=config)
     files.connect()  # now, else several threads at the same time would each connect
     return files

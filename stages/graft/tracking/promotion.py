@@ -53,16 +53,12 @@ def decide_promotion(champion: Predictions | None, challenger: Predictions) -> P
     """Promote a challenger unless it is worse on the same images.
 
     It is worse if p is below SIGNIFICANCE, or if its accuracy is lower by more than TOLERANCE and by more than one
-    image. Both models are judged by the challenger's labels: they are today's, if one was corrected.
-
-    Args:
-        champion: its test images; None when it has none on record.
-        challenger: its test images.
+    image. Both models are judged by the challenger's labels: they are today's, if one was corrected. The champion is
+    None when its predictions are not on record.
     """
     if champion is None:
-        return Promotion(
-            is_promoted=False, reason="the champion's predictions are not on record, so they are not compared"
-        )
+        reason = "the champion's predictions are not on record, so they are not compared"
+        return Promotion(is_promoted=False, reason=reason)
     if champion.keys() != challenger.keys() or not challenger:
         num_shared = len(champion.keys() & challenger.keys())
         sizes = f"{len(challenger)} now, {len(champion)} then, {num_shared} of them the same"
@@ -81,6 +77,5 @@ def _weigh(num_gained: int, num_lost: int, num_right: int, num_images: int) -> P
     shares = f"{num_right / num_images:.1%} against the champion's {(num_right + num_worse) / num_images:.1%}"
     counts = f"{num_gained} images gained, {num_lost} lost, McNemar p = {p_value:.2g}"
     verb = "no worse than the champion" if is_promoted else "worse than the champion"
-    return Promotion(
-        is_promoted=is_promoted, reason=f"{verb} on the same {num_images} test images: {shares} ({counts})"
-    )
+    reason = f"{verb} on the same {num_images} test images: {shares} ({counts})"
+    return Promotion(is_promoted=is_promoted, reason=reason)

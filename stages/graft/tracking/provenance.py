@@ -27,7 +27,7 @@ def read_provenance(root: Path) -> Tags:
     return {
         **_git(root),
         **{name: os.environ[name] for name in DVC_VARIABLES if os.environ.get(name)},
-        **_lock(root / LOCK),
+        **({"md5.dvc_lock": md5_of(root / LOCK)} if (root / LOCK).is_file() else {}),
         **_weights(root / MODEL),
         **_versions(),
         **_user(),
@@ -63,12 +63,6 @@ def _git(root: Path) -> Tags:
     if head["branch.head"] != "(detached)":
         tags["git.branch"] = head["branch.head"]
     return tags | {"mlflow.source.git.commit": head["branch.oid"]}  # the commit the MLflow UI shows
-
-
-def _lock(path: Path) -> Tags:
-    if not path.is_file():
-        return {}
-    return {"md5.dvc_lock": md5_of(path)}
 
 
 def _weights(path: Path) -> Tags:

@@ -34,11 +34,7 @@ CURVE = "its curve is published with the results"
 
 
 def publish(root: Path = Path()) -> None:
-    """Write the run of the pipeline's present state from its files; a second call changes nothing.
-
-    Args:
-        root: the pipeline's folder, with params.yaml, data/ and reports/.
-    """
+    """Write the run of the pipeline's present state from the files in its folder; a second call changes nothing."""
     with _errors_in_one_line("warning: {}; the results are safe, `graft publish` publishes them later"):
         state, results, tags = read_state(root), read_results(root), read_provenance(root)
         with _open_runs(root, state.experiment) as runs:
@@ -88,12 +84,7 @@ class LiveRun:
 
 @contextmanager
 def live_run(stage: str, root: Path = Path()) -> Iterator[LiveRun]:
-    """Show a training in MLflow while it runs, as a child of its state's run.
-
-    Args:
-        stage: the stage that trains.
-        root: the pipeline's folder.
-    """
+    """Show the training of a stage in MLflow while it runs, as a child of its state's run."""
     live, status = LiveRun(stage), "FAILED"
     with _errors_in_one_line(f"{stage} runs unwatched: {{}}; {CURVE}"):
         live._begin(root)
@@ -141,8 +132,7 @@ def _register_model(runs: Runs, run_id: str, state: RunState, root: Path) -> str
         return None
     from stages.graft.tracking.registry import Registry
 
-    uri = runs.client.tracking_uri
-    registry = Registry(client=runs.client, uri=uri, experiment=runs.experiment, name=state.model_name)
+    registry = Registry(client=runs.client, experiment=runs.experiment, name=state.model_name)
     return registry.register(run_id, root)
 
 

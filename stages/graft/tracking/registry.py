@@ -44,8 +44,6 @@ class Registry:
     """A registered model and its store."""
 
     client: "MlflowClient"
-    uri: str
-    """Address of the store."""
     experiment: str
     """Id of the experiment that the models are logged in."""
     name: str
@@ -149,10 +147,10 @@ class Registry:
         from mlflow import MlflowException
         from mlflow.artifacts import download_artifacts
 
-        source = self.client.get_model_version(self.name, number).source
+        address = f"{self.client.get_model_version(self.name, number).source}/{PREDICTIONS}"
         with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
             try:
-                table = download_artifacts(f"{source}/{PREDICTIONS}", dst_path=scratch, tracking_uri=self.uri)
+                table = download_artifacts(address, dst_path=scratch, tracking_uri=self.client.tracking_uri)
             except (MlflowException, OSError):
                 return None
             return read_predictions(Path(table))

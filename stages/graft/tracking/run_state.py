@@ -79,9 +79,8 @@ def read_state(root: Path) -> RunState:
     tracking = load_params("tracking", TrackingParams, root / PARAMS)
     params = flatten(read_yaml(root / PARAMS))
     manifest = root / MANIFEST
-    canonical = json.dumps(params, sort_keys=True, default=str).encode()
     return RunState(
-        key=_key(canonical, manifest),
+        key=_key(params, manifest),
         experiment=tracking.experiment,
         model_name=tracking.model_name,
         params=dict(_as_param(name, value) for name, value in params.items()),
@@ -110,9 +109,9 @@ def published_files(root: Path) -> Iterator[tuple[str, Path]]:
                 yield (PurePosixPath(name) / path.relative_to(root / folder).parent).as_posix(), path
 
 
-def _key(params: bytes, manifest: Path) -> str:
-    digest = hashlib.sha256(params + b"\0")
-    for path in _files(manifest):
+def _key(params: Mapping[str, Any], manifest: Path) -> str:
+    digest = hashlib.sha256(json.dumps(params, sort_keys=True, default=str).encode() + b"\0")
+    for path in sorted(manifest.iterdir()) if manifest.is_dir() else [manifest]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -120,10 +119,6 @@ def _key(params: bytes, manifest: Path) -> str:
 def _md5(path: Path) -> str:
     """MD5 of a file or folder, as DVC computes it."""
     return dvc_folder_md5({file.name: md5_of(file) for file in path.iterdir()}) if path.is_dir() else md5_of(path)
-
-
-def _files(path: Path) -> list[Path]:
-    return sorted(path.iterdir()) if path.is_dir() else [path]
 
 
 def _as_param(name: str, value: Any) -> tuple[str, str]:
@@ -170,7 +165,6 @@ def _read_curves(table: Path) -> dict[str, dict[int, float]]:
 def _digest(root: Path) -> str:
     total = hashlib.sha256()
     for folder, path in published_files(root):
-        if path.relative_to(root).as_posix().startswith(PASSING):
-            continue
-        total.update(f"{folder}/{path.name} {sha256_of(path)}\n".encode())
+        if not path.relative_to(root).as_posix().startswith(PASSING):
+            total.update(f"{folder}/{path.name} {sha256_of(path)}\n".encode())
     return total.hexdigest()

@@ -143,8 +143,8 @@ class Runs:
             source=json.dumps({"uri": state.source}),
             profile=json.dumps({"num_rows": state.num_images}),
         )
-        tags = [self.entities.InputTag("mlflow.data.context", "all")]
-        dataset_input: DatasetInput = self.entities.DatasetInput(dataset, tags)
+        tag = self.entities.InputTag("mlflow.data.context", "all")
+        dataset_input: DatasetInput = self.entities.DatasetInput(dataset, [tag])
         return dataset_input
 
 

@@ -33,4 +33,4 @@ def test_curves_are_those_with_an_epoch(tmp_path):
     write(tmp_path / "reports/plots/pr_curve.csv", b"precision,recall\n1,0\n")
     tables = read_plot_tables(tmp_path / "reports/plots")
     assert list(tables.curves) == ["train_head"]
-    assert tables.classes == list(CLASSES)
+    assert tables.per_class["class"].to_list() == list(CLASSES)
