@@ -34,7 +34,7 @@ def test_without_a_repository_without_git_and_without_an_answer_there_is_none(
     repository, tmp_path_factory, monkeypatch
 ):
     assert ask_git(tmp_path_factory.mktemp("empty"), "status") is None
-    monkeypatch.setattr(git, "SECONDS_TO_ANSWER", 0.0001)
+    monkeypatch.setattr(git, "SECONDS_TO_ANSWER", 0.0)
     assert ask_git(repository, "status") is None
     monkeypatch.setenv("PATH", "")
     assert ask_git(repository, "status") is None
