@@ -337,6 +337,7 @@ def two_people(tmp_path_factory: pytest.TempPathFactory) -> tuple[Person, Person
     return alice, bob
 
 
+@pytest.mark.team
 def test_after_a_pull_there_is_nothing_to_run_and_the_run_is_published_once(two_people: tuple[Person, Person]):
     alice, bob = two_people
     assert ran(bob.repro()) == []
@@ -348,6 +349,7 @@ def test_after_a_pull_there_is_nothing_to_run_and_the_run_is_published_once(two_
     assert store_of(bob) == before
 
 
+@pytest.mark.team
 def test_what_the_run_cache_gives_back_is_published(two_people: tuple[Person, Person]):
     _, bob = two_people
     lock = bob.folder / "dvc.lock"
@@ -363,6 +365,7 @@ def test_what_the_run_cache_gives_back_is_published(two_people: tuple[Person, Pe
     assert yaml.safe_load(lock.read_bytes()) == yaml.safe_load(committed)
 
 
+@pytest.mark.team
 def test_ci_says_what_a_branch_changes_and_finds_what_was_not_run(two_people: tuple[Person, Person]):
     """The steps of the workflow, as GitHub's runner has them: git's files alone, nothing pulled."""
     _, bob = two_people

@@ -315,6 +315,7 @@ def test_what_a_killed_training_left_running_is_swept(root):
     assert [run.info.status for run in all_runs(root)] == ["KILLED", "KILLED", "FINISHED", "FINISHED"]
 
 
+@pytest.mark.rare
 def test_several_processes_make_one_store(root, tmp_path):
     """Three at once on a store that is not there: two of one state, one of another."""
     (root / "mlflow.db").unlink()
