@@ -5,6 +5,7 @@ The commands are for the shell; a person reads them before running them.
 
 import json
 import shlex
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,6 +33,9 @@ from stages.graft.storage.hashing import dvc_folder_list, dvc_folder_md5
 
 MAX_LISTED = 5
 """More damaged files of one folder than this are shown and removed as a folder."""
+
+SECONDS_TO_WRITE = 1.0
+"""A file that DVC writes is empty for less than this; one that stays empty was left by a DVC that was killed."""
 
 MISSING, CHANGED, EXTRA = "is not there", "has other bytes", "does not belong there"
 
@@ -101,7 +105,9 @@ def check_dvc(root: Path) -> Iterator[Damage]:
     """Check the files that DVC writes as it works, which a full disk or a power cut leaves incomplete."""
     locks = root / ".dvc/tmp/rwlock"
     try:
-        json.loads(locks.read_bytes() or b"{}")
+        if not locks.read_bytes():
+            time.sleep(SECONDS_TO_WRITE)  # DVC may be writing it now
+        json.loads(locks.read_bytes())
     except FileNotFoundError:
         pass
     except ValueError:

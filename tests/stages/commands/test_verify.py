@@ -162,9 +162,10 @@ def test_without_any_lock_there_is_one_line(project: Callable[..., Path]):
 
 
 @pytest.mark.faults
-def test_a_half_written_file_of_dvc_is_named(clone: Clone):
+@pytest.mark.parametrize("content", ["", '{"a": '], ids=["empty", "cut off"])
+def test_a_half_written_file_of_dvc_is_named(clone: Clone, content: str):
     with fault():
-        (clone.folder / ".dvc/tmp/rwlock").write_text('{"a": ')
+        (clone.folder / ".dvc/tmp/rwlock").write_text(content)
         assert "rwlock" in clone.run("dvc", "repro", code=255)
         (clone.folder / ".git/index.lock").write_text("")
         repair(clone, clone.run("graft", "verify", code=1))
