@@ -14,6 +14,7 @@ from pathlib import Path
 from stages.graft.core.errors import DataError
 from stages.graft.core.progress import bar
 from stages.graft.maintenance.dvc_cache import (
+    OBJECTS,
     Hasher,
     abandoned_dvc_files,
     all_objects,
@@ -130,7 +131,7 @@ def check_leftovers(repository: Repository) -> Iterator[Damage]:
     parents = {(repository.root / entry.path).parent for entry in read_lock_entries(repository.root) if entry.is_out}
     folders = [folder for folder in parents if folder.is_dir()]
     writers = {path: "a process that was killed" for folder in folders for path in abandoned_files(folder)}
-    for folder in (*folders, *object_folders(repository.cache)):
+    for folder in (*folders, repository.cache / OBJECTS, *object_folders(repository.cache)):
         writers |= dict.fromkeys(abandoned_dvc_files(folder), "DVC, unless it is at work now")
     for path, writer in sorted(writers.items()):
         yield Damage(message=f"{path} was left half-written by {writer}", commands=(f"rm -rf {quote_path(path)}",))

@@ -11,7 +11,7 @@ import pytest
 from stages.graft.storage.files import _host
 from tests.support.clones import IDENTITY, Clone
 from tests.support.commands import graft
-from tests.support.faults import CLEAN, commands_in, fault, repair
+from tests.support.faults import CLEAN, commands_in, fault, leftovers, repair
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -176,7 +176,11 @@ def test_a_half_written_file_of_dvc_is_named(clone: Clone, content: str):
 def test_what_a_killed_process_left_is_named(clone: Clone):
     with fault():
         (clone.folder / f"data/.head.{_host()}-999999999@1-00000000.tmp").mkdir()
-        repair(clone, clone.run("graft", "verify", code=1))
+        (clone.folder / ".dvc/cache/files/md5/.DQiW31lX-luDzCdIUi3IcQ.tmp").touch()  # DVC's, of a folder's list
+        output = clone.run("graft", "verify", code=1)
+        assert "2 damaged" in output
+        repair(clone, output)
+        assert leftovers(clone) == []
 
 
 @pytest.mark.faults
