@@ -28,7 +28,7 @@ compare: $(INSTALLED)  ## show experiments and the last commits: accuracy, and t
 test: $(INSTALLED)  ## run the tests on all cores
 	python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-test-rare: $(INSTALLED)  ## run the long tests of what seldom changes: pretraining, benchmarks (a minute)
+test-rare: $(INSTALLED)  ## run the long tests of what seldom changes, such as pretraining and benchmarks (two minutes)
 	python -m pytest -m rare
 
 test-ray: $(INSTALLED)  ## run the tests that start a Ray cluster on this machine (minutes)

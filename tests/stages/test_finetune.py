@@ -191,6 +191,7 @@ def started(folder, until):
     return process
 
 
+@pytest.mark.rare
 def test_ctrl_c_ends_training_soon_and_the_next_run_goes_on(assembled, tmp_path, monkeypatch):
     folder = assembled(strategy="none")
     before = model_files(folder)

@@ -94,6 +94,7 @@ def test_a_change_of_code_runs_only_what_reaches_it(clone: Clone, file: str, sta
     assert ran(clone.repro()) == [stage for stage in stages if stage != "report"]
 
 
+@pytest.mark.rare
 def test_fine_tuning_ends_in_a_model_that_evaluate_scores(clone: Clone):
     clone.set_params("finetune", strategy="full", epochs=1, keep="always")
     assert ran(clone.repro()) == ["finetune", "evaluate", "report"]
@@ -113,6 +114,7 @@ def test_a_users_mistake_ends_with_one_line_and_nothing_lost(clone: Clone):
     assert (clone.folder / "data/model/model.json").read_bytes() == before
 
 
+@pytest.mark.rare
 def test_a_temporary_experiment_lands_in_the_same_store(clone: Clone):
     clone.run("git", "add", "--all")
     clone.run("git", *IDENTITY, "commit", "--quiet", "--message", "state")

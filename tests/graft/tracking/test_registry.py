@@ -262,6 +262,7 @@ def tracking_server(folder: Path) -> Iterator[str]:
         server.wait()
 
 
+@pytest.mark.rare
 def test_on_a_server_all_is_the_same(root, empty_store, tmp_path, lines, monkeypatch):
     """And nothing is written beside the pipeline."""
     (tmp_path / "server").mkdir()
