@@ -10,7 +10,8 @@ from pathlib import Path
 
 from torch import nn
 
-from stages.graft.backbone.network import load_network, save_network
+from stages.graft.backbone.network import load_network
+from stages.graft.backbone.tensor_files import save_network
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run

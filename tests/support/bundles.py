@@ -8,8 +8,8 @@ from PIL import Image
 
 from stages.graft.backbone.architectures import build_network
 from stages.graft.backbone.extraction import embed
-from stages.graft.backbone.network import save_network
 from stages.graft.backbone.runtime_choice import AUTOMATIC, choose_runtime
+from stages.graft.backbone.tensor_files import save_network
 from stages.graft.backbone.weights import BackboneParams, find_weights
 from stages.graft.heads.features import FeatureSet
 from stages.graft.heads.prototypes import fit_prototypes

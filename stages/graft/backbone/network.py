@@ -3,26 +3,18 @@
 Letters: n images, d features.
 """
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from stages.graft.backbone.architectures import build_fitting, build_network, load_weights
 from stages.graft.backbone.layers import feature_network, on_meta
+from stages.graft.backbone.tensor_files import read_tensors
 from stages.graft.backbone.weights import FINETUNED, Weights
-from stages.graft.core.errors import ParamsError, WeightsError, one_line
+from stages.graft.core.errors import ParamsError, one_line
 from stages.graft.images.decode import Batch
 from stages.graft.images.preprocessing import Preprocessing
-from stages.graft.storage.arrays import METADATA_KEY, usual_mode
 from stages.graft.storage.feature_store import Features
-from stages.graft.storage.files import atomic_path
 
 RANDOM_SEED = 0
 """Seed of the weights called random."""
@@ -98,33 +90,6 @@ def run_batch(network: nn.Module, images: Batch, batch_size: int, device: torch.
     return features.reshape(len(images), -1)
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a checkpoint's tensors without ever running code from the file.
-
-    Raises:
-        WeightsError: it is not a complete safetensors file, nor a torch file of tensors alone.
-    """
-    try:
-        content: Any = load_file(path) if path.suffix == ".safetensors" else _load_pickled(path)
-    except SafetensorError as error:
-        raise WeightsError(f"{path} is not a complete safetensors file ({error}); fetch it again") from None
-    return {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
-
-
-def _load_pickled(path: Path) -> Any:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises several kinds on damaged or unsafe files
-        reason = str(error).splitlines()[0]
-        raise WeightsError(f"{path} cannot be read as tensors alone ({reason}); save its state_dict again") from None
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict):
-        raise WeightsError(f"{path} holds {type(content).__name__}, expected a state_dict")
-    return content
-
-
 def choose_device(wanted: str) -> torch.device:
     """Give the device of that name; auto is a GPU if there is one.
 
@@ -134,22 +99,3 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ParamsError("`extract.device` is cuda, but torch finds no GPU; set it to auto or cpu")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def save_tensors(network: nn.Module, path: Path) -> None:
-    """Write a network's weights in their own precision, without metadata."""
-    _save({name: value.detach() for name, value in network.state_dict().items()}, path, None)
-
-
-def save_network(network: nn.Module, path: Path, metadata: Mapping[str, Any]) -> None:
-    """Write a network, output layer included, in half precision as safetensors.
-
-    Its record is the metadata: at least `architecture`, `classes` and `preprocessing`.
-    """
-    halves = {name: value.half() for name, value in network.state_dict().items() if value.is_floating_point()}
-    _save(halves, path, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
-
-
-def _save(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None) -> None:
-    with atomic_path(path) as temporary, usual_mode(temporary):
-        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary, metadata=metadata)

@@ -1,4 +1,4 @@
-"""The libraries that networks come from, selected by a network's name: timm for `timm:<name>`, else torchvision.
+"""Where networks come from, selected by a network's name: timm for `timm:<name>`, EfficientNet-Lite, else torchvision.
 
 A provider is a module of this package. A new one needs its module and a line in `PROVIDERS`.
 """
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from stages.graft.backbone import timm_networks, torchvision_networks
+from stages.graft.backbone import efficientnet_lite_networks, timm_networks, torchvision_networks
 from stages.graft.images.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Provider(Protocol):
         """Remove the output layer, in place: the network then gives penultimate features, shape (n, d)."""
 
 
-PROVIDERS: Mapping[str, Provider] = {"timm:": timm_networks}
+PROVIDERS: Mapping[str, Provider] = {"timm:": timm_networks, "efficientnet_lite": efficientnet_lite_networks}
 """By the prefix of a network's name."""
 
 

@@ -105,7 +105,8 @@ def _copy_weights(weights: Weights, path: Path) -> None:
     cached = store_folder() / "weights" / f"{fingerprint_of(weights.to_record())}.safetensors"
     digest = cached.with_suffix(".sha256")
     if not (cached.exists() and digest.exists() and sha256_of(cached) == digest.read_text(encoding="utf-8")):
-        from stages.graft.backbone.network import load_network, save_tensors  # imports torch, which takes seconds
+        from stages.graft.backbone.network import load_network  # imports torch, which takes seconds
+        from stages.graft.backbone.tensor_files import save_tensors
 
         save_tensors(load_network(weights), cached)
         write_text(sha256_of(cached), digest)

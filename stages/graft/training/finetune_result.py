@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.graft.backbone.network import save_tensors
+from stages.graft.backbone.tensor_files import save_tensors
 from stages.graft.backbone.weights import Weights
 from stages.graft.heads.head import Head, save_head
 from stages.graft.metrics.paired_comparison import (

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from stages.graft.backbone.architectures import build_network
-from stages.graft.backbone.network import NormalisedNetwork, load_backbone, load_network, read_tensors, save_network
+from stages.graft.backbone.network import NormalisedNetwork, load_backbone, load_network
+from stages.graft.backbone.tensor_files import read_tensors, save_network
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import WeightsError
 from stages.graft.images.preprocessing import Preprocessing

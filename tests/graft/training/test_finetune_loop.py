@@ -14,7 +14,8 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from stages.graft.backbone.blocks import block_names, first_tuned, split_backbone
-from stages.graft.backbone.network import NormalisedNetwork, load_backbone, run_batch, save_tensors
+from stages.graft.backbone.network import NormalisedNetwork, load_backbone, run_batch
+from stages.graft.backbone.tensor_files import save_tensors
 from stages.graft.backbone.torch_runtime import TorchRuntime
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError

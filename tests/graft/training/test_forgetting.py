@@ -13,7 +13,8 @@ from torch import nn
 from stages.graft.backbone.architectures import build_network
 from stages.graft.backbone.blocks import block_names
 from stages.graft.backbone.layers import feature_network
-from stages.graft.backbone.network import NormalisedNetwork, load_backbone, load_network, save_network
+from stages.graft.backbone.network import NormalisedNetwork, load_backbone, load_network
+from stages.graft.backbone.tensor_files import save_network
 from stages.graft.backbone.torchvision_networks import output_layer
 from stages.graft.backbone.weights import BackboneParams, Weights, find_weights
 from stages.graft.core.errors import DataError
