@@ -18,7 +18,8 @@ from typing import Annotated, Any
 import pandas as pd
 from pydantic import Field
 
-from stages.graft.backbone.runtime_choice import RuntimeChoice, choose_runtime
+from stages.graft.backbone.precision_check import sample_images
+from stages.graft.backbone.runtime_choice import RuntimeChoice, as_extracted, choose_runtime
 from stages.graft.backbone.weights import OfflineParams
 from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run_stage
@@ -29,7 +30,7 @@ from stages.graft.evaluation.baseline_comparison import baselines_record, compar
 from stages.graft.evaluation.quality_gate import GateParams, format_gate, gate_record, judge
 from stages.graft.evaluation.results import Evaluation, metrics_record, strangers_record, write_tables
 from stages.graft.evaluation.terminal_summary import format_summary
-from stages.graft.heads.features import read_features
+from stages.graft.heads.features import read_features, read_precision
 from stages.graft.heads.head import load_head
 from stages.graft.metrics.paired_comparison import compare_paired, comparison_record, format_comparison
 from stages.graft.model.bundle import write_bundle
@@ -69,13 +70,16 @@ def main() -> None:
     params, offline = load_params("evaluate", EvaluateParams), load_params("backbone", OfflineParams).offline
     model, head = read_model(MODEL)
     weights = model_weights(model, MODEL, BACKBONES, offline)
-    runtime = choose_runtime(weights, load_params("extract", RuntimeChoice), store_folder() / "networks")
+    choice, networks = load_params("extract", RuntimeChoice), store_folder() / "networks"
     images, (stranger_ids, _) = read_splits(IMAGES_TABLE, COLUMNS), read_features(STRANGERS_FEATURES)
     if model.kind == "frozen":
+        runtime = choose_runtime(weights, as_extracted(choice, read_precision(FEATURES)), networks)
         score, score_stranger = score_cached(head, FEATURES), score_cached(head, STRANGERS_FEATURES)
     else:
+        locate = image_locations(IMAGES_TABLE, IMAGES)
+        runtime = choose_runtime(weights, choice, networks, sample_images(locate.ids, locate))
         used, network = images["id"][images["split"] != UNUSED].to_list(), (head, weights, runtime)
-        score = score_images(*network, used, image_locations(IMAGES_TABLE, IMAGES))
+        score = score_images(*network, used, locate)
         score_stranger = score_images(*network, stranger_ids, partial(stranger_path, STRANGERS))
     train, val, test = (score_split(score, images, name, model.classes) for name in SPLITS)
     # The rule is fitted to train and validation; the test images are only scored.

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from stages.graft.backbone.extraction import Images
+from stages.graft.backbone.precision_check import sample_images
 from stages.graft.backbone.runtime_choice import RuntimeChoice
 from stages.graft.backbone.weights import BackboneParams, find_weights
 from stages.graft.compute.extractors import open_extractor
@@ -35,13 +36,15 @@ def main() -> None:
     weights = find_weights(load_params("backbone", BackboneParams), BACKBONES)
     runtime, networks = load_params("extract", RuntimeChoice), store_folder() / "networks"
     locate, backbone = image_locations(MANIFEST, IMAGES), weights.to_record()
-    ids = locate.ids
-    with ThreadPoolExecutor(1) as thread, open_extractor(weights, runtime, networks, load_compute()) as extractor:
+    ids, compute = locate.ids, load_compute()
+    sample = sample_images(ids, locate)
+    with ThreadPoolExecutor(1) as thread, open_extractor(weights, runtime, networks, compute, sample) as extractor:
         drawn = thread.submit(write_strangers, STRANGERS)  # while the images are read
         store = FeatureStore(feature_store_location(), {**backbone, **extractor.record, "decoder": DECODER})
         num_extracted, _ = extractor.extract_missing(images(ids, locate, drawn), store)
-    num_features = store.pack(ids, FEATURES, {"backbone": backbone})
-    store.pack(drawn.result(), STRANGERS / "features.safetensors", {"backbone": backbone})
+    origin = {"backbone": backbone, "precision": extractor.record["precision"]}
+    num_features = store.pack(ids, FEATURES, origin)
+    store.pack(drawn.result(), STRANGERS / "features.safetensors", origin)
     report = {"num_images": len(ids), "num_features": num_features, "backbone": backbone}
     write_json(report | {"runtime": dict(extractor.record)}, REPORT)
     reused = len(ids) - num_extracted

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from stages.graft.backbone.precision_check import ImageSample, bf16_problem
 from stages.graft.backbone.runtime import Precision, Runtime
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import ParamsError
@@ -16,6 +17,9 @@ from stages.graft.core.params import Params
 CPU_BATCH, GPU_BATCH = 8, 128
 """Default batch sizes, in images. A CPU is as fast with 8 as with 32, and a few images need less padding."""
 
+PRECISION_NOTES = "precision"
+"""Folder, beside the one of converted networks, of the results of checks on samples of images."""
+
 
 class RuntimeChoice(Params):
     """The section `extract`: how the network is run."""
@@ -23,7 +27,7 @@ class RuntimeChoice(Params):
     runtime: Literal["auto", "torch", "openvino"]
     """auto: OpenVINO on a CPU, torch on a GPU."""
     precision: Precision
-    """auto: bf16 where the processor supports it and the features agree to three digits, else fp32."""
+    """auto: bf16 where the processor supports it and the features, also of the images, agree with fp32; else fp32."""
     device: Literal["auto", "cpu", "cuda"]
     """auto: a GPU if there is one."""
     compile: bool
@@ -36,22 +40,49 @@ AUTOMATIC = RuntimeChoice(runtime="auto", precision="auto", device="auto", compi
 """Everything as it suits the machine."""
 
 
-def choose_runtime(weights: Weights, choice: RuntimeChoice, folder: Path) -> Runtime:
+def choose_runtime(weights: Weights, choice: RuntimeChoice, folder: Path, sample: ImageSample | None = None) -> Runtime:
     """Choose a network's runtime; torch is imported only to convert the network for OpenVINO, once, or to run it.
 
-    Networks converted for OpenVINO are in subfolders of `folder`.
-
+    Args:
+        weights: the network's.
+        choice: what the parameters ask for.
+        folder: networks converted for OpenVINO are in its subfolders.
+        sample: some of the images that the network is about to see, on which precision auto checks bf16.
     Raises:
         ParamsError: OpenVINO or a GPU is requested and cannot be used.
+        DataError: an image of the sample cannot be decoded.
     """
     on_gpu = choice.device == "cuda" or (choice.device == "auto" and choice.runtime != "openvino" and gpu_present())
     if choice.runtime == "openvino" and choice.device == "cuda":
         raise ParamsError(
             "`extract.runtime: openvino` runs on the CPU; set `extract.device: cpu` or the runtime to torch"
         )
+    runtime = _runtime(weights, choice, on_gpu, folder)
+    if choice.precision != "auto" or runtime.record["precision"] != "bf16" or sample is None or not sample.ids:
+        return runtime
+
+    def runtime_in(precision: Precision) -> Runtime:
+        return _runtime(weights, choice.model_copy(update={"precision": precision}), on_gpu, folder)
+
+    notes = folder.parent / PRECISION_NOTES
+    problem = bf16_problem(runtime_in, weights.to_record(), weights.preprocessing, sample, notes)
+    if problem is None:
+        return runtime
+    print(f"extract: {weights.name} runs in fp32: {problem}", file=sys.stderr)
+    return runtime_in("fp32")
+
+
+def as_extracted(choice: RuntimeChoice, precision: str | None) -> RuntimeChoice:
+    """Give the choice that uses fp32 where precision auto did so for the features; None: not known."""
+    in_fp32 = choice.precision == "auto" and precision == "fp32"
+    return choice.model_copy(update={"precision": "fp32"}) if in_fp32 else choice
+
+
+def _runtime(weights: Weights, choice: RuntimeChoice, on_gpu: bool, folder: Path) -> Runtime:
+    """Give OpenVINO on a CPU where it can run the network, else torch."""
     batch_size = choice.batch_size or (GPU_BATCH if on_gpu else CPU_BATCH)
     if choice.runtime != "torch" and not on_gpu:
-        from stages.graft.backbone.openvino_runtime import prepare
+        from stages.graft.backbone.openvino_conversion import prepare
 
         prepared = prepare(weights, choice.precision, batch_size, folder)
         if not isinstance(prepared, str):

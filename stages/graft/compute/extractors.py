@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from stages.graft.backbone.extraction import Images, extract_missing
+from stages.graft.backbone.precision_check import ImageSample
+from stages.graft.backbone.runtime import Runtime
 from stages.graft.backbone.runtime_choice import RuntimeChoice, choose_runtime
 from stages.graft.backbone.weights import Weights
 from stages.graft.compute.engine import open_engine
@@ -28,7 +31,7 @@ class Extractor(Protocol):
 
 
 def open_extractor(
-    weights: Weights, choice: RuntimeChoice, networks: Path, compute: ComputeParams
+    weights: Weights, choice: RuntimeChoice, networks: Path, compute: ComputeParams, sample: ImageSample | None = None
 ) -> AbstractContextManager[Extractor]:
     """Give the extractor for a network.
 
@@ -37,25 +40,29 @@ def open_extractor(
         choice: the runtime that the parameters ask for.
         networks: folder of the networks converted for OpenVINO.
         compute: this machine or a cluster.
+        sample: some of the images, on which the precision is checked.
     Raises:
         ParamsError: as in `choose_runtime` and `open_engine`.
     """
+    choose = partial(choose_runtime, choice=choice, folder=networks.absolute(), sample=sample)
 
     def remote(compute: ComputeParams) -> Extractor:
         from stages.graft.compute.ray_extraction import ClusterExtractor
 
-        return ClusterExtractor(weights, choice, networks, compute)
+        return ClusterExtractor(
+            weights, partial(choose_runtime, choice=choice, folder=networks.absolute(), sample=sample), compute
+        )
 
-    return open_engine(compute, lambda: LocalExtractor(weights, choice, networks), remote)
+    return open_engine(compute, lambda: LocalExtractor(weights, choose(weights)), remote)
 
 
 class LocalExtractor:
     """Extracts features on this machine."""
 
-    def __init__(self, weights: Weights, choice: RuntimeChoice, networks: Path) -> None:
-        """Choose the runtime; arguments as in `open_extractor`."""
-        self._weights, self._runtime = weights, choose_runtime(weights, choice, networks)
-        self.record = self._runtime.record
+    def __init__(self, weights: Weights, runtime: Runtime) -> None:
+        """Take a network and its runtime."""
+        self._weights, self._runtime = weights, runtime
+        self.record = runtime.record
 
     def extract_missing(self, image_sets: Iterable[Images], store: FeatureStore) -> list[int]:
         """As `Extractor.extract_missing`."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ import numpy as np
 
 from stages.graft.backbone.extraction import Images, rows_of
 from stages.graft.backbone.runtime import Runtime
-from stages.graft.backbone.runtime_choice import RuntimeChoice, choose_runtime
 from stages.graft.backbone.weights import Weights
 from stages.graft.compute.ray_cluster import Chunk, Work, ask_worker, chunk_size, map_chunks
 from stages.graft.compute.settings import ComputeParams
@@ -31,18 +30,17 @@ MAX_IMAGES_PER_CHUNK = 1024
 class ClusterExtractor:
     """Extracts features with one network on a cluster."""
 
-    def __init__(self, weights: Weights, choice: RuntimeChoice, networks: Path, compute: ComputeParams) -> None:
+    def __init__(self, weights: Weights, choose: Callable[[Weights], Runtime], compute: ComputeParams) -> None:
         """Ask a worker for the runtime, since this machine may be of another kind.
 
         Args:
             weights: the network's; the file has the same path on every machine.
-            choice: the runtime that the parameters ask for.
-            networks: folder of the networks converted for OpenVINO, shared by the machines.
+            choose: chooses the network's runtime; called by each worker.
             compute: the cluster, which has been joined.
         """
         path = weights.path and weights.path.absolute()
         self._weights, self._compute = dataclasses.replace(weights, path=path), compute
-        self._choose = partial(choose_runtime, self._weights, choice, networks.absolute())
+        self._choose = partial(choose, self._weights)
         self.record = ask_worker(partial(_record, self._choose), compute)
 
     def extract_missing(self, image_sets: Iterable[Images], store: FeatureStore) -> list[int]:

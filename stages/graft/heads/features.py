@@ -45,6 +45,12 @@ def read_backbone_record(path: Path) -> dict[str, Any]:
     return dict(read_metadata(path)["backbone"])
 
 
+def read_precision(path: Path) -> str | None:
+    """Read the precision in which the features were computed; None for a file of an older version."""
+    precision: str | None = read_metadata(path).get("precision")
+    return precision
+
+
 def load_features(features: Path, splits: Path, *names: str) -> list[FeatureSet]:
     """Read the features of the named splits ("train", "val", "test", "unused") of the splits table, in order of id.
 

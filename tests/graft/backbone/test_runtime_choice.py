@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.graft.backbone import openvino_runtime, runtime_choice
+from stages.graft.backbone import openvino_conversion, precision_check, runtime_choice
 from stages.graft.backbone.network import load_backbone
 from stages.graft.backbone.openvino_runtime import OpenVinoRuntime
 from stages.graft.backbone.runtime_choice import RuntimeChoice, choose_runtime
@@ -77,7 +77,7 @@ def test_bf16_features_stay_near_those_of_fp32(networks, images):
     exact = choose_runtime(WEIGHTS, choice(), networks).load()(images)
     near = choose_runtime(WEIGHTS, choice(precision="bf16"), networks).load()(images)
     cosine = (exact * near).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(near, axis=1)
-    assert cosine.min() >= openvino_runtime.WORST_COSINE
+    assert cosine.min() >= precision_check.WORST_COSINE
 
 
 def test_on_a_cpu_openvino_is_the_default_and_a_second_start_imports_no_torch(networks):
@@ -112,7 +112,7 @@ def test_a_network_that_openvino_cannot_convert_runs_on_torch_with_one_line(tmp_
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("no rule for\naten::strange")
 
-    monkeypatch.setattr(openvino_runtime.openvino, "convert_model", refuse)
+    monkeypatch.setattr(openvino_conversion.openvino, "convert_model", refuse)
     assert isinstance(choose_runtime(WEIGHTS, choice(), tmp_path), TorchRuntime)
     monkeypatch.undo()
     capsys.readouterr()
@@ -126,7 +126,7 @@ def test_a_network_that_openvino_cannot_convert_runs_on_torch_with_one_line(tmp_
 
 def test_bf16_that_changes_the_features_is_left_for_fp32_and_fp32_for_torch(tmp_path, monkeypatch, capsys):
     network = converted(tmp_path)
-    monkeypatch.setattr(openvino_runtime, "computes_in_bf16", lambda: True)
+    monkeypatch.setattr(openvino_conversion, "computes_in_bf16", lambda: True)
     set_cosine(network, bf16={"mean": 0.9995, "worst": 0.99}, fp32={"mean": 1.0, "worst": 1.0})
     assert choose_runtime(WEIGHTS, choice(precision="auto"), tmp_path).record["precision"] == "fp32"
     assert "runs in fp32: in bf16 its features differ (cosine 0.9900)" in capsys.readouterr().err

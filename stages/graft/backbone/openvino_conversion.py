@@ -1,0 +1,145 @@
+"""Conversion of a network for OpenVINO: done once, compared with torch, and kept in the store."""
+
+import shutil
+import sys
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.graft.backbone.openvino_runtime import (
+    NETWORK,
+    OPENVINO_PRECISIONS,
+    RECORD,
+    TENSORS,
+    OpenVinoRuntime,
+    compile_network,
+    computes_in_bf16,
+)
+from stages.graft.backbone.precision_check import agrees, cosines
+from stages.graft.backbone.quiet_openvino import openvino
+from stages.graft.backbone.runtime import Precision
+from stages.graft.backbone.weights import Weights
+from stages.graft.core.errors import GraftError, one_line
+from stages.graft.images.decode import Batch
+from stages.graft.storage.files import atomic_path, read_json, write_json
+from stages.graft.storage.hashing import fingerprint_of, sha256_of
+from stages.graft.storage.locks import exclusive_lock, mark_used, shared_lock
+
+FORMAT = 3
+"""Version of the converted network's files."""
+
+NUM_PROBES = 8
+"""Drawn images on which OpenVINO's features are compared with torch's."""
+
+
+def prepare(weights: Weights, precision: Precision, batch_size: int, folder: Path) -> OpenVinoRuntime | str:
+    """Give a network's runtime, or the reason why OpenVINO cannot run it; the network is converted once.
+
+    Precision auto is bf16 where the processor supports it and the features agree with torch's, else fp32. Converted
+    networks are in subfolders of `folder`.
+    """
+    converted = _converted(weights, folder)
+    mark_used(converted / RECORD)
+    record = read_json(converted / RECORD)
+    if record["error"] is not None:
+        return str(record["error"])
+    if precision == "auto":
+        cosine = record["cosine"]
+        candidates: list[Precision] = ["bf16", "fp32"] if computes_in_bf16() else ["fp32"]
+        agreeing = [name for name in candidates if agrees(cosine[name])]
+        if not agreeing:
+            return f"cosine to torch's features {cosine['fp32']['worst']:.4f} at worst"
+        if agreeing[0] != candidates[0]:
+            reason = f"in bf16 its features differ (cosine {cosine['bf16']['worst']:.4f})"
+            print(f"extract: {weights.name} runs in fp32: {reason}", file=sys.stderr)
+        precision = agreeing[0]
+    runtime = OpenVinoRuntime(converted, record, precision, batch_size)
+    shared_lock(converted, runtime)
+    return runtime
+
+
+def _converted(weights: Weights, folder: Path) -> Path:
+    """Give the folder of the converted network, or of the record why it cannot be converted."""
+    made_from = {
+        "format": FORMAT,
+        **weights.to_record(),
+        "openvino": openvino.get_version(),
+        "torch": version("torch"),
+        "torchvision": version("torchvision"),
+    }
+    converted = folder / fingerprint_of(made_from)
+    shared_lock(converted, weights)
+    if not (converted / RECORD).exists():
+        with exclusive_lock(converted):
+            if not (converted / RECORD).exists():  # another process may have converted it meanwhile
+                _convert(weights, made_from, converted)
+    return converted
+
+
+def _convert(weights: Weights, made_from: Mapping[str, Any], target: Path) -> None:
+    """Convert a network, compare it with torch and keep both results, or the reason why it cannot be converted."""
+    print(f"extract: converting {weights.name} for OpenVINO, once", file=sys.stderr)
+    from stages.graft.backbone.network import load_backbone
+
+    backbone = load_backbone(weights)
+    with atomic_path(target) as folder:
+        folder.mkdir()
+        record: dict[str, Any] = {"made_from": made_from, "sha256": None, "cosine": {}, "error": None}
+        try:
+            record["cosine"] = _save_and_compare(backbone, _probes(weights.preprocessing.crop_px), folder)
+            record["sha256"] = {name: sha256_of(folder / name) for name in (NETWORK, TENSORS)}
+        except _UnwritableError:
+            raise
+        except Exception as problem:  # OpenVINO raises many kinds on what it cannot do
+            record["error"] = one_line(problem)
+        write_json(record, folder / RECORD)
+
+
+def _save_and_compare(backbone: Any, probes: Batch, folder: Path) -> dict[str, dict[str, float]]:
+    """Write the converted network and give the cosine of its features to torch's, in each precision."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the tracer: constants in a graph of fixed shape are intended
+        model = openvino.convert_model(backbone, example_input=torch.from_numpy(probes[:2]))
+    # OpenVINO's own names depend on what the process converted before.
+    model.set_friendly_name("network")
+    for number, part in enumerate(model.get_ordered_ops()):
+        part.set_friendly_name(f"part{number}")
+    _save(model, folder)
+    with torch.inference_mode():
+        expected = backbone(torch.from_numpy(probes)).float().numpy().reshape(NUM_PROBES, -1)
+    size_px = probes.shape[1]
+    compiled = {name: compile_network(model, NUM_PROBES, size_px, name, num_streams=1) for name in OPENVINO_PRECISIONS}
+    return {name: cosines(compute(probes), expected) for name, compute in compiled.items()}
+
+
+class _UnwritableError(GraftError):
+    """The converted network cannot be written; unlike other errors, this one is not kept."""
+
+
+def _save(model: Any, folder: Path) -> None:
+    try:
+        openvino.save_model(model, folder / NETWORK, compress_to_fp16=False)
+    except RuntimeError as error:  # OpenVINO does not say why
+        free = shutil.disk_usage(folder).free
+        raise _UnwritableError(
+            f"the converted network cannot be written to {folder.parent}, where {free / 1e6:.0f} MB are free "
+            f"({error}); make room or move the folder with GRAFT_STORE, and run again"
+        ) from None
+
+
+def _probes(size_px: int) -> Batch:
+    """Draw images with structure at every scale, as photographs have: a sum of noise of 4, 8, 16, ... cells a side."""
+    rng = np.random.default_rng(0)
+    total = np.zeros((NUM_PROBES, size_px, size_px, 3))
+    cells = 4
+    while cells < size_px:
+        index = np.arange(size_px) * cells // size_px
+        total += rng.normal(size=(NUM_PROBES, cells, cells, 3))[:, index][:, :, index] / np.log2(cells)
+        cells *= 2
+    return np.clip(128 + 50 * total, 0, 255).astype(np.uint8)
