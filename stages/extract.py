@@ -10,18 +10,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
+
 from stages.graft.backbone.extraction import Images
 from stages.graft.backbone.precision_check import sample_images
 from stages.graft.backbone.runtime_choice import RuntimeChoice
-from stages.graft.backbone.weights import BackboneParams, find_weights
+from stages.graft.backbone.weights import BackboneParams, Weights, find_weights
 from stages.graft.compute.extractors import open_extractor
 from stages.graft.compute.settings import load_compute
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
-from stages.graft.data.image_locations import image_locations
+from stages.graft.data.image_locations import LOCATION_COLUMNS, ImageLocations
+from stages.graft.data.manifest import read_manifest
 from stages.graft.data.synthetic.strangers import stranger_path, write_strangers
 from stages.graft.images.crop import DECODER
 from stages.graft.images.loading import LocateImage
+from stages.graft.images.preprocessing import LEAST_SEEN, seen_share
 from stages.graft.storage.cache_folder import feature_store_location, store_folder
 from stages.graft.storage.feature_store import FeatureStore
 from stages.graft.storage.files import write_json
@@ -29,13 +33,16 @@ from stages.graft.storage.files import write_json
 IMAGES, MANIFEST, BACKBONES = Path("data/images"), Path("data/manifest.csv"), Path("data/backbones")
 FEATURES, REPORT = Path("data/features.safetensors"), Path("reports/extract.json")
 STRANGERS = Path("data/strangers")
+NUM_DIGITS = 4
+"""Digits after the point of the share that the network sees."""
 
 
 def main() -> None:
     """Compute the features of every image in the manifest, and of the strangers."""
     weights = find_weights(load_params("backbone", BackboneParams), BACKBONES)
     runtime, networks = load_params("extract", RuntimeChoice), store_folder() / "networks"
-    locate, backbone = image_locations(MANIFEST, IMAGES), weights.to_record()
+    manifest, backbone = read_manifest(MANIFEST, (*LOCATION_COLUMNS, "width", "height")), weights.to_record()
+    seen, locate = share_seen(weights, manifest), ImageLocations(manifest, IMAGES)
     ids, compute = locate.ids, load_compute()
     sample = sample_images(ids, locate)
     with ThreadPoolExecutor(1) as thread, open_extractor(weights, runtime, networks, compute, sample) as extractor:
@@ -45,10 +52,21 @@ def main() -> None:
     origin = {"backbone": backbone, "precision": extractor.record["precision"]}
     num_features = store.pack(ids, FEATURES, origin)
     store.pack(drawn.result(), STRANGERS / "features.safetensors", origin)
-    report = {"num_images": len(ids), "num_features": num_features, "backbone": backbone}
-    write_json(report | {"runtime": dict(extractor.record)}, REPORT)
+    report = {"num_images": len(ids), "num_features": num_features, "seen_share": seen}
+    write_json(report | {"backbone": backbone, "runtime": dict(extractor.record)}, REPORT)
     reused = len(ids) - num_extracted
     print(f"extract: {len(ids)} images, {num_extracted} extracted, {reused} reused, {num_features} features each")
+
+
+def share_seen(weights: Weights, manifest: pd.DataFrame) -> float:
+    """Give the share of the images' pixels that the network sees, and tell the user when it is small."""
+    seen = seen_share(weights.preprocessing, manifest["width"].to_numpy(), manifest["height"].to_numpy())
+    if seen < LEAST_SEEN:
+        print(
+            f"extract: the network sees the middle {seen:.0%} of these images' pixels on average; "
+            "`backbone.fit: squash` shows it all"
+        )
+    return round(seen, NUM_DIGITS)
 
 
 def images(ids: Sequence[str], locate: LocateImage, drawn: Future[list[str]]) -> Iterator[Images]:

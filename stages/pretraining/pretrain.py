@@ -5,7 +5,6 @@ Writes  data/backbones/<name>.safetensors, <name>.json, <name>_curve.csv
 Params  pretrain, in data/backbones/params.yaml
 """
 
-from dataclasses import asdict
 from pathlib import Path
 
 from torch import nn
@@ -29,7 +28,7 @@ BACKBONES = Path("data/backbones")
 def save_product(network: nn.Module, classes: tuple[str, ...], params: PretrainParams, path: Path) -> nn.Module:
     """Save the network in half precision with all that its users need; return it as they load it."""
     preprocessing = square_preprocessing(params.input_px)
-    record = {"architecture": params.name, "classes": classes, "preprocessing": asdict(preprocessing)}
+    record = {"architecture": params.name, "classes": classes, "preprocessing": preprocessing.to_record()}
     save_network(network, path, record | {"layers": params.layers, "pooling": params.pooling})
     return load_network(
         Weights(name=params.name, weights="bundled", sha256=None, preprocessing=preprocessing, path=path)

@@ -60,6 +60,25 @@ def test_every_image_gets_its_features_and_the_report_says_what_they_are(extract
     assert str(folder) not in (folder / "reports/extract.json").read_text()
 
 
+def test_the_user_is_told_how_much_the_network_does_not_see(extracted, capsys):
+    """Images of 12 x 10 pixels, whose shorter side is scaled to 37 pixels, of which a square of 32 is kept."""
+    folder, seen = extracted({"fit": "crop"}), 10 / 12 * (32 / 37) ** 2
+    line = (
+        "extract: the network sees the middle 62% of these images' pixels on average; `backbone.fit: squash` "
+        "shows it all"
+    )
+    assert line in capsys.readouterr().out
+    assert read_json(folder / "reports/extract.json")["seen_share"] == round(seen, 4)
+    folder = extracted({"fit": "squash"})
+    assert "sees the middle" not in capsys.readouterr().out
+    assert read_json(folder / "reports/extract.json")["seen_share"] == 1
+
+
+def test_each_fit_has_its_own_features(extracted):
+    features = [outputs(extracted({"fit": fit}))[0] for fit in ("squash", "pad", "crop")]
+    assert len(set(features)) == 3
+
+
 def test_a_warm_store_and_a_cold_one_give_the_same_bytes(extracted, capsys, monkeypatch, tmp_path):
     first = outputs(extracted())
     assert outputs(extracted()) == first

@@ -11,7 +11,7 @@ from stages.graft.backbone.providers import provider_of
 from stages.graft.backbone.torchvision_networks import DEFAULT
 from stages.graft.core.errors import DataError, ParamsError, WeightsError
 from stages.graft.core.params import Params
-from stages.graft.images.preprocessing import Preprocessing, preprocessing_from, resized
+from stages.graft.images.preprocessing import Fit, Preprocessing, preprocessing_from, resized
 from stages.graft.storage.arrays import read_metadata
 from stages.graft.storage.files import read_json
 from stages.graft.storage.hashing import check_sha256, sha256_of
@@ -38,6 +38,9 @@ class BackboneParams(Params):
     """Expected SHA-256 of a local weights file; null for other weights, whose SHA-256 is known."""
     input_px: int | None = Field(ge=32)
     """Side of the network's square input, in pixels; null for the size its weights were trained for."""
+    fit: Fit = "crop"
+    """How an image becomes that square: squash (all of it, sides scaled unequally), pad (all of it, and a plain border)
+    or crop (its middle square)."""
     layer: Annotated[Layers | None, BeforeValidator(_as_tuple)] = None
     """penultimate, a node of the network's graph, or several, concatenated; null for the layers in the weights' record,
     or else penultimate."""
@@ -77,7 +80,8 @@ class Weights:
 
     def to_record(self) -> dict[str, Any]:
         """Give everything that determines the features as JSON values, without paths of this machine."""
-        return {name: value for name, value in asdict(self).items() if name != "path"}
+        record = {name: value for name, value in asdict(self).items() if name != "path"}
+        return record | {"preprocessing": self.preprocessing.to_record()}
 
 
 def find_weights(params: BackboneParams, bundled: Path) -> Weights:
@@ -102,7 +106,7 @@ def find_weights(params: BackboneParams, bundled: Path) -> Weights:
         name=params.name,
         weights=params.weights,
         sha256=sha256,
-        preprocessing=resized(preprocessing, params.input_px),
+        preprocessing=replace(resized(preprocessing, params.input_px), fit=params.fit),
         layers=params.layer or tuple(record.get("layers", [PENULTIMATE])),
         pooling=params.pooling or pooling,
         path=path,

@@ -1,8 +1,10 @@
-"""The square of an image that a network sees: decoded no larger than needed, cropped and resized in one step.
+"""The square of an image that a network sees: decoded no larger than needed, then squashed, padded or cropped.
 
 JPEG files, on which most of the time goes, are decoded by OpenCV in half of Pillow's time; both use libjpeg-turbo, and
 tests hold their pixels equal. Pillow reads all other formats, and refuses the damaged ones with a reason.
 """
+
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -10,6 +12,7 @@ import PIL
 from PIL import Image
 
 from stages.graft.images.decode import Batch, decode, open_header, turn_of
+from stages.graft.images.preprocessing import Fit, Preprocessing
 
 DECODER = f"pillow {PIL.__version__}, opencv {cv2.__version__}, squares 2"
 """Part of every feature's fingerprint: decoders differ in pixels. Increase the last number, the version of this file,
@@ -30,31 +33,35 @@ _JPEG_SCALES = {
 cv2.setNumThreads(1)  # images are decoded side by side, each by one thread
 
 
-def decode_square(data: bytes, resize_px: int, crop_px: int, interpolation: str = "bilinear") -> Batch:
-    """Decode an image, scale its shorter side to `resize_px` and give the middle square of `crop_px`.
+def decode_square(data: bytes, p: Preprocessing) -> Batch:
+    """Decode an image and make it the square that the network sees, as `p.fit` says.
 
-    Pixels outside the square are not resized; its edges lie on whole pixels of what was decoded. Antialiased, as in
+    Pixels that a crop leaves out are not resized; its edges lie on whole pixels of what was decoded. Antialiased, as in
     torchvision's own transforms.
 
     Args:
         data: the file's bytes, in one of `images.FORMATS`.
-        resize_px: the shorter side after scaling, in pixels, at least `crop_px`.
-        crop_px: side of the square, in pixels.
-        interpolation: bilinear or bicubic.
+        p: fit, sizes and interpolation; nothing is normalised.
     Returns:
         shape (crop_px, crop_px, 3), uint8, upright as the file's EXIF data say.
     Raises:
         DataError: as in `images.decode`.
     """
-    pixels, turn = _decode_jpeg(data, REDUCING_GAP * resize_px) or (np.asarray(decode(data)), None)
-    side = max(1, round(crop_px * min(pixels.shape[:2]) / resize_px))
-    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
-    resized = _resize(pixels[top : top + side, left : left + side], crop_px, interpolation)
-    # Turned last: the middle square stays the middle one, and there are fewer pixels to move.
-    return resized if turn is None else np.asarray(Image.fromarray(resized).transpose(turn))
+    pixels, turn = _decode_jpeg(data, p) or (np.asarray(decode(data)), None)
+    square = _FITS[p.fit](pixels, p)
+    # Turned last: the middle stays the middle, and there are fewer pixels to move.
+    return square if turn is None else np.asarray(Image.fromarray(square).transpose(turn))
 
 
-def _decode_jpeg(data: bytes, least_px: int) -> tuple[Batch, Image.Transpose | None] | None:
+def least_px(p: Preprocessing) -> int:
+    """Give the length in pixels that the deciding side must keep when a JPEG is decoded at a part of its size.
+
+    The deciding side is the longer one for pad, else the shorter one.
+    """
+    return REDUCING_GAP * (p.resize_px if p.fit == "crop" else p.crop_px)
+
+
+def _decode_jpeg(data: bytes, p: Preprocessing) -> tuple[Batch, Image.Transpose | None] | None:
     """Pixels and the turn they still need; None for a file that Pillow has to read, or to refuse with a reason."""
     try:
         image = open_header(data)
@@ -62,17 +69,51 @@ def _decode_jpeg(data: bytes, least_px: int) -> tuple[Batch, Image.Transpose | N
         return None
     if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
         return None
-    scale = next((scale for scale in _JPEG_SCALES if min(image.size) >= scale * least_px), 1)
+    side = max(image.size) if p.fit == "pad" else min(image.size)
+    scale = next((scale for scale in _JPEG_SCALES if side >= scale * least_px(p)), 1)
     flags = _JPEG_SCALES[scale] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     return None if pixels is None else (pixels.astype(np.uint8, copy=False), turn_of(image))
 
 
-def _resize(pixels: Batch, size_px: int, interpolation: str) -> Batch:
-    """Scale a square; where nothing shrinks, plain bilinear is the antialiased one, and OpenCV's is the quicker."""
-    if len(pixels) == size_px:
+def _squash(pixels: Batch, p: Preprocessing) -> Batch:
+    return _resize(pixels, (p.crop_px, p.crop_px), p.interpolation)
+
+
+def _crop(pixels: Batch, p: Preprocessing) -> Batch:
+    side = max(1, round(p.crop_px * min(pixels.shape[:2]) / p.resize_px))
+    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+    return _squash(pixels[top : top + side, left : left + side], p)
+
+
+def _pad(pixels: Batch, p: Preprocessing) -> Batch:
+    """Fill the rest with the mean colour of the network's normalisation, which is zero in its input."""
+    longer = max(pixels.shape[:2])
+    height, width = (max(1, round(p.crop_px * side / longer)) for side in pixels.shape[:2])
+    if height == width:
+        return _squash(pixels, p)
+    top, left = (p.crop_px - height) // 2, (p.crop_px - width) // 2
+    square = np.empty((p.crop_px, p.crop_px, 3), np.uint8)
+    square[:] = fill_colour(p)
+    square[top : top + height, left : left + width] = _resize(pixels, (height, width), p.interpolation)
+    return square
+
+
+def fill_colour(p: Preprocessing) -> tuple[int, int, int]:
+    """Give the RGB colour, 0 to 255, beside an image that is padded."""
+    red, green, blue = (round(255 * value) for value in p.mean)
+    return red, green, blue
+
+
+_FITS: dict[Fit, Callable[[Batch, Preprocessing], Batch]] = {"squash": _squash, "pad": _pad, "crop": _crop}
+
+
+def _resize(pixels: Batch, size: tuple[int, int], interpolation: str) -> Batch:
+    """Scale to (height, width); where nothing shrinks, plain bilinear is the antialiased one, OpenCV's the quicker."""
+    height, width = size
+    if pixels.shape[:2] == size:
         return np.ascontiguousarray(pixels)
-    if len(pixels) < size_px and interpolation == "bilinear":
-        return cv2.resize(pixels, (size_px, size_px), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+    if pixels.shape[0] <= height and pixels.shape[1] <= width and interpolation == "bilinear":
+        return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
     resampling = Image.Resampling[interpolation.upper()]
-    return np.asarray(Image.fromarray(pixels).resize((size_px, size_px), resampling))
+    return np.asarray(Image.fromarray(pixels).resize((width, height), resampling))

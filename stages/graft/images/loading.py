@@ -54,6 +54,6 @@ def decoded_batches(
 
 def _square(location: ImageLocation, data: bytes, p: Preprocessing) -> Batch:
     try:
-        return decode_square(data, p.resize_px, p.crop_px, p.interpolation)
+        return decode_square(data, p)
     except DataError as error:
         raise DataError(f"{location}: {error}; {BRING_BACK}") from None

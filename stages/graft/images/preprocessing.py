@@ -1,8 +1,18 @@
-"""How an image is prepared for a network: sizes, resampling, normalisation."""
+"""How an image is prepared for a network: which part of it, sizes, resampling, normalisation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Fit = Literal["squash", "pad", "crop"]
+"""How an image becomes a square. squash: both sides are scaled to the square's; pad: the longer side is, and the rest is
+filled; crop: the middle square is kept. A square image is the same in all three where the resize has no margin."""
+
+LEAST_SEEN = 0.9
+"""Share of the images' pixels below which the user is told how little of them the network sees."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -10,15 +20,21 @@ class Preprocessing:
     """From an upright RGB image to the network's input."""
 
     resize_px: int
-    """The shorter side is scaled to this, in pixels."""
+    """For crop: the shorter side is scaled to this, in pixels."""
     crop_px: int
-    """The middle square of this side is kept, in pixels."""
+    """Side of the square, in pixels; for crop, the middle square of the resized image."""
     interpolation: Literal["bilinear", "bicubic"]
     """How pixels are resampled; antialiased."""
     mean: tuple[float, float, float]
     """Subtracted per channel of RGB in [0, 1]."""
     std: tuple[float, float, float]
     """Divided by, after the mean."""
+    fit: Fit = "crop"
+    """How the image becomes a square; squash and pad leave out no pixel."""
+
+    def to_record(self) -> dict[str, Any]:
+        """Give the fields as JSON values, without `fit: crop`: records from before there was a choice stay valid."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("fit", "crop")}
 
 
 def preprocessing_from(record: Mapping[str, Any]) -> Preprocessing:
@@ -32,3 +48,11 @@ def resized(preprocessing: Preprocessing, input_px: int | None) -> Preprocessing
         return preprocessing
     resize_px = round(input_px * preprocessing.resize_px / preprocessing.crop_px)
     return replace(preprocessing, resize_px=resize_px, crop_px=input_px)
+
+
+def seen_share(p: Preprocessing, widths: npt.NDArray[np.int64], heights: npt.NDArray[np.int64]) -> float:
+    """Give the share of an image's pixels that the network sees, the mean over images of these sizes in pixels."""
+    if p.fit != "crop":
+        return 1.0
+    shares = np.minimum(widths, heights) / np.maximum(widths, heights)
+    return float(shares.mean()) * (p.crop_px / p.resize_px) ** 2

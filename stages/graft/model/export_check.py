@@ -51,7 +51,7 @@ def references(predictor: Predictor, files: Sequence[ImageFile]) -> Iterator[Ref
         if answered:
             answers = {name: np.array([row[name] for _, row in answered]) for name in list(OUTPUTS)[1:]}
             answers["probabilities"] = np.array([[row[name] for name in columns] for _, row in answered])
-            squares = [decode_square(file.read(), p.resize_px, p.crop_px, p.interpolation) for file, _ in answered]
+            squares = [decode_square(file.read(), p) for file, _ in answered]
             yield Reference(squares=np.stack(squares), answers=answers)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stages.graft.images.crop import REDUCING_GAP
+from stages.graft.images.crop import fill_colour, least_px
 from stages.graft.images.decode import FORMATS
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.model.decision import DecisionRule
@@ -20,6 +20,7 @@ def recipe(p: Preprocessing, rule: DecisionRule) -> dict[str, Any]:
             "meaning": "n squares in RGB, channels last, 0 to 255; scaling and normalisation are in the graph",
         },
         "prepare": _steps(p),
+        "fit": p.fit,
         "resize_px": p.resize_px,
         "crop_px": p.crop_px,
         "interpolation": p.interpolation,
@@ -30,16 +31,41 @@ def recipe(p: Preprocessing, rule: DecisionRule) -> dict[str, Any]:
 
 
 def _steps(p: Preprocessing) -> list[str]:
-    exception = "a smaller one by OpenCV's INTER_LINEAR; " if p.interpolation == "bilinear" else ""
     return [
         f"Decode the file ({', '.join(FORMATS)}; of an animated one the first frame) to 8-bit RGB: 16-bit grey divided "
         "by 257 without remainder, transparent pixels over white.",
-        f"Let h and w be its height and width, s = max(1, round({p.crop_px} * min(h, w) / {p.resize_px})), a half "
+        *_fit_steps(p),
+        "Turn it upright as its EXIF orientation says (where the file is no JPEG, right after decoding).",
+        f"Of a large JPEG, Graft's own pixels: where {'max' if p.fit == 'pad' else 'min'}(h, w) is at least 2, 4 or 8 "
+        f"times {least_px(p)}, libjpeg decodes it at a half, a quarter or an eighth of its size, and the steps begin "
+        "from there.",
+    ]
+
+
+def _fit_steps(p: Preprocessing) -> list[str]:
+    """From the decoded image to the square, as in `crop.decode_square`."""
+    px = p.crop_px
+    if p.fit == "squash":
+        return [f"Scale the whole image to {px} x {px} pixels, whatever its shape, {_scaling(p)}"]
+    if p.fit == "pad":
+        return [
+            f"Let h and w be its height and width; a = max(1, round({px} * h / max(h, w))), b = max(1, round({px} * w "
+            "/ max(h, w))), a half rounded to the even number.",
+            f"Scale the whole image to a rows and b columns {_scaling(p)}",
+            f"Put it into a square of {px} x {px} pixels of the colour {list(fill_colour(p))}, its first row in row "
+            f"({px} - a) // 2 and its first column in column ({px} - b) // 2.",
+        ]
+    return [
+        f"Let h and w be its height and width, s = max(1, round({px} * min(h, w) / {p.resize_px})), a half "
         "rounded to the even number; top = (h - s) // 2, left = (w - s) // 2.",
         "Cut out rows top to top + s and columns left to left + s.",
-        f"Scale this square to {p.crop_px} x {p.crop_px} pixels by antialiased {p.interpolation} interpolation, as "
-        f"Pillow's Image.resize does; {exception}a square of {p.crop_px} pixels stays as it is.",
-        "Turn it upright as its EXIF orientation says (where the file is no JPEG, right after decoding).",
-        f"Of a large JPEG, Graft's own pixels: where min(h, w) is at least 2, 4 or 8 times {REDUCING_GAP * p.resize_px}"
-        ", libjpeg decodes it at a half, a quarter or an eighth of its size, and the steps begin from there.",
+        f"Scale this square to {px} x {px} pixels {_scaling(p)}",
     ]
+
+
+def _scaling(p: Preprocessing) -> str:
+    exception = "by OpenCV's INTER_LINEAR where neither side shrinks; " if p.interpolation == "bilinear" else ""
+    return (
+        f"by antialiased {p.interpolation} interpolation, as Pillow's Image.resize does; {exception}one that has the "
+        "size already stays as it is."
+    )

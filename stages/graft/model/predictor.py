@@ -149,7 +149,7 @@ def _squares(files: Sequence[ImageFile], p: Preprocessing) -> Iterator[Batch | D
 
     def square(file: ImageFile) -> Batch | DataError:
         try:
-            return decode_square(file.read(), p.resize_px, p.crop_px, p.interpolation)
+            return decode_square(file.read(), p)
         except DataError as error:
             return error
 

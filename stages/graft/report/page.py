@@ -11,6 +11,7 @@ from pydantic import Field
 
 from stages.graft.core.params import Params, flatten, read_yaml
 from stages.graft.core.stage import read_duration
+from stages.graft.images.preprocessing import LEAST_SEEN
 from stages.graft.report.commit_diff import read_changes
 from stages.graft.report.figures import draw_figures
 from stages.graft.report.gallery import data_address, read_galleries
@@ -79,6 +80,7 @@ def write_page(root: Path, figures: Path, captions: Mapping[str, str], gallery_i
         ],
         galleries=read_galleries(root, gallery_images),
         max_damaged_files=MAX_DAMAGED_FILES,
+        least_seen=LEAST_SEEN,
         params={section: flatten(values) for section, values in params.items() if isinstance(values, Mapping)},
         durations={stage: read_duration(stage, root) for stage in STAGES},
         versions=_versions(tags),

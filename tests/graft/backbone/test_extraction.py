@@ -100,7 +100,7 @@ def test_features_are_those_of_the_network_on_the_decoded_image(ids, locate, bac
     _, rows = extract(ids, locate, backbone, tmp_path / "store")
     assert rows.dtype == np.float32
     for id_, row in zip(ids, rows, strict=True):
-        image = decode_square(locate(id_).read_bytes(), 36, 32)
+        image = decode_square(locate(id_).read_bytes(), PREPROCESSING)
         expected = backbone(torch.from_numpy(image.copy())[None])
         np.testing.assert_allclose(row, expected[0], rtol=1e-3, atol=1e-4)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.graft.backbone.weights import BackboneParams, find_weights, weights_for
+from stages.graft.backbone.weights import BackboneParams, find_weights, weights_for, weights_from_record
 from stages.graft.core.errors import GraftError, ParamsError, WeightsError
 from stages.graft.core.params import load_params
 from stages.graft.storage.arrays import write_arrays
-from stages.graft.storage.hashing import sha256_of
+from stages.graft.storage.hashing import fingerprint_of, sha256_of
 
 PREPROCESSING = {
     "resize_px": 40,
@@ -47,6 +47,25 @@ def test_bundled_weights_carry_their_preprocessing_and_no_path_in_the_record(bun
 def test_input_px_scales_crop_and_resize_alike(bundled: Path):
     preprocessing = find_weights(params(input_px=64), bundled).preprocessing
     assert (preprocessing.resize_px, preprocessing.crop_px) == (80, 64)
+
+
+def test_a_record_without_a_fit_means_a_crop_and_stays_as_it_was(bundled: Path):
+    """Stores, bundles and models from before there was a choice: the same fingerprint, the same pixels."""
+    cropped = find_weights(params(fit="crop"), bundled)
+    assert cropped.to_record()["preprocessing"] == PREPROCESSING | {"mean": (0.5,) * 3, "std": (0.25,) * 3}
+    old = json.loads(json.dumps(cropped.to_record()))
+    assert weights_for(old, bundled).preprocessing.fit == "crop"
+    assert weights_from_record(old).preprocessing.fit == "crop"
+
+
+@pytest.mark.parametrize("fit", ["squash", "pad"])
+def test_another_fit_is_part_of_the_record(bundled: Path, fit):
+    weights = find_weights(params(fit=fit), bundled)
+    record = json.loads(json.dumps(weights.to_record()))
+    assert record["preprocessing"]["fit"] == fit
+    assert fingerprint_of(record) != fingerprint_of(find_weights(params(fit="crop"), bundled).to_record())
+    assert weights_for(record, bundled) == weights
+    assert weights_from_record(record, weights.path) == weights
 
 
 def test_a_record_finds_the_same_weights_again(bundled: Path):

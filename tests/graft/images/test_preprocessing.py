@@ -1,11 +1,12 @@
-"""Preprocessing: survives JSON, and follows another input size."""
+"""Preprocessing: survives JSON, follows another input size, and knows what the network does not see."""
 
 import json
-from dataclasses import FrozenInstanceError, asdict
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 
+import numpy as np
 import pytest
 
-from stages.graft.images.preprocessing import Preprocessing, preprocessing_from, resized
+from stages.graft.images.preprocessing import Preprocessing, preprocessing_from, resized, seen_share
 
 PREPROCESSING = Preprocessing(
     resize_px=256, crop_px=224, interpolation="bicubic", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
@@ -39,3 +40,27 @@ def test_no_size_and_its_own_size_change_nothing():
 def test_it_cannot_change():
     with pytest.raises(FrozenInstanceError):
         PREPROCESSING.crop_px = 1  # type: ignore[misc]
+
+
+def test_a_record_of_a_crop_is_as_it_was_before_there_were_other_fits():
+    record = PREPROCESSING.to_record()
+    assert list(record) == ["resize_px", "crop_px", "interpolation", "mean", "std"]
+    assert preprocessing_from(json.loads(json.dumps(record))) == PREPROCESSING
+
+
+@pytest.mark.parametrize("fit", ["squash", "pad"])
+def test_a_record_of_another_fit_names_it(fit):
+    other = replace(PREPROCESSING, fit=fit)
+    assert list(other.to_record()) == [field.name for field in fields(Preprocessing)]
+    assert preprocessing_from(json.loads(json.dumps(other.to_record()))) == other
+
+
+def test_the_share_that_is_seen_is_the_mean_over_images():
+    no_margin = resized(replace(PREPROCESSING, resize_px=224), 64)
+    widths, heights = np.array([400, 64, 50]), np.array([64, 400, 50])
+    assert seen_share(no_margin, widths[:1], heights[:1]) == pytest.approx(64 * 64 / (400 * 64))  # 16%
+    assert seen_share(no_margin, widths, heights) == pytest.approx((0.16 + 0.16 + 1) / 3)
+    with_margin = replace(no_margin, resize_px=80)  # a square of 40 of 50 pixels
+    assert seen_share(with_margin, widths[2:], heights[2:]) == pytest.approx(0.64)
+    assert seen_share(replace(with_margin, fit="squash"), widths, heights) == 1
+    assert seen_share(replace(with_margin, fit="pad"), widths, heights) == 1

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import cv2
 import numpy as np
@@ -14,16 +15,36 @@ from stages.graft.model.bundle import load_bundle
 from stages.graft.model.input_recipe import recipe
 from tests.support.bundles import CLASSES
 
+COLOUR = re.compile(r"of the colour (\[[^]]*\])")
+
 
 @pytest.fixture(scope="module")
 def rule(bundle_folder):
     return load_bundle(bundle_folder).rule
 
 
-def preprocessing(resize_px, crop_px, interpolation):
-    return Preprocessing(
-        resize_px=resize_px, crop_px=crop_px, interpolation=interpolation, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2)
-    )
+def preprocessing(resize_px, crop_px, interpolation, fit):
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.2, 0.2)
+    return Preprocessing(resize_px=resize_px, crop_px=crop_px, interpolation=interpolation, mean=mean, std=std, fit=fit)
+
+
+def scaled(pixels, rows, columns, told):
+    h, w = pixels.shape[:2]
+    if (h, w) == (rows, columns):
+        return pixels
+    if told["interpolation"] == "bilinear" and h <= rows and w <= columns:
+        return cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    resampling = Image.Resampling[told["interpolation"].upper()]
+    return np.asarray(Image.fromarray(pixels).resize((columns, rows), resampling))
+
+
+def padded(pixels, px, told):
+    h, w = pixels.shape[:2]
+    a, b = (max(1, round(px * side / max(h, w))) for side in (h, w))
+    square = np.zeros((px, px, 3), np.uint8) + np.uint8(json.loads(COLOUR.search(" ".join(told["prepare"]))[1]))
+    top, left = (px - a) // 2, (px - b) // 2
+    square[top : top + a, left : left + b] = scaled(pixels, a, b, told)
+    return square
 
 
 def followed(data, told):
@@ -31,15 +52,16 @@ def followed(data, told):
     image = Image.open(io.BytesIO(data))
     is_jpeg = image.format == "JPEG"
     pixels = np.asarray((image if is_jpeg else ImageOps.exif_transpose(image)).convert("RGB"))
-    h, w = pixels.shape[:2]
-    s = max(1, round(told["crop_px"] * min(h, w) / told["resize_px"]))
-    top, left = (h - s) // 2, (w - s) // 2
-    pixels, px = pixels[top : top + s, left : left + s], told["input"]["shape"][1]
-    if s < px and told["interpolation"] == "bilinear":
-        pixels = cv2.resize(pixels, (px, px), interpolation=cv2.INTER_LINEAR)
-    elif s != px:
-        resampling = Image.Resampling[told["interpolation"].upper()]
-        pixels = np.asarray(Image.fromarray(pixels).resize((px, px), resampling))
+    px = told["input"]["shape"][1]
+    if told["fit"] == "squash":
+        pixels = scaled(pixels, px, px, told)
+    elif told["fit"] == "pad":
+        pixels = padded(pixels, px, told)
+    else:
+        h, w = pixels.shape[:2]
+        s = max(1, round(told["crop_px"] * min(h, w) / told["resize_px"]))
+        top, left = (h - s) // 2, (w - s) // 2
+        pixels = scaled(pixels[top : top + s, left : left + s], px, px, told)
     turned = Image.fromarray(pixels)
     if is_jpeg:
         turned.getexif()[0x0112] = image.getexif().get(0x0112, 1)
@@ -51,20 +73,28 @@ def followed(data, told):
 @pytest.mark.parametrize("format_", ["PNG", "JPEG"])
 @pytest.mark.parametrize("size", [(97, 64), (50, 81), (64, 64), (61, 60), (30, 30)])
 @pytest.mark.parametrize("turn", [1, 3, 6])
-def test_the_recipe_gives_the_same_pixels(rule, rng, interpolation, format_, size, turn):
+@pytest.mark.parametrize("fit", ["squash", "pad", "crop"])
+def test_the_recipe_gives_the_same_pixels(rule, rng, interpolation, format_, size, turn, fit):
     image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
     exif, file = Image.Exif(), io.BytesIO()
     exif[0x0112] = turn
     image.save(file, format_, exif=exif)
-    p = preprocessing(64, 56, interpolation)
+    p = preprocessing(64, 56, interpolation, fit)
     told = recipe(p, rule)
-    np.testing.assert_array_equal(
-        followed(file.getvalue(), told), decode_square(file.getvalue(), 64, 56, interpolation)
-    )
+    np.testing.assert_array_equal(followed(file.getvalue(), told), decode_square(file.getvalue(), p))
 
 
-def test_a_large_jpeg_is_told_of(rule):
-    told = recipe(preprocessing(64, 56, "bilinear"), rule)
-    assert "2, 4 or 8 times 128," in told["prepare"][-1]
+@pytest.mark.parametrize(
+    ("fit", "sentence"),
+    [
+        ("crop", "where min(h, w) is at least 2, 4 or 8 times 128,"),
+        ("squash", "where min(h, w) is at least 2, 4 or 8 times 112,"),
+        ("pad", "where max(h, w) is at least 2, 4 or 8 times 112,"),
+    ],
+)
+def test_a_large_jpeg_is_told_of(rule, fit, sentence):
+    told = recipe(preprocessing(64, 56, "bilinear", fit), rule)
+    assert sentence in told["prepare"][-1]
     assert told["classes"] == list(CLASSES)
+    assert told["fit"] == fit
     assert json.loads(json.dumps(told)) == told
