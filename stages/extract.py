@@ -7,6 +7,7 @@ Params  backbone, extract
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pandas as pd
 
 from stages.graft.backbone.extraction import Images
 from stages.graft.backbone.precision_check import sample_images
-from stages.graft.backbone.runtime_choice import RuntimeChoice
+from stages.graft.backbone.runtime_choice import ExtractParams
 from stages.graft.backbone.weights import BackboneParams, Weights, find_weights
 from stages.graft.compute.extractors import open_extractor
 from stages.graft.compute.settings import load_compute
@@ -39,13 +40,13 @@ NUM_DIGITS = 4
 
 def main() -> None:
     """Compute the features of every image in the manifest, and of the strangers."""
-    weights = find_weights(load_params("backbone", BackboneParams), BACKBONES)
-    runtime, networks = load_params("extract", RuntimeChoice), store_folder() / "networks"
+    params, networks = load_params("extract", ExtractParams), store_folder() / "networks"
+    weights = replace(find_weights(load_params("backbone", BackboneParams), BACKBONES), views=params.views)
     manifest, backbone = read_manifest(MANIFEST, (*LOCATION_COLUMNS, "width", "height")), weights.to_record()
     seen, locate = share_seen(weights, manifest), ImageLocations(manifest, IMAGES)
     ids, compute = locate.ids, load_compute()
     sample = sample_images(ids, locate)
-    with ThreadPoolExecutor(1) as thread, open_extractor(weights, runtime, networks, compute, sample) as extractor:
+    with ThreadPoolExecutor(1) as thread, open_extractor(weights, params, networks, compute, sample) as extractor:
         drawn = thread.submit(write_strangers, STRANGERS)  # while the images are read
         store = FeatureStore(feature_store_location(), {**backbone, **extractor.record, "decoder": DECODER})
         num_extracted, _ = extractor.extract_missing(images(ids, locate, drawn), store)

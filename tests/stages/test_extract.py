@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages import extract
-from stages.graft.backbone.runtime_choice import RuntimeChoice
+from stages.graft.backbone.runtime_choice import ExtractParams
 from stages.graft.backbone.weights import BackboneParams
 from stages.graft.core.stage import run
 from stages.graft.data.image_locations import image_path
@@ -74,9 +74,10 @@ def test_the_user_is_told_how_much_the_network_does_not_see(extracted, capsys):
     assert read_json(folder / "reports/extract.json")["seen_share"] == 1
 
 
-def test_each_fit_has_its_own_features(extracted):
-    features = [outputs(extracted({"fit": fit}))[0] for fit in ("squash", "pad", "crop")]
-    assert len(set(features)) == 3
+def test_each_fit_and_number_of_views_has_its_own_features(extracted):
+    shown = [("squash", 1), ("pad", 1), ("crop", 1), ("crop", 4)]
+    features = [outputs(extracted({"fit": fit}, views=views))[0] for fit, views in shown]
+    assert len(set(features)) == 4
 
 
 def test_a_warm_store_and_a_cold_one_give_the_same_bytes(extracted, capsys, monkeypatch, tmp_path):
@@ -127,6 +128,8 @@ def test_an_image_that_cannot_be_read_ends_in_one_line_and_keeps_the_last_featur
     [
         ({}, {"batch_size": 0}, r"`extract\.batch_size` should be greater than or equal to 1, got 0"),
         ({}, {"device": "gpu"}, r"`extract\.device` should be 'auto', 'cpu' or 'cuda', got 'gpu'"),
+        ({}, {"views": 3}, r"`extract\.views` should be 1 or 4, got 3"),
+        ({"fit": "stretch"}, {}, r"`backbone\.fit` should be 'squash', 'pad' or 'crop', got 'stretch'"),
         ({}, {"threads": 2}, r"`extract\.threads` is not a parameter"),
         ({"input_px": 16}, {}, r"`backbone\.input_px` should be greater than or equal to 32, got 16"),
         ({"name": "shufflenet"}, {}, r"`backbone\.name`: torchvision has no network 'shufflenet'; nearest: shufflenet"),
@@ -148,5 +151,5 @@ def test_without_images_the_message_says_what_to_run(project):
 
 
 def test_every_parameter_has_a_description():
-    for section in (BackboneParams, RuntimeChoice):
+    for section in (BackboneParams, ExtractParams):
         assert all(field.description for field in section.model_fields.values())

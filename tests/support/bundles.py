@@ -1,6 +1,8 @@
 """Small networks with random weights: one bundled as the repository's is, one with a head that knows three greys."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,11 +47,13 @@ def write_pictures(folder: Path, per_class: int) -> dict[str, str]:
     return classes
 
 
-def make_bundle(folder: Path, runtime: str = "auto", name: str = "squeezenet1_1", input_px: int = 64) -> Path:
-    """Make a bundle of a network with random weights."""
+def make_bundle(folder: Path, runtime: str = "auto", name: str = "squeezenet1_1", **backbone: Any) -> Path:
+    """Make a bundle of a network with random weights; `backbone` has other parameters of it, and `views`."""
     classes = write_pictures(folder / "pictures", 24)
-    params = BackboneParams(name=name, weights="random", sha256=None, input_px=input_px)
-    weights = find_weights(params, Path("nowhere"))
+    changes = {"input_px": 64, "views": 1} | backbone
+    views = changes.pop("views")
+    params = BackboneParams(name=name, weights="random", sha256=None, **changes)
+    weights = replace(find_weights(params, Path("nowhere")), views=views)
     choice = AUTOMATIC.model_copy(update={"runtime": runtime, "batch_size": 4})
     runs = choose_runtime(weights, choice, store_folder() / "networks")
     x = np.concatenate([rows for _, rows in embed(list(classes), Path, weights.preprocessing, runs, "test")])

@@ -39,6 +39,20 @@ class NormalisedNetwork(nn.Module):
         return output
 
 
+class AveragedViews(nn.Module):
+    """A backbone whose features are the mean over an image, its flips left to right and top to bottom, and both."""
+
+    def __init__(self, backbone: NormalisedNetwork) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute features (n, d) of images (n, h, w, 3), uint8, in one pass of 4 n images."""
+        upright = torch.cat([images, images.flip(2)])
+        features: Tensor = self.backbone(torch.cat([upright, upright.flip(1)]))
+        return features.flatten(1).reshape(4, images.shape[0], -1).mean(dim=0)
+
+
 def load_network(weights: Weights) -> nn.Module:
     """Build the network with its weights and its own output layer, in evaluation mode, float32.
 
@@ -76,6 +90,12 @@ def load_backbone(weights: Weights) -> NormalisedNetwork:
             f"`backbone.input_px`: {weights.name} does not take {px} x {px} pixels ({one_line(error)})"
         ) from None
     return backbone.to(memory_format=torch.channels_last)
+
+
+def load_averaged(weights: Weights) -> NormalisedNetwork | AveragedViews:
+    """Build the backbone as its features are used: averaged over views, if the weights say so; as `load_backbone`."""
+    backbone = load_backbone(weights)
+    return backbone if weights.views == 1 else AveragedViews(backbone).eval()
 
 
 def run_batch(network: nn.Module, images: Batch, batch_size: int, device: torch.device) -> Features:

@@ -83,9 +83,9 @@ def _converted(weights: Weights, folder: Path) -> Path:
 def _convert(weights: Weights, made_from: Mapping[str, Any], target: Path) -> None:
     """Convert a network, compare it with torch and keep both results, or the reason why it cannot be converted."""
     print(f"extract: converting {weights.name} for OpenVINO, once", file=sys.stderr)
-    from stages.graft.backbone.network import load_backbone
+    from stages.graft.backbone.network import load_averaged
 
-    backbone = load_backbone(weights)
+    backbone = load_averaged(weights)
     with atomic_path(target) as folder:
         folder.mkdir()
         record: dict[str, Any] = {"made_from": made_from, "sha256": None, "cosine": {}, "error": None}

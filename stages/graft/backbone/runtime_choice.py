@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from stages.graft.backbone.precision_check import ImageSample, bf16_problem
 from stages.graft.backbone.runtime import Precision, Runtime
@@ -22,7 +22,9 @@ PRECISION_NOTES = "precision"
 
 
 class RuntimeChoice(Params):
-    """The section `extract`: how the network is run."""
+    """The values of the section `extract` that say how a network is run."""
+
+    model_config = ConfigDict(extra="ignore")
 
     runtime: Literal["auto", "torch", "openvino"]
     """auto: OpenVINO on a CPU, torch on a GPU."""
@@ -34,6 +36,15 @@ class RuntimeChoice(Params):
     """Whether to apply torch.compile; for torch alone."""
     batch_size: int | None = Field(ge=1, le=4096)
     """In images; part of the fingerprint, since a row's bits depend on it; null for the device's default."""
+
+
+class ExtractParams(RuntimeChoice):
+    """The section `extract`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    views: Literal[1, 4] = 1
+    """Views of an image over which its features are averaged; a part of the backbone, not of how it is run."""
 
 
 AUTOMATIC = RuntimeChoice(runtime="auto", precision="auto", device="auto", compile=False, batch_size=None)

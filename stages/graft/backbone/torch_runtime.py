@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stages.graft.backbone.network import choose_device, load_backbone
+from stages.graft.backbone.network import choose_device, load_averaged
 from stages.graft.backbone.runtime import Compute, Precision
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.threads import num_cpus
@@ -53,7 +53,7 @@ class TorchRuntime:
     def _compute(self) -> Compute:
         if self._device.type == "cpu":
             torch.set_num_threads(1)
-        backbone: Any = load_backbone(self._weights).to(self._device)
+        backbone: Any = load_averaged(self._weights).to(self._device)
         backbone = torch.compile(backbone) if self._compiled else backbone
         streams = threading.Semaphore(self.num_streams)
 

@@ -75,13 +75,18 @@ class Weights:
     """Layers whose outputs are the features: penultimate, or nodes of the network's graph, pooled and concatenated."""
     pooling: str = "avg"
     """How maps are pooled: avg, max, avg+max or avg+std (mean and standard deviation)."""
+    views: int = 1
+    """1, or 4: features are averaged over the image, its flips left to right and top to bottom, and both."""
     path: Path | None
     """The file on this machine; None for random weights."""
 
     def to_record(self) -> dict[str, Any]:
-        """Give everything that determines the features as JSON values, without paths of this machine."""
-        record = {name: value for name, value in asdict(self).items() if name != "path"}
-        return record | {"preprocessing": self.preprocessing.to_record()}
+        """Give everything that determines the features as JSON values, without paths of this machine.
+
+        A single view is left out: records from before there were several stay valid.
+        """
+        record = asdict(self) | {"preprocessing": self.preprocessing.to_record()}
+        return {name: value for name, value in record.items() if name != "path" and (name, value) != ("views", 1)}
 
 
 def find_weights(params: BackboneParams, bundled: Path) -> Weights:
@@ -135,7 +140,9 @@ def weights_for(record: Mapping[str, Any], bundled: Path, offline: bool = False)
         raise WeightsError(
             f"{weights.path} has SHA-256 {weights.sha256}, the features were made with {record['sha256']}"
         )
-    return replace(weights, preprocessing=preprocessing_from(record["preprocessing"]))
+    return replace(
+        weights, preprocessing=preprocessing_from(record["preprocessing"]), views=int(record.get("views", 1))
+    )
 
 
 def weights_from_record(record: Mapping[str, Any], path: Path | None = None) -> Weights:

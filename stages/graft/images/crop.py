@@ -47,7 +47,8 @@ def decode_square(data: bytes, p: Preprocessing) -> Batch:
     Raises:
         DataError: as in `images.decode`.
     """
-    pixels, turn = _decode_jpeg(data, p) or (np.asarray(decode(data)), None)
+    side_of = max if p.fit == "pad" else min
+    pixels, turn = _decode_jpeg(data, least_px(p), side_of) or (np.asarray(decode(data)), None)
     square = _FITS[p.fit](pixels, p)
     # Turned last: the middle stays the middle, and there are fewer pixels to move.
     return square if turn is None else np.asarray(Image.fromarray(square).transpose(turn))
@@ -61,16 +62,20 @@ def least_px(p: Preprocessing) -> int:
     return REDUCING_GAP * (p.resize_px if p.fit == "crop" else p.crop_px)
 
 
-def _decode_jpeg(data: bytes, p: Preprocessing) -> tuple[Batch, Image.Transpose | None] | None:
-    """Pixels and the turn they still need; None for a file that Pillow has to read, or to refuse with a reason."""
+def _decode_jpeg(
+    data: bytes, least_px: int, side_of: Callable[[tuple[int, int]], int] = min
+) -> tuple[Batch, Image.Transpose | None] | None:
+    """Pixels and the turn they still need; None for a file that Pillow has to read, or to refuse with a reason.
+
+    The side that must not become smaller than `least_px` is the shorter or the longer one: min or max.
+    """
     try:
         image = open_header(data)
     except Exception:  # Pillow raises many kinds on damaged files; `decode` turns them into one
         return None
     if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
         return None
-    side = max(image.size) if p.fit == "pad" else min(image.size)
-    scale = next((scale for scale in _JPEG_SCALES if side >= scale * least_px(p)), 1)
+    scale = next((scale for scale in _JPEG_SCALES if side_of(image.size) >= scale * least_px), 1)
     flags = _JPEG_SCALES[scale] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     return None if pixels is None else (pixels.astype(np.uint8, copy=False), turn_of(image))

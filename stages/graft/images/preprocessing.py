@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 Fit = Literal["squash", "pad", "crop"]
-"""How an image becomes a square. squash: both sides are scaled to the square's; pad: the longer side is, and the rest is
-filled; crop: the middle square is kept. A square image is the same in all three where the resize has no margin."""
+"""How an image becomes a square. squash: both sides are scaled to the square's; pad: the longer side is, and the rest
+is filled; crop: the middle square is kept. A square image without a margin (resize_px = crop_px) is the same in all."""
 
 LEAST_SEEN = 0.9
 """Share of the images' pixels below which the user is told how little of them the network sees."""

@@ -22,7 +22,7 @@ EXTRACTED, PARAMS = "reports/extract.json", "params.yaml"
 ADDED = {"decoder", "format", "openvino", "torch", "torchvision"}
 """Keys of the store's records that the report does not have."""
 
-BACKBONE = ("name", "weights", "sha256", "preprocessing", "layers", "pooling")
+BACKBONE = ("name", "weights", "sha256", "preprocessing", "layers", "pooling", "views")
 """Keys of a record that describe the backbone."""
 
 

@@ -6,7 +6,7 @@ Letters: n images, c classes.
 import torch
 from torch import Tensor, nn
 
-from stages.graft.backbone.network import load_backbone
+from stages.graft.backbone.network import load_averaged
 from stages.graft.model.bundle import Bundle
 from stages.graft.model.classifier import head_module
 
@@ -34,7 +34,7 @@ class WholeModel(nn.Module):
             WeightsError: the weights are of another network.
         """
         super().__init__()
-        self.backbone, self.head = load_backbone(bundle.weights), head_module(bundle.head)
+        self.backbone, self.head = load_averaged(bundle.weights), head_module(bundle.head)
         rule = bundle.rule
         self.temperature, self.least_confidence = rule.temperature, rule.threshold.confidence
         self.unknown_above = rule.unknown_above

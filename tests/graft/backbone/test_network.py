@@ -1,6 +1,7 @@
 """Backbones: from uint8 images to features, from files that never run code."""
 
 import pickle
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from stages.graft.backbone.architectures import build_network
-from stages.graft.backbone.network import NormalisedNetwork, load_backbone, load_network
+from stages.graft.backbone.network import AveragedViews, NormalisedNetwork, load_averaged, load_backbone, load_network
 from stages.graft.backbone.tensor_files import read_tensors, save_network
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import WeightsError
@@ -58,6 +59,32 @@ def test_random_weights_are_the_same_every_time_and_leave_the_global_seed_alone(
     assert torch.equal(before, torch.random.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     assert not any(parameter.requires_grad for parameter in one.parameters())
+
+
+def test_views_are_the_image_its_two_flips_and_both():
+    """A network that gives the pixels themselves: over the views, each place sees every corner once."""
+    plain = replace(PREPROCESSING, mean=(0.0,) * 3, std=(1 / 255,) * 3)
+    averaged = AveragedViews(NormalisedNetwork(torch.nn.Flatten(), plain))
+    corners = torch.tensor([[1, 2], [3, 10]], dtype=torch.uint8)
+    images = torch.stack([corners, 2 * corners])[..., None].expand(2, 2, 2, 3)
+    np.testing.assert_allclose(averaged(images), [[4.0] * 12, [8.0] * 12])
+
+
+def test_features_over_four_views_are_the_mean_of_those_of_each(rng):
+    images = rng.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    backbone, averaged = load_backbone(weights_at(None)), load_averaged(replace(weights_at(None), views=4))
+    views = [images, images[:, :, ::-1], images[:, ::-1], images[:, ::-1, ::-1]]
+    with torch.inference_mode():
+        each = [backbone(torch.from_numpy(view.copy())).numpy() for view in views]
+        found = averaged(torch.from_numpy(images)).numpy()
+    scale = np.abs(each[0]).max()
+    assert np.abs(each[0] - each[1]).max() > 0.1 * scale
+    np.testing.assert_allclose(found / scale, np.mean(each, axis=0) / scale, atol=1e-4)
+    assert not averaged.training
+
+
+def test_one_view_is_the_backbone_itself():
+    assert isinstance(load_averaged(weights_at(None)), NormalisedNetwork)
 
 
 def test_checkpoints_of_torch_are_read_with_their_usual_wrappings(tmp_path: Path):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ PREPROCESSING = Preprocessing(
     resize_px=32, crop_px=32, interpolation="bilinear", mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.5)
 )
 WEIGHTS = Weights(name="shufflenet_v2_x0_5", weights="random", sha256=None, preprocessing=PREPROCESSING, path=None)
+FOUR_VIEWS = replace(WEIGHTS, views=4)
 
 
 def choice(**changes: object) -> RuntimeChoice:
@@ -60,6 +62,16 @@ def test_features_are_those_of_the_network(networks, images, runtime):
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "torch"])
+def test_every_runtime_averages_the_views(networks, images, runtime):
+    one, four = (choose_runtime(w, choice(runtime=runtime), networks).load() for w in (WEIGHTS, FOUR_VIEWS))
+    views = [images, images[:, :, ::-1], images[:, ::-1], images[:, ::-1, ::-1]]
+    each = [one(view.copy()) for view in views]
+    scale = np.abs(each[0]).max()
+    assert np.abs(each[0] - each[1]).max() > 0.1 * scale
+    np.testing.assert_allclose(four(images) / scale, np.mean(each, axis=0) / scale, atol=1e-3)
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "torch"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_rows_bits_depend_neither_on_position_and_neighbours_nor_on_what_runs_beside_it(
     networks, images, runtime, precision
@@ -85,6 +97,7 @@ def test_on_a_cpu_openvino_is_the_default_and_a_second_start_imports_no_torch(ne
     script = f"""
 import sys
 import numpy as np
+from dataclasses import replace
 from pathlib import Path
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.backbone.runtime_choice import RuntimeChoice, choose_runtime

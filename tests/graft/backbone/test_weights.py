@@ -1,6 +1,7 @@
 """Weights are found by name, checked by SHA-256, and refused with a line that says what to do."""
 
 import json
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -66,6 +67,16 @@ def test_another_fit_is_part_of_the_record(bundled: Path, fit):
     assert fingerprint_of(record) != fingerprint_of(find_weights(params(fit="crop"), bundled).to_record())
     assert weights_for(record, bundled) == weights
     assert weights_from_record(record, weights.path) == weights
+
+
+def test_views_are_part_of_the_record_where_there_are_several(bundled: Path):
+    weights = find_weights(params(), bundled)
+    assert "views" not in weights.to_record()
+    four = replace(weights, views=4)
+    record = json.loads(json.dumps(four.to_record()))
+    assert record["views"] == 4
+    assert weights_for(record, bundled) == four
+    assert weights_from_record(record, four.path) == four
 
 
 def test_a_record_finds_the_same_weights_again(bundled: Path):
