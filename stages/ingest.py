@@ -8,7 +8,7 @@ Params  ingest
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run_stage
@@ -32,6 +32,8 @@ class IngestParams(Params):
     """Identical images under two labels: stop with an error, or drop all of them."""
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
     """Share of images that may be damaged before the stage fails."""
+    white_level: PositiveFloat | None
+    """Value that becomes white in images with more than 8 bits a colour; null: 65535."""
 
 
 def main() -> None:
@@ -40,10 +42,11 @@ def main() -> None:
         open_source(params.source, store_folder(), params.sha256) as source,
         atomic_path(IMAGES) as folder,
     ):
-        ingestion = ingest(source, folder, params.on_conflict, params.max_bad_fraction, params.copy_)
+        settings = params.on_conflict, params.max_bad_fraction, params.copy_, params.white_level
+        ingestion = ingest(source, folder, *settings)
     write_manifest(ingestion.rows, MANIFEST)
     write_json(ingestion.report(), REPORT)
-    print(f"ingest: {ingestion}")
+    print("\n".join(f"ingest: {line}" for line in (str(ingestion), *ingestion.pixels.lines())))
 
 
 if __name__ == "__main__":

@@ -39,3 +39,33 @@ def class_folder(folder: Path, per_class: int = 3, classes: tuple[str, ...] = ("
         for image in range(per_class):
             write(folder / label / f"{image}.png", png(100 * number + image))
     return folder
+
+
+def dicom(values: np.ndarray[Any, Any], **elements: Any) -> bytes:
+    """A DICOM file of uint8, uint16 or int16 values, grey as MONOCHROME2, with these data elements besides."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = CTImageStorage, ExplicitVRLittleEndian
+    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["a"])
+    bits = 8 * values.dtype.itemsize
+    plain = {
+        "SOPClassUID": CTImageStorage,
+        "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "Rows": values.shape[-2],
+        "Columns": values.shape[-1],
+        "BitsAllocated": bits,
+        "BitsStored": bits,
+        "HighBit": bits - 1,
+        "PixelRepresentation": int(values.dtype.kind == "i"),
+        "PixelData": values.tobytes(),
+    }
+    buffer = io.BytesIO()
+    dataset = FileDataset(buffer, {}, file_meta=meta, preamble=bytes(128))
+    for name, value in (plain | elements).items():
+        setattr(dataset, name, value)
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()

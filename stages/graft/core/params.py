@@ -1,6 +1,7 @@
 """Parameters: one section of params.yaml at a time, read into a strict, frozen model."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +26,8 @@ SectionT = TypeVar("SectionT", bound=Params)
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader; a key given twice is an error, as in DVC, and dates stay text."""
+    """PyYAML's safe loader with the numbers of YAML 1.2, as DVC writes them; a key given twice is an error, as in DVC,
+    and dates stay text."""
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
@@ -36,10 +38,18 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
+_FLOAT = "tag:yaml.org,2002:float"
+
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:timestamp", _FLOAT)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+# Looked at after whole numbers: those are no floats. Source: YAML 1.2.2, section 10.3.2, the core schema.
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"),
+    list("-+.0123456789"),
+)
 
 
 def load_params(section: str, model: type[SectionT], path: Path = PARAMS) -> SectionT:
@@ -107,6 +117,4 @@ def _explain(section: str, problem: dict[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         return f"`{key}` is not a parameter; check its spelling and section"
     message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    is_text = problem["type"] == "float_type" and isinstance(problem["input"], str)
-    hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if is_text else ""
-    return f"`{key}` {message}, got {problem['input']!r}{hint}"
+    return f"`{key}` {message}, got {problem['input']!r}"

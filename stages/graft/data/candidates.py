@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import PurePosixPath
 
-READ_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"))
-"""Usual for the formats that Graft reads."""
+READ_SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k", ".jpf", ".jpx", ".heic", ".heif", ".hif", ".dcm", ".dicom",
+))  # fmt: skip
+"""Usual for the formats that Graft reads, some of them with another package."""
 
-OTHER_SUFFIXES = frozenset((".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".tga", ".ppm", ".pgm", ".pbm", ".dng"))
+OTHER_SUFFIXES = frozenset((".jxl", ".psd", ".tga", ".dng"))
 """Of images that Graft does not read: bad images then, not something else that may lie beside images."""
 
 

@@ -4,8 +4,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +14,10 @@ from stages.graft.core.threads import in_threads, num_cpus
 from stages.graft.data.candidates import Candidate, Source, readable_name
 from stages.graft.data.image_locations import image_path
 from stages.graft.data.manifest import ManifestRow
+from stages.graft.data.pixel_checks import PixelChecks, is_notable
 from stages.graft.data.source_checks import BadImage, check_bad, check_classes, check_conflicts, check_kept
-from stages.graft.images.decode import inspect, is_image
+from stages.graft.images.decode import is_image
+from stages.graft.images.inspection import ImageInfo, inspect
 from stages.graft.storage.files import write_text
 from stages.graft.storage.s3 import is_remote
 
@@ -45,6 +46,8 @@ class Ingestion:
     """Images that cannot be used."""
     num_non_images: int
     """Files that are no images and do not claim to be, pipes and the like included."""
+    pixels: PixelChecks
+    """What decoding does to the pixels of the images kept."""
 
     def report(self) -> dict[str, Any]:
         """Give the record that the stage writes as JSON: counts, then the files they count."""
@@ -56,6 +59,7 @@ class Ingestion:
             "num_conflicts": sum(len(files) for files in self.conflicts),
             "num_hidden": self.source.num_hidden,
             "num_non_images": self.num_non_images,
+            **self.pixels.record(),
             "images_per_class": dict(sorted(Counter(row.label for row in self.rows).items())),
             "images_per_format": dict(sorted(Counter(row.format for row in self.rows).items())),
             "quarantined": [asdict(image) for image in self.quarantined],
@@ -78,7 +82,12 @@ class Ingestion:
 
 
 def ingest(
-    source: Source, folder: Path, on_conflict: OnConflict, max_bad_fraction: float, copy: bool = True
+    source: Source,
+    folder: Path,
+    on_conflict: OnConflict,
+    max_bad_fraction: float,
+    copy: bool = True,
+    white_level: float | None = None,
 ) -> Ingestion:
     """Decode every image of a source and copy the good ones to a new folder, each named by its id.
 
@@ -88,6 +97,7 @@ def ingest(
         on_conflict: whether identical files under two labels are an error or are left out, all of them.
         max_bad_fraction: of all images, the share that may be bad, [0, 1].
         copy: whether images are copied; if not, their rows say where they lie.
+        white_level: as in `decode`.
     Raises:
         ParamsError: images are to stay in place that can be read from the open source only.
         DataError: fewer than two classes, a class without a good image, too many bad images, conflicting labels.
@@ -99,7 +109,8 @@ def ingest(
         write_text(IN_PLACE, folder / "in_place.txt")
     waits = any(is_remote(candidate.address) for candidate in source.candidates)  # for a service, not for a processor
     num_threads = _MAX_THREADS if waits else min(num_cpus(), _MAX_THREADS)
-    results = in_threads(partial(_examine, folder if copy else None), source.candidates, num_threads)
+    examiner = _Examiner(folder=folder if copy else None, white_level=white_level)
+    results = in_threads(examiner.examine, source.candidates, num_threads)
     examined = list(bar(results, desc="ingest", unit="files", total=len(source.candidates)))
     good = [row for row in examined if isinstance(row, ManifestRow)]
     bad = tuple(image for image in examined if isinstance(image, BadImage))
@@ -111,6 +122,7 @@ def ingest(
         for row in (files[0] for files in conflicts):
             image_path(folder, row.id, row.format).unlink()
     check_kept(source, rows, bad)
+    notable = {row.file: examiner.notable[row.file] for row in rows if row.file in examiner.notable}
     return Ingestion(
         source=source,
         rows=rows,
@@ -118,6 +130,7 @@ def ingest(
         conflicts=conflicts,
         quarantined=bad,
         num_non_images=examined.count(None) + source.num_special,
+        pixels=PixelChecks(notable=notable, num_images=len(rows), white_level=white_level),
     )
 
 
@@ -130,35 +143,51 @@ def _check_addresses(source: Source) -> None:
         )
 
 
-def _examine(folder: Path | None, candidate: Candidate) -> ManifestRow | BadImage | None:
-    """Keep a good image, in the folder or in place, and give its row; None for what does not claim to be an image."""
-    file, label, data = candidate.file, candidate.label, b""
-    try:
-        data = candidate.read()
-        info = inspect(data)
-    except DataError as error:
-        claimed = candidate.claims_to_be_image or is_image(data)
-        return BadImage(file=file, label=label, reason=str(error)) if claimed else None
-    if not label:
-        return BadImage(file=file, label=label, reason="it lies outside the class folders and so has no label")
-    if folder is None and readable_name(candidate.address) != candidate.address:
-        return BadImage(file=file, label=label, reason="no table can hold its path (UTF-8, one line); rename it")
-    id_ = hashlib.sha256(data).hexdigest()
-    if folder is not None:
-        with suppress(FileExistsError), image_path(folder, id_, info.format).open("xb") as copy:
-            copy.write(data)
-    return ManifestRow(
-        id=id_,
-        file=file,
-        label=label,
-        group=candidate.group,
-        split=candidate.split,
-        width=info.width,
-        height=info.height,
-        format=info.format,
-        mode=info.mode,
-        address=candidate.address if folder is None else "",
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Examiner:
+    """Decodes candidates, in many threads, and keeps the good ones."""
+
+    folder: Path | None
+    """Where images are copied to; None: they stay in place."""
+    white_level: float | None
+    """As in `decode`."""
+    notable: dict[str, ImageInfo] = field(default_factory=dict)
+    """By file: images with something to tell about their pixels."""
+
+    def examine(self, candidate: Candidate) -> ManifestRow | BadImage | None:
+        """Keep a good image and give its row; None for what does not claim to be an image."""
+        file, label, data = candidate.file, candidate.label, b""
+        try:
+            data = candidate.read()
+            info = inspect(data, self.white_level)
+        except DataError as error:
+            claimed = candidate.claims_to_be_image or is_image(data)
+            return BadImage(file=file, label=label, reason=str(error)) if claimed else None
+        if not label:
+            return BadImage(file=file, label=label, reason="it lies outside the class folders and so has no label")
+        if self.folder is None and readable_name(candidate.address) != candidate.address:
+            return BadImage(file=file, label=label, reason="no table can hold its path (UTF-8, one line); rename it")
+        if is_notable(info):
+            self.notable[file] = info
+        return self._keep(candidate, data, info)
+
+    def _keep(self, candidate: Candidate, data: bytes, info: ImageInfo) -> ManifestRow:
+        id_ = hashlib.sha256(data).hexdigest()
+        if self.folder is not None:
+            with suppress(FileExistsError), image_path(self.folder, id_, info.format).open("xb") as copy:
+                copy.write(data)
+        return ManifestRow(
+            id=id_,
+            file=candidate.file,
+            label=candidate.label,
+            group=candidate.group or readable_name(info.patient),
+            split=candidate.split,
+            width=info.width,
+            height=info.height,
+            format=info.format,
+            mode=info.mode,
+            address=candidate.address if self.folder is None else "",
+        )
 
 
 Merged = tuple[tuple[ManifestRow, ...], tuple[tuple[str, str], ...], tuple[tuple[ManifestRow, ...], ...]]

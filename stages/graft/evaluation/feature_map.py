@@ -56,12 +56,17 @@ def map_table(feature_map: Map, images: pd.DataFrame, predicted: Sequence[str]) 
 def make_map(x: Float32, seed: int) -> Map:
     """Compute coordinates from features, shape (n, d), n at least 3; PCA and t-SNE take the seed.
 
+    Where all rows are equal, such as those of blank images, all points are at the origin: t-SNE would end the process.
+
     Source:
         van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR 2008; Kobak and Berens, The art of using t-SNE,
         Nature Communications 2019, for the start from the main directions.
     """
     with threadpool_limits(1):  # sums in one order, the same bits whatever the number of cores
         z = fit_standardisation(x).apply(x).astype(np.float64)
+        if not np.ptp(z, axis=0).any():
+            origin = np.zeros((len(z), 2))
+            return Map(pca=origin, tsne=origin, explained=0.0)
         pca = PCA(n_components=min(NUM_COMPONENTS, *z.shape), svd_solver="randomized", random_state=seed)
         components = pca.fit_transform(z)
         perplexity = min(PERPLEXITY, (len(z) - 1) / 3)

@@ -5,7 +5,6 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,13 @@ import PIL
 from PIL import ExifTags, Image
 
 from stages.graft.core.errors import DataError
+from stages.graft.images.dicom import open_dicom
+from stages.graft.images.formats import FORMATS, HEIF, check_first_page, is_dicom, is_heif, register_heif
+from stages.graft.images.real_kind import real_kind
+from stages.graft.images.white_level import deep_values, is_deep_grey, note_deep_colour, to_8_bits
 
 Batch = npt.NDArray[np.uint8]
 """Images of one size, shape (n, h, w, 3), uint8; one image without the n."""
-
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
-"""Formats that are read; of an animated file, the first frame."""
 
 MAX_PIXELS = 178_956_970
 """Pillow's own limit against decompression bombs (twice its warning level), in pixels."""
@@ -36,46 +36,34 @@ _TURNS = {
 """EXIF orientation to the turn that undoes it; 1 needs none."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImageInfo:
-    """Properties of an image file, as in the manifest."""
-
-    width: int
-    """Width of the upright image, in pixels."""
-    height: int
-    """Height of the upright image, in pixels."""
-    format: str
-    """One of FORMATS, whatever the file's suffix says."""
-    mode: str
-    """Pillow's mode of the file's own pixels."""
-
-
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes, white_level: float | None = None) -> Image.Image:
     """Decode an image file fully.
 
-    16-bit grey is divided by 257, so that white stays white; transparent pixels show a white ground.
+    Transparent pixels show a white ground; an image that is transparent everywhere keeps its colours.
 
     Args:
-        data: the file's bytes, in one of FORMATS.
+        data: the file's bytes, in one of FORMATS, as HEIC or as DICOM.
+        white_level: the value that becomes white in grey of more than 8 bits and in colours of 16; None: 65535.
     Returns:
         The image in mode RGB, turned as its EXIF orientation says.
     Raises:
         DataError: empty, truncated, too large or not an image; the message is the reason alone, without a path.
     """
-    return to_rgb(turn_upright(open_whole(data)))
+    return decode_opened(open_whole(data), data, white_level)
 
 
-def inspect(data: bytes) -> ImageInfo:
-    """Decode an image file as `decode` does, with the same errors, and give its properties."""
-    image = open_whole(data)
-    upright = to_rgb(turn_upright(image))
-    # A photo with a preview in the same file is Pillow's MPO; its first frame is a plain JPEG.
-    format_ = "JPEG" if image.format == "MPO" else str(image.format)
-    return ImageInfo(width=upright.width, height=upright.height, format=format_, mode=image.mode)
+def decode_opened(image: Image.Image, data: bytes, white_level: float | None = None) -> Image.Image:
+    """Decode as `decode` does an image that `open_whole` gave; `data` are the file's bytes."""
+    turn = turn_of(image)
+    values = None if white_level is None else deep_values(image, data)
+    rgb = to_rgb(image if values is None else Image.fromarray(to_8_bits(values, white_level)), white_level)
+    return rgb if turn is None else rgb.transpose(turn)
 
 
 def is_image(data: bytes) -> bool:
-    """Say whether bytes begin like an image file of FORMATS; the rest may be damaged."""
+    """Say whether bytes begin like an image file, of ALL_FORMATS; the rest may be damaged."""
+    if is_dicom(data) or is_heif(data):
+        return True
     try:
         with _no_warnings():
             Image.open(io.BytesIO(data), formats=FORMATS).close()
@@ -97,18 +85,25 @@ def open_whole(data: bytes) -> Image.Image:
     except Image.DecompressionBombError:
         raise DataError(f"over the limit of {MAX_PIXELS} pixels") from None
     except PIL.UnidentifiedImageError:
-        raise DataError(f"not an image in a known format ({', '.join(FORMATS)})") from None
+        raise DataError(real_kind(data)) from None
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
         raise DataError(f"damaged or truncated: {' '.join(str(error).split()) or type(error).__name__}") from None
     return image
 
 
 def open_header(data: bytes) -> Image.Image:
-    """Open an image file without loading its pixels; a DataError if empty or too large, else Pillow's own errors."""
+    """Open an image file without loading its pixels; a DataError if empty, too large or of a kind that needs a package
+    which is not installed, else Pillow's own errors."""
     if not data:
         raise DataError("the file has zero bytes")
     with _no_warnings():  # odd metadata is no reason to refuse pixels; the bomb limit is checked below
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if is_dicom(data):
+            return open_dicom(data, MAX_PIXELS)
+        if is_heif(data):
+            register_heif()
+        image = Image.open(io.BytesIO(data), formats=(HEIF,) if is_heif(data) else FORMATS)
+        check_first_page(image)
+        note_deep_colour(image)
     if image.width * image.height > MAX_PIXELS:
         raise DataError(f"{image.width}x{image.height} pixels are over the limit of {MAX_PIXELS}")
     return image
@@ -129,26 +124,16 @@ def turn_of(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image to 8-bit RGB; a DataError for floating-point or 32-bit values, which have no fixed white."""
-    if image.mode.startswith("I"):
-        return _from_16_bits(image)
-    if image.mode == "F":
-        raise DataError("floating-point pixels have no fixed white; save the image with 8 or 16 bits")
+def to_rgb(image: Image.Image, white_level: float | None = None) -> Image.Image:
+    """Convert an image to 8-bit RGB; a DataError for floating-point or 32-bit values without a white level."""
+    if is_deep_grey(image):
+        return Image.fromarray(to_8_bits(np.asarray(image), white_level)).convert("RGB")
     if image.has_transparency_data:
         over = image.convert("RGBA")
+        if not over.getchannel("A").getextrema()[1]:  # nothing would be left of it
+            return over.convert("RGB")
         return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
     return image.convert("RGB") if image.mode != "RGB" else image
-
-
-def _from_16_bits(image: Image.Image) -> Image.Image:
-    grey: npt.NDArray[Any] = np.asarray(image)
-    low, high = int(grey.min()), int(grey.max())
-    if low < 0 or high > 65535:
-        raise DataError(
-            f"grey values from {low} to {high} are not 16-bit (0 to 65535); save the image with 8 or 16 bits"
-        )
-    return Image.fromarray((grey // 257).astype(np.uint8)).convert("RGB")
 
 
 def resize_and_crop(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from stages.graft.images.crop import fill_colour, least_px
-from stages.graft.images.decode import FORMATS
+from stages.graft.images.formats import ALL_FORMATS
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.model.decision import DecisionRule
 from stages.graft.model.whole_model import INPUT, OUTPUTS
@@ -32,8 +32,8 @@ def recipe(p: Preprocessing, rule: DecisionRule) -> dict[str, Any]:
 
 def _steps(p: Preprocessing) -> list[str]:
     return [
-        f"Decode the file ({', '.join(FORMATS)}; of an animated one the first frame) to 8-bit RGB: 16-bit grey divided "
-        "by 257 without remainder, transparent pixels over white.",
+        f"Decode the file ({', '.join(ALL_FORMATS)}; of several pages or frames the first) to 8-bit RGB: 16-bit grey "
+        "divided by 257 without remainder, transparent pixels over white, unless the whole image is transparent.",
         *_fit_steps(p),
         "Turn it upright as its EXIF orientation says (where the file is no JPEG, right after decoding).",
         f"Of a large JPEG, Graft's own pixels: where {'max' if p.fit == 'pad' else 'min'}(h, w) is at least 2, 4 or 8 "

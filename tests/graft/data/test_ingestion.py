@@ -82,7 +82,7 @@ def test_bad_images_are_quarantined_with_their_reason(ingested, folder):
     }
     assert reasons["hole/empty.jpg"] == "the file has zero bytes"
     assert reasons["hole/half.jpg"].startswith("damaged or truncated: ")
-    assert reasons["hole/text.PNG"].startswith("not an image in a known format")
+    assert reasons["hole/text.PNG"] == "not an image but a text file; download the image itself"
     assert reasons["hole/bomb.bmp"] == "over the limit of 178956970 pixels"
     assert "no label" in reasons["cover.png"]
 

@@ -8,11 +8,20 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from stages.graft.core.errors import DataError
-from stages.graft.images.decode import FORMATS, decode, inspect, is_image, open_whole, resize_and_crop, to_rgb
+from stages.graft.images.decode import decode, is_image, open_whole, resize_and_crop, to_rgb
+from stages.graft.images.formats import FORMATS
+from stages.graft.images.inspection import inspect
 from tests.support.pictures import encoded, pixels
 
 GREY = Image.new("L", (4, 2), 51)
 RED = Image.new("RGB", (4, 2), (255, 0, 0))
+
+
+def half_transparent(colour: tuple[int, int, int]) -> Image.Image:
+    """The left half is transparent."""
+    image = Image.new("RGBA", (4, 2), (*colour, 255))
+    image.paste((*colour, 0), (0, 0, 2, 2))
+    return image
 
 
 def first(data: bytes) -> Any:
@@ -36,7 +45,7 @@ def test_lossless_formats_give_back_their_pixels(format_):
         (Image.fromarray(np.full((2, 4), 51 * 257, np.int32)), "TIFF", "I", (51, 51, 51)),
         (RED.convert("P"), "PNG", "P", (255, 0, 0)),
         (RED.convert("P"), "GIF", "P", (255, 0, 0)),
-        (Image.new("RGBA", (4, 2), (255, 0, 0, 0)), "PNG", "RGBA", (255, 255, 255)),
+        (half_transparent((255, 0, 0)), "PNG", "RGBA", (255, 255, 255)),
         (Image.new("RGBA", (4, 2), (255, 0, 0, 255)), "WEBP", "RGB", (255, 0, 0)),
         (Image.new("LA", (4, 2), (0, 51)), "PNG", "LA", (204, 204, 204)),
         (Image.new("CMYK", (4, 2), (0, 255, 255, 0)), "TIFF", "CMYK", (255, 0, 0)),
@@ -51,13 +60,33 @@ def test_every_mode_becomes_rgb(image, format_, mode, pixel):
     np.testing.assert_allclose(first(data), pixel, atol=1)
 
 
+def red_and_blue() -> Image.Image:
+    image = RED.copy()
+    image.paste((0, 0, 255), (2, 0, 4, 2))
+    return image
+
+
 def test_a_transparent_palette_colour_shows_white():
-    image = RED.convert("P")
-    assert first(encoded(image, "GIF", transparency=image.getpixel((0, 0)))) == (255, 255, 255)
+    image = red_and_blue().convert("P")
+    data = encoded(image, "GIF", transparency=image.getpixel((0, 0)))
+    assert (first(data), decode(data).getpixel((3, 0))) == ((255, 255, 255), (0, 0, 255))
 
 
 def test_a_transparent_colour_of_an_rgb_file_shows_white():
-    assert first(encoded(RED, "PNG", transparency=(255, 0, 0))) == (255, 255, 255)
+    data = encoded(red_and_blue(), "PNG", transparency=(255, 0, 0))
+    assert (first(data), decode(data).getpixel((3, 0))) == ((255, 255, 255), (0, 0, 255))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_an_image_that_is_transparent_everywhere_keeps_its_colours(mode):
+    image = pixels(5, 8, 8).convert(mode)
+    expected = image.convert("RGB").tobytes()
+    image.putalpha(Image.new("L", (8, 8), 0))
+    assert [decode(encoded(image, format_)).tobytes() for format_ in ("PNG", "TIFF")] == [expected, expected]
+
+
+def test_a_palette_that_is_transparent_everywhere_keeps_its_colours():
+    assert first(encoded(RED.convert("P"), "PNG", transparency=bytes(256))) == (255, 0, 0)
 
 
 def test_only_the_first_frame_counts():
@@ -106,11 +135,9 @@ def test_truncated_files_are_refused(format_):
     ("data", "reason"),
     [
         (b"", "zero bytes"),
-        (b"hello, this is no image", "not an image in a known format"),
         (encoded(Image.new("F", (2, 2)), "TIFF"), "floating-point"),
         (encoded(Image.fromarray(np.full((2, 4), 70000, np.int32)), "TIFF"), "70000"),
         (encoded(Image.fromarray(np.full((2, 4), -3, np.int32)), "TIFF"), "-3"),
-        (encoded(RED, "PPM"), "not an image in a known format"),
     ],
 )
 def test_reasons(data, reason):
@@ -146,7 +173,7 @@ def test_a_png_with_too_much_text_is_refused_with_a_reason():
         (encoded(pixels(2), "JPEG")[:-50], True),
         (b"notes", False),
         (b"", False),
-        (encoded(RED, "PPM"), False),
+        (encoded(RED, "PPM"), True),
     ],
 )
 def test_is_image_looks_at_the_beginning(data, expected):
