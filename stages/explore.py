@@ -19,7 +19,7 @@ from stages.graft.evaluation.feature_map import make_map, map_table
 from stages.graft.evaluation.label_errors import label_errors_table
 from stages.graft.evaluation.linear_probe import MAX_IMAGES, choose_penalty, concatenate_sets, cross_validate
 from stages.graft.evaluation.shots import shots_table
-from stages.graft.heads.features import load_features
+from stages.graft.heads.features import load_features, read_white_level
 from stages.graft.metrics.sampling import stratified_rows
 from stages.graft.storage.files import write_json
 from stages.graft.storage.tables import write_csv
@@ -57,9 +57,8 @@ def main() -> None:
     rows = stratified_rows(everything.y, params.map_images)
     feature_map = make_map(everything.x[rows], params.seed)
     write_csv(label_errors, LABEL_ERRORS)
-    extend_table(
-        SPLITS, BASELINES, **predict_baselines(train, val, test, image_locations(SPLITS, IMAGES), images["id"])
-    )
+    locate, white_level = image_locations(SPLITS, IMAGES), read_white_level(FEATURES)
+    extend_table(SPLITS, BASELINES, **predict_baselines(train, val, test, locate, images["id"], white_level))
     write_csv(shots_table(train, val, l2, params.num_draws, params.seed), SHOTS)
     write_csv(map_table(feature_map, images.iloc[rows], [everything.classes[k] for k in predicted[rows]]), MAP)
     report = {

@@ -2,7 +2,7 @@
 
 Reads   data/images/, data/manifest.csv, the bundled backbone or the weights named
 Writes  data/features.safetensors, data/strangers/, reports/extract.json
-Params  backbone, extract
+Params  backbone, extract, ingest.white_level
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,6 +27,7 @@ from stages.graft.data.synthetic.strangers import stranger_path, write_strangers
 from stages.graft.images.crop import DECODER
 from stages.graft.images.loading import LocateImage
 from stages.graft.images.preprocessing import LEAST_SEEN, seen_share
+from stages.graft.images.white_level import WhiteLevelParams
 from stages.graft.storage.cache_folder import feature_store_location, store_folder
 from stages.graft.storage.feature_store import FeatureStore
 from stages.graft.storage.files import write_json
@@ -41,7 +42,9 @@ NUM_DIGITS = 4
 def main() -> None:
     """Compute the features of every image in the manifest, and of the strangers."""
     params, networks = load_params("extract", ExtractParams), store_folder() / "networks"
-    weights = replace(find_weights(load_params("backbone", BackboneParams), BACKBONES), views=params.views)
+    white_level = load_params("ingest", WhiteLevelParams).white_level
+    weights = find_weights(load_params("backbone", BackboneParams), BACKBONES, white_level)
+    weights = replace(weights, views=params.views)
     manifest, backbone = read_manifest(MANIFEST, (*LOCATION_COLUMNS, "width", "height")), weights.to_record()
     seen, locate = share_seen(weights, manifest), ImageLocations(manifest, IMAGES)
     ids, compute = locate.ids, load_compute()

@@ -8,13 +8,14 @@ Params  ingest
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
 from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.data.ingestion import OnConflict, ingest
 from stages.graft.data.manifest import write_manifest
 from stages.graft.data.open_source import open_source
+from stages.graft.images.white_level import WhiteLevel
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import atomic_path, write_json
 
@@ -32,7 +33,7 @@ class IngestParams(Params):
     """Identical images under two labels: stop with an error, or drop all of them."""
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
     """Share of images that may be damaged before the stage fails."""
-    white_level: PositiveFloat | None
+    white_level: WhiteLevel
     """Value that becomes white in images with more than 8 bits a colour; null: 65535."""
 
 

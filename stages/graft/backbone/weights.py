@@ -89,10 +89,10 @@ class Weights:
         return {name: value for name, value in record.items() if name != "path" and (name, value) != ("views", 1)}
 
 
-def find_weights(params: BackboneParams, bundled: Path) -> Weights:
+def find_weights(params: BackboneParams, bundled: Path, white_level: float | None = None) -> Weights:
     """Find the weights that the parameters name, download them if necessary, and check their SHA-256.
 
-    Networks that ship with the repository are in the folder `bundled`.
+    Networks that ship with the repository are in the folder `bundled`; `white_level` is as in `Preprocessing`.
 
     Raises:
         WeightsError: the file is missing, damaged, a Git-LFS pointer or cannot be downloaded.
@@ -111,7 +111,7 @@ def find_weights(params: BackboneParams, bundled: Path) -> Weights:
         name=params.name,
         weights=params.weights,
         sha256=sha256,
-        preprocessing=replace(resized(preprocessing, params.input_px), fit=params.fit),
+        preprocessing=replace(resized(preprocessing, params.input_px), fit=params.fit, white_level=white_level),
         layers=params.layer or tuple(record.get("layers", [PENULTIMATE])),
         pooling=params.pooling or pooling,
         path=path,

@@ -68,14 +68,17 @@ def predict_pixels(train: FeatureSet, val: FeatureSet, x: Float32) -> Probabilit
     return softmax(head.logits(x))
 
 
-def read_pixels(ids: Sequence[str], locate: LocateImage) -> Float32:
-    """Read images as small grey squares, the whole image squeezed, shape (n, PIXELS_PX ** 2), from 0 to 255."""
+def read_pixels(ids: Sequence[str], locate: LocateImage, white_level: float | None = None) -> Float32:
+    """Read images as small grey squares, the whole image squeezed, shape (n, PIXELS_PX ** 2), from 0 to 255.
+
+    `white_level` is as in `decode`.
+    """
 
     def read(id_: str) -> Float32:
         location = locate(id_)
         data = read_image_bytes(location)
         try:
-            rgb = np.asarray(decode(data))
+            rgb = np.asarray(decode(data, white_level))
         except DataError as error:
             raise DataError(f"{location}: {error}; {BRING_BACK}") from None
         small = cv2.resize(rgb, (PIXELS_PX, PIXELS_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -86,7 +89,12 @@ def read_pixels(ids: Sequence[str], locate: LocateImage) -> Float32:
 
 
 def predict_baselines(
-    train: FeatureSet, val: FeatureSet, test: FeatureSet, locate: LocateImage, ids: "pd.Series[str]"
+    train: FeatureSet,
+    val: FeatureSet,
+    test: FeatureSet,
+    locate: LocateImage,
+    ids: "pd.Series[str]",
+    white_level: float | None = None,
 ) -> dict[str, "pd.Series[str]"]:
     """Let every baseline classify the test images, without scoring them; fitted to train, chosen on val.
 
@@ -94,11 +102,12 @@ def predict_baselines(
         train, val, test: features.
         locate: gives the location of an image.
         ids: of all images in the table that the predictions are for.
+        white_level: as in `decode`.
     Returns:
         For each of BASELINES the predicted class of every image of `ids`; empty for those that are not in test.
     """
     train, val = (select_rows(images, stratified_rows(images.y, MAX_IMAGES)) for images in (train, val))
-    pixels = read_pixels([*train.ids, *val.ids, *test.ids], locate)
+    pixels = read_pixels([*train.ids, *val.ids, *test.ids], locate, white_level)
     of_train, of_val, of_test = np.split(pixels, [len(train.y), len(train.y) + len(val.y)])
     probabilities = (
         predict_majority(train.y, len(train.classes), len(test.y)),

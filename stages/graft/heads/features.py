@@ -51,6 +51,12 @@ def read_precision(path: Path) -> str | None:
     return precision
 
 
+def read_white_level(path: Path) -> float | None:
+    """Read the white level, as in `decode`, of the images whose features are in a file."""
+    white_level: float | None = read_backbone_record(path).get("preprocessing", {}).get("white_level")
+    return white_level
+
+
 def load_features(features: Path, splits: Path, *names: str) -> list[FeatureSet]:
     """Read the features of the named splits ("train", "val", "test", "unused") of the splits table, in order of id.
 

@@ -14,7 +14,7 @@ from PIL import Image
 from stages.graft.images.decode import Batch, decode, open_header, turn_of
 from stages.graft.images.preprocessing import Fit, Preprocessing
 
-DECODER = f"pillow {PIL.__version__}, opencv {cv2.__version__}, squares 2"
+DECODER = f"pillow {PIL.__version__}, opencv {cv2.__version__}, squares 3"
 """Part of every feature's fingerprint: decoders differ in pixels. Increase the last number, the version of this file,
 with any change that alters a pixel."""
 
@@ -40,15 +40,16 @@ def decode_square(data: bytes, p: Preprocessing) -> Batch:
     torchvision's own transforms.
 
     Args:
-        data: the file's bytes, in one of `images.FORMATS`.
-        p: fit, sizes and interpolation; nothing is normalised.
+        data: the file's bytes, in one of `formats.ALL_FORMATS`.
+        p: white level, fit, sizes and interpolation; nothing is normalised.
     Returns:
         shape (crop_px, crop_px, 3), uint8, upright as the file's EXIF data say.
     Raises:
         DataError: as in `images.decode`.
     """
     side_of = max if p.fit == "pad" else min
-    pixels, turn = _decode_jpeg(data, least_px(p), side_of) or (np.asarray(decode(data)), None)
+    jpeg = _decode_jpeg(data, least_px(p), side_of)
+    pixels, turn = jpeg or (np.asarray(decode(data, p.white_level)), None)
     square = _FITS[p.fit](pixels, p)
     # Turned last: the middle stays the middle, and there are fewer pixels to move.
     return square if turn is None else np.asarray(Image.fromarray(square).transpose(turn))

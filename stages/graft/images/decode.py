@@ -109,14 +109,8 @@ def open_header(data: bytes) -> Image.Image:
     return image
 
 
-def turn_upright(image: Image.Image) -> Image.Image:
-    """Turn an image by its EXIF orientation; an image with unreadable metadata is not turned."""
-    turn = turn_of(image)
-    return image if turn is None else image.transpose(turn)
-
-
 def turn_of(image: Image.Image) -> Image.Transpose | None:
-    """Give the turn that makes an image upright; None if it is upright."""
+    """Give the turn that makes a loaded image upright; None if it is upright, or has unreadable metadata."""
     try:
         with _no_warnings():
             return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))

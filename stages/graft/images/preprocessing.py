@@ -17,7 +17,7 @@ LEAST_SEEN = 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """From an upright RGB image to the network's input."""
+    """From an image file to the network's input."""
 
     resize_px: int
     """For crop: the shorter side is scaled to this, in pixels."""
@@ -31,10 +31,16 @@ class Preprocessing:
     """Divided by, after the mean."""
     fit: Fit = "crop"
     """How the image becomes a square; squash and pad leave out no pixel."""
+    white_level: float | None = None
+    """The value that becomes white where pixels have more than 8 bits, as in `decode`; None for 65535."""
 
     def to_record(self) -> dict[str, Any]:
-        """Give the fields as JSON values, without `fit: crop`: records from before there was a choice stay valid."""
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("fit", "crop")}
+        """Give the fields as JSON values, without those that are as in _LATER: earlier records stay valid."""
+        return {name: value for name, value in asdict(self).items() if _LATER.get(name, ...) != value}
+
+
+_LATER = {"fit": "crop", "white_level": None}
+"""Fields that were added later, with the value that says what was done before."""
 
 
 def preprocessing_from(record: Mapping[str, Any]) -> Preprocessing:

@@ -7,8 +7,23 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from pydantic import ConfigDict, PositiveFloat
 
 from stages.graft.core.errors import DataError
+from stages.graft.core.params import Params
+
+WhiteLevel = PositiveFloat | None
+"""The parameter `ingest.white_level`."""
+
+
+class WhiteLevelParams(Params):
+    """The value of the section `ingest` that matters where images are decoded again."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    white_level: WhiteLevel
+    """Value that becomes white where pixels have more than 8 bits; null: 65535."""
+
 
 WHITE_16 = 65535
 """The white of 16 bits, where no other is given."""

@@ -20,6 +20,7 @@ def recipe(p: Preprocessing, rule: DecisionRule) -> dict[str, Any]:
             "meaning": "n squares in RGB, channels last, 0 to 255; scaling and normalisation are in the graph",
         },
         "prepare": _steps(p),
+        "white_level": p.white_level,
         "fit": p.fit,
         "resize_px": p.resize_px,
         "crop_px": p.crop_px,
@@ -32,14 +33,24 @@ def recipe(p: Preprocessing, rule: DecisionRule) -> dict[str, Any]:
 
 def _steps(p: Preprocessing) -> list[str]:
     return [
-        f"Decode the file ({', '.join(ALL_FORMATS)}; of several pages or frames the first) to 8-bit RGB: 16-bit grey "
-        "divided by 257 without remainder, transparent pixels over white, unless the whole image is transparent.",
+        f"Decode the file ({', '.join(ALL_FORMATS)}; of several pages or frames the first) to 8-bit RGB: "
+        f"{_depth(p.white_level)}, transparent pixels over white, unless the whole image is transparent.",
         *_fit_steps(p),
         "Turn it upright as its EXIF orientation says (where the file is no JPEG, right after decoding).",
         f"Of a large JPEG, Graft's own pixels: where {'max' if p.fit == 'pad' else 'min'}(h, w) is at least 2, 4 or 8 "
         f"times {least_px(p)}, libjpeg decodes it at a half, a quarter or an eighth of its size, and the steps begin "
         "from there.",
     ]
+
+
+def _depth(white_level: float | None) -> str:
+    """How more than 8 bits become 8, as in `white_level.to_8_bits`."""
+    if white_level is None:
+        return "16-bit grey divided by 257 without remainder, of 16-bit colours the upper 8 bits"
+    return (
+        f"a value of more than 8 bits (in grey, or in each colour) times 255, divided by {white_level:.10g}, rounded "
+        "down, at least 0 and at most 255 (DICOM files are windowed instead)"
+    )
 
 
 def _fit_steps(p: Preprocessing) -> list[str]:

@@ -13,9 +13,10 @@ from PIL import Image
 
 from stages.graft.core.errors import DataError
 from stages.graft.data.image_locations import image_locations
-from stages.graft.images.decode import open_header, to_rgb, turn_upright
+from stages.graft.images.decode import decode_opened, open_header
 from stages.graft.images.location import ImageLocation, read_image_bytes
 from stages.graft.report.plot_tables import read_table
+from stages.graft.storage.files import read_json
 from stages.graft.storage.s3 import UnreachableError
 
 SIDE_PX = 192
@@ -82,7 +83,7 @@ def read_galleries(root: Path, max_images: int) -> Galleries:
         DataError: a table is missing or cannot be read.
     """
     predictions, doubtful = (read_table(root / f"reports/{name}.csv") for name in ("predictions", "label_errors"))
-    thumbnail = _thumbnails(root / "data/manifest.csv", root / "data/images")
+    thumbnail = _thumbnails(root)
     return Galleries(
         errors=confident_errors(predictions, max_images, thumbnail),
         num_errors=int((predictions["label"] != predictions["predicted"]).sum()),
@@ -126,8 +127,8 @@ def doubtful_labels(table: pd.DataFrame, max_images: int, thumbnail: FindThumbna
     ]
 
 
-def thumbnail_maker(locate: Callable[[str], ImageLocation]) -> FindThumbnail:
-    """Give a function that makes thumbnails, each once.
+def thumbnail_maker(locate: Callable[[str], ImageLocation], white_level: float | None = None) -> FindThumbnail:
+    """Give a function that makes thumbnails, each once; `white_level` is as in `decode`.
 
     It returns None when the image is missing or cannot be read; after a storage cannot be reached, it asks no more.
 
@@ -141,7 +142,7 @@ def thumbnail_maker(locate: Callable[[str], ImageLocation]) -> FindThumbnail:
         nonlocal unreachable
         try:
             if not unreachable:
-                return data_address(make_thumbnail(read_image_bytes(locate(id_))), "image/jpeg")
+                return data_address(make_thumbnail(read_image_bytes(locate(id_)), white_level), "image/jpeg")
         except UnreachableError:
             unreachable = True
         except (DataError, OSError):
@@ -151,7 +152,7 @@ def thumbnail_maker(locate: Callable[[str], ImageLocation]) -> FindThumbnail:
     return find_thumbnail
 
 
-def make_thumbnail(data: bytes) -> bytes:
+def make_thumbnail(data: bytes, white_level: float | None = None) -> bytes:
     """Shrink an image file to a JPEG of at most SIDE_PX a side and, if the lowest quality allows, MAX_BYTES.
 
     Raises:
@@ -160,7 +161,8 @@ def make_thumbnail(data: bytes) -> bytes:
     image = open_header(data)
     if image.format == "JPEG":
         image.draft(image.mode, (2 * SIDE_PX, 2 * SIDE_PX))  # decodes no more pixels than are needed
-    image = to_rgb(turn_upright(image))
+    image.load()
+    image = decode_opened(image, data, white_level)
     image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
     for quality in QUALITIES:
         buffer = io.BytesIO()
@@ -175,10 +177,12 @@ def data_address(data: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
-def _thumbnails(manifest: Path, images: Path) -> FindThumbnail:
+def _thumbnails(root: Path) -> FindThumbnail:
+    manifest, report = root / "data/manifest.csv", root / "reports/ingest.json"
     if not manifest.exists():  # `dvc pull` brings it
         return lambda _: None
-    return thumbnail_maker(image_locations(manifest, images))
+    white_level = read_json(report).get("white_level") if report.exists() else None
+    return thumbnail_maker(image_locations(manifest, root / "data/images"), white_level)
 
 
 def _answers(rows: pd.DataFrame, thumbnail: FindThumbnail) -> list[GalleryImage]:

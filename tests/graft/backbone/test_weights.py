@@ -79,6 +79,15 @@ def test_views_are_part_of_the_record_where_there_are_several(bundled: Path):
     assert weights_from_record(record, four.path) == four
 
 
+def test_the_white_level_is_part_of_the_record_when_there_is_one(bundled: Path):
+    plain, deep = find_weights(params(), bundled), find_weights(params(), bundled, 4095.0)
+    assert "white_level" not in plain.to_record()["preprocessing"]
+    record = json.loads(json.dumps(deep.to_record()))
+    assert fingerprint_of(record) != fingerprint_of(plain.to_record())
+    assert weights_for(record, bundled) == weights_from_record(record, deep.path) == deep
+    assert deep.preprocessing.white_level == 4095
+
+
 def test_a_record_finds_the_same_weights_again(bundled: Path):
     weights = find_weights(params(input_px=64), bundled)
     assert weights_for(json.loads(json.dumps(weights.to_record())), bundled) == weights

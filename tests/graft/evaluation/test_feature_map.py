@@ -27,6 +27,19 @@ def test_a_handful_of_images_is_enough(num_images, rng):
     assert np.isfinite(make_map(sparse_features(rng, 2).x[:num_images], 0).tsne).all()
 
 
+@pytest.mark.parametrize("num_images", [3, 80])
+def test_equal_images_lie_on_one_point(num_images):
+    places = make_map(np.ones((num_images, 40), np.float32), 0)
+    assert (np.ptp(places.tsne), np.ptp(places.pca), places.explained) == (0, 0, 0)
+    assert places.tsne.shape == places.pca.shape == (num_images, 2)
+
+
+def test_many_equal_images_among_others_have_their_place(rng):
+    x = sparse_features(rng, 10).x
+    x[:30] = x[0]
+    assert np.isfinite(make_map(x, 0).tsne).all()
+
+
 def test_the_table(rng):
     places = make_map(sparse_features(rng, 1).x, 0)
     images = pd.DataFrame({"id": list("abcd"), "file": "f", "label": list("wxyz"), "split": "val"}, index=[9, 8, 7, 6])

@@ -51,6 +51,12 @@ def test_a_record_of_a_crop_is_as_it_was_before_there_were_other_fits():
 @pytest.mark.parametrize("fit", ["squash", "pad"])
 def test_a_record_of_another_fit_names_it(fit):
     other = replace(PREPROCESSING, fit=fit)
+    assert other.to_record().keys() == PREPROCESSING.to_record().keys() | {"fit"}
+    assert preprocessing_from(json.loads(json.dumps(other.to_record()))) == other
+
+
+def test_a_record_has_a_white_level_only_when_one_is_set():
+    other = replace(PREPROCESSING, white_level=4095.0, fit="pad")
     assert list(other.to_record()) == [field.name for field in fields(Preprocessing)]
     assert preprocessing_from(json.loads(json.dumps(other.to_record()))) == other
 

@@ -74,9 +74,7 @@ def test_8_bits_in_a_32_bit_file_are_seen_with_their_white_level():
 
 def test_floats_are_read_with_a_white_level_only():
     data = encoded(Image.fromarray((GREY_12 / 4095).astype(np.float32)), "TIFF")
-    with pytest.raises(
-        DataError, match=r"floating-point pixels \(up to 1\) .* set `ingest.white_level`"
-    ):
+    with pytest.raises(DataError, match=r"floating-point pixels \(up to 1\) .* set `ingest.white_level`"):
         decode(data)
     assert (grey(data, 1.0).min(), grey(data, 1.0).max()) == (0, 255)
 

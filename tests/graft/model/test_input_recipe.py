@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -82,6 +83,23 @@ def test_the_recipe_gives_the_same_pixels(rule, rng, interpolation, format_, siz
     p = preprocessing(64, 56, interpolation, fit)
     told = recipe(p, rule)
     np.testing.assert_array_equal(followed(file.getvalue(), told), decode_square(file.getvalue(), p))
+
+
+@pytest.mark.parametrize("white_level", [None, 4095.0, 100.5])
+def test_the_recipe_tells_what_is_white(rule, rng, white_level):
+    values = rng.integers(0, 4096, (56, 56), dtype=np.uint16)
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "PNG")
+    p = replace(preprocessing(56, 56, "bilinear", "crop"), white_level=white_level)
+    told = recipe(p, rule)
+    assert told["white_level"] == white_level
+    if white_level is None:
+        assert "16-bit grey divided by 257 without remainder" in told["prepare"][0]
+        expected = values // 257
+    else:
+        assert f"times 255, divided by {white_level:g}, rounded down" in told["prepare"][0]
+        expected = np.floor(values.astype(int) * 255 / told["white_level"]).clip(0, 255)
+    np.testing.assert_array_equal(decode_square(file.getvalue(), p)[..., 1], expected)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,22 @@ def address(id_):
     return f"data:{id_}"
 
 
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "TIFF"])
+def test_a_thumbnail_is_turned_once(format_):
+    stored = np.zeros((60, 80), np.uint8)
+    stored[:30, :40] = 255  # the left upper quarter in the file; turned to the right, the right upper one
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    shown = np.asarray(Image.open(io.BytesIO(make_thumbnail(encoded(Image.fromarray(stored), format_, exif=exif)))))
+    assert shown.shape[:2] == (80, 60)
+    assert [shown[y, x].max() > 128 for y, x in ((10, 10), (10, 50), (70, 10), (70, 50))] == [False, True, False, False]
+
+
+def test_a_thumbnail_shows_the_white_level():
+    data = encoded(Image.fromarray(np.full((9, 9), 2000, np.uint16)), "PNG")
+    assert [np.asarray(Image.open(io.BytesIO(make_thumbnail(data, white)))).max() for white in (None, 2000)] == [7, 255]
+
+
 def files(images):
     return [image.file for image in images]
 
