@@ -13,20 +13,20 @@ Params  evaluate, backbone.offline, extract
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
-from pydantic import Field
 
 from stages.graft.backbone.precision_check import sample_images
 from stages.graft.backbone.runtime_choice import RuntimeChoice, as_extracted, choose_runtime
 from stages.graft.backbone.weights import OfflineParams
-from stages.graft.core.params import Params, load_params
+from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.data.image_locations import image_locations
 from stages.graft.data.splits import BASELINES, SPLITS, UNUSED, read_splits
 from stages.graft.data.synthetic.strangers import stranger_path
 from stages.graft.evaluation.baseline_comparison import baselines_record, comparison_table
+from stages.graft.evaluation.evaluate_params import EvaluateParams
 from stages.graft.evaluation.quality_gate import GateParams, format_gate, gate_record, judge
 from stages.graft.evaluation.results import Evaluation, metrics_record, strangers_record, write_tables
 from stages.graft.evaluation.terminal_summary import format_summary
@@ -48,21 +48,6 @@ REPORTS = Path("reports")
 
 COLUMNS = ("id", "file", "label", "split", *BASELINES)
 """Columns of the table of images that the reports need."""
-
-Share = Annotated[float, Field(gt=0, lt=1)]
-
-
-class EvaluateParams(Params):
-    """The section `evaluate`."""
-
-    confidence_level: Share
-    """Confidence level of every interval (Wilson)."""
-    target_accuracy: Share
-    """Accuracy of the model's answers; where it would be lower, the model is unsure."""
-    false_alarm_rate: Share
-    """Share of known images that may count as unknown."""
-    gate: GateParams
-    """Conditions on the test images for a model to be offered."""
 
 
 def main() -> None:

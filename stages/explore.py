@@ -6,15 +6,13 @@ Params  explore
 """
 
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field, PositiveInt
-
-from stages.graft.core.params import Params, load_params
+from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.data.image_locations import image_locations
 from stages.graft.data.splits import extend_table, read_splits
 from stages.graft.evaluation.baselines import predict_baselines
+from stages.graft.evaluation.explore_params import ExploreParams
 from stages.graft.evaluation.feature_map import make_map, map_table
 from stages.graft.evaluation.label_errors import label_errors_table
 from stages.graft.evaluation.linear_probe import MAX_IMAGES, choose_penalty, concatenate_sets, cross_validate
@@ -28,19 +26,6 @@ IMAGES, SPLITS, FEATURES = Path("data/images"), Path("data/splits.csv"), Path("d
 BASELINES, REPORT = Path("data/baselines.csv"), Path("reports/explore.json")
 LABEL_ERRORS = Path("reports/label_errors.csv")
 MAP, SHOTS = Path("reports/plots/map.csv"), Path("reports/plots/shots.csv")
-
-
-class ExploreParams(Params):
-    """The section `explore`."""
-
-    num_folds: Annotated[int, Field(ge=2)]
-    """Number of heads; each is fitted without its share of the images, and judges the labels of that share."""
-    num_draws: PositiveInt
-    """Number of draws of training images for each point of the curve over shots."""
-    map_images: Annotated[int, Field(ge=3)]
-    """Largest number of images on the map."""
-    seed: Annotated[int, Field(ge=0)]
-    """Seed of the draws and of the map."""
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
-from stages.graft.report.page import PAGE, ReportParams, write_report_page
+from stages.graft.report.page import PAGE, write_report_page
+from stages.graft.report.report_params import ReportParams
 from stages.graft.storage.files import atomic_path
 from stages.graft.tracking.publish import publish
 

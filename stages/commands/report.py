@@ -11,7 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from stages.graft.core.params import load_params
-from stages.graft.report.page import PAGE, ReportParams, write_report_page
+from stages.graft.report.page import PAGE, write_report_page
+from stages.graft.report.report_params import ReportParams
 
 
 def rewrite_page() -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from stages.commands.start_checks import check_start
 from stages.graft.storage.locks import exclusive_lock
 
 LOCK = Path(".dvc/tmp/repro")
@@ -15,6 +16,7 @@ LOCK = Path(".dvc/tmp/repro")
 
 def run_repro(arguments: Sequence[str]) -> int:
     """Wait, then run `dvc repro` with these arguments; returns its exit code."""
+    check_start()
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *arguments]
     with exclusive_lock(LOCK, "another `graft repro` runs in this folder; waiting for it"):
         return subprocess.run(command, check=False).returncode

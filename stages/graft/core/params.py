@@ -62,12 +62,23 @@ def load_params(section: str, model: type[SectionT], path: Path = PARAMS) -> Sec
     Raises:
         ParamsError: the file or section is missing, or a value is not allowed; names the key and what was found.
     """
-    content = read_yaml(path)
-    if section not in content:
-        raise ParamsError(
-            f"{path}: section `{section}` is missing; it has {', '.join(map(str, content)) or 'no section'}"
-        )
-    return _validated(content[section], model, section, path)
+    return _validated(_section_of(read_yaml(path), section, path), model, section, path)
+
+
+def check_params(models: Mapping[str, type[Params]], path: Path = PARAMS) -> None:
+    """Check several sections of a params file, each by its name, as `load_params` does.
+
+    Raises:
+        ParamsError: names every value that is not allowed.
+    """
+    content, problems = read_yaml(path), list[str]()
+    for section, model in models.items():
+        try:
+            _validated(_section_of(content, section, path), model, section, path)
+        except ParamsError as error:
+            problems.append(str(error).removeprefix(f"{path}: "))
+    if problems:
+        raise ParamsError(f"{path}: " + "; ".join(problems))
 
 
 def load_spec(path: Path, model: type[SectionT]) -> SectionT:
@@ -99,6 +110,14 @@ def flatten(record: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
         inner = isinstance(value, Mapping) and value
         flat |= flatten(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
     return flat
+
+
+def _section_of(content: Mapping[str, Any], section: str, path: Path) -> Any:
+    if section not in content:
+        raise ParamsError(
+            f"{path}: section `{section}` is missing; it has {', '.join(map(str, content)) or 'no section'}"
+        )
+    return content[section]
 
 
 def _validated(content: Any, model: type[SectionT], section: str, path: Path) -> SectionT:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 
 from stages.graft.core.errors import GraftError
@@ -29,10 +30,18 @@ class Duration:
     """Processors of the machine."""
 
 
+START_CHECKS = "stages.commands.start_checks"
+"""Imported by name: what is checked there changes no output, so no stage depends on all that it reaches."""
+
+
 def run_stage(stage: str, main: Callable[[], None], root: Path = Path()) -> None:
-    """Run a stage's main as `run` does, and save its duration; a stage that fails keeps the one saved before."""
+    """Check all of params.yaml, run a stage's main as `run` does, and save its duration.
+
+    A stage that fails keeps the duration saved before, and says how the outputs that DVC has removed come back.
+    """
 
     def timed() -> None:
+        import_module(START_CHECKS).check_all_params(root)
         start = time.monotonic()
         main()
         seconds, finished = round(time.monotonic() - start, 2), datetime.now().isoformat(timespec="seconds")
@@ -41,7 +50,19 @@ def run_stage(stage: str, main: Callable[[], None], root: Path = Path()) -> None
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(duration)) + "\n", encoding="utf-8")
 
-    run(stage, timed)
+    try:
+        run(stage, timed)
+    except SystemExit as ended:
+        if isinstance(ended.code, str) and _dvc_removed_outputs(stage, root):
+            advice = f"`dvc checkout` brings back the outputs of {stage} that DVC has removed, `git checkout reports` "
+            raise SystemExit(f"{ended.code}\n{stage}: {advice}its report") from None
+        raise
+
+
+def _dvc_removed_outputs(stage: str, root: Path) -> bool:
+    """Whether DVC runs this stage, and knows the outputs of an earlier run."""
+    lock = root / "dvc.lock"
+    return "DVC_STAGE" in os.environ and lock.is_file() and f"\n  {stage}:\n" in lock.read_text(encoding="utf-8")
 
 
 def read_duration(stage: str, root: Path = Path()) -> Duration | None:

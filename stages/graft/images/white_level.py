@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -60,6 +59,8 @@ def deep_values(image: Image.Image, data: bytes) -> Values | None:
         return np.asarray(image)
     if not image.info.get("deep_colour"):
         return None
+    import cv2  # 60 ms, which few images need
+
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         return None

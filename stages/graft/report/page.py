@@ -3,13 +3,12 @@
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined, Template
-from pydantic import Field
 
-from stages.graft.core.params import Params, flatten, read_yaml
+from stages.graft.core.params import flatten, read_yaml
 from stages.graft.core.stage import read_duration
 from stages.graft.images.preprocessing import LEAST_SEEN
 from stages.graft.report.commit_diff import read_changes
@@ -17,6 +16,7 @@ from stages.graft.report.figures import draw_figures
 from stages.graft.report.gallery import data_address, read_galleries
 from stages.graft.report.headline import format_details, format_headline, read_comparisons
 from stages.graft.report.plot_tables import read_table
+from stages.graft.report.report_params import ReportParams
 from stages.graft.storage.files import read_json, write_text
 from stages.graft.tracking.provenance import read_provenance
 
@@ -32,13 +32,6 @@ STAGES = ("ingest", "split", "extract", "train_head", "finetune", "explore", "ev
 
 MAX_DAMAGED_FILES = 200
 """Rows of the table of damaged files, at most."""
-
-
-class ReportParams(Params):
-    """The section `report` of params.yaml."""
-
-    gallery_images: Annotated[int, Field(ge=0, le=60)]
-    """Images in each gallery, at most; 60 keep the page below 3 MB."""
 
 
 def write_report_page(root: Path, figures: Path, params: ReportParams) -> int:

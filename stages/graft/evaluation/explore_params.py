@@ -1,0 +1,20 @@
+"""The section `explore` of params.yaml."""
+
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
+
+from stages.graft.core.params import Params
+
+
+class ExploreParams(Params):
+    """The section `explore`."""
+
+    num_folds: Annotated[int, Field(ge=2)]
+    """Number of heads; each is fitted without its share of the images, and judges the labels of that share."""
+    num_draws: PositiveInt
+    """Number of draws of training images for each point of the curve over shots."""
+    map_images: Annotated[int, Field(ge=3)]
+    """Largest number of images on the map."""
+    seed: Annotated[int, Field(ge=0)]
+    """Seed of the draws and of the map."""
