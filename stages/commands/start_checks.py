@@ -18,7 +18,7 @@ MODELS = {
     "ingest": "stages.ingest.IngestParams",
     "split": "stages.split.SplitParams",
     "backbone": "stages.graft.backbone.weights.BackboneParams",
-    "extract": "stages.graft.backbone.runtime_choice.RuntimeChoice",
+    "extract": "stages.graft.backbone.runtime_choice.ExtractParams",
     "train_head": "stages.train_head.TrainHeadParams",
     "finetune": "stages.graft.training.finetune_params.FinetuneParams",
     "explore": "stages.graft.evaluation.explore_params.ExploreParams",
