@@ -1,4 +1,4 @@
-"""Stage 4 of 8, train_head: fit a new head on frozen features; validation chooses, test is not looked at.
+"""Stage 4 of 8, train_head: fit a new head on frozen features; test images are not looked at.
 
 Reads   data/features.safetensors, data/splits.csv
 Writes  data/head/, reports/train_head.json, reports/plots/train_head_curve.csv
@@ -10,7 +10,7 @@ from pathlib import Path
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.heads.features import FeatureSet, load_features, read_backbone_record
-from stages.graft.heads.fitting import FittedHead, TrainHeadParams, fit_head
+from stages.graft.heads.fitting import FittedHead, TrainHeadParams, fit_head, format_choice
 from stages.graft.heads.head import Head, save_head
 from stages.graft.metrics.classification import accuracy, log_loss
 from stages.graft.metrics.training_curve import write_curve
@@ -29,7 +29,7 @@ def main() -> None:
     save_head(fitted.head, HEAD, read_backbone_record(FEATURES))
     write_curve(fitted.epochs, CURVE)
     write_json(report, REPORT)
-    print("train_head: " + ", ".join(f"{name} {value}" for name, value in report.items()))
+    print(f"train_head: {format_choice(report)}")
 
 
 def fit(params: TrainHeadParams, train: FeatureSet, val: FeatureSet) -> FittedHead:

@@ -9,6 +9,7 @@ Run     python -m stages.benchmarks.compare_finetuning (minutes a seed and strat
 import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,7 +107,7 @@ def fresh_head(like: Head, seed: int) -> Head:
         limit = 1 / np.sqrt(weight.shape[1])
         drawn = [rng.uniform(-limit, limit, array.shape).astype(np.float32) for array in (weight, bias)]
         layers.append((drawn[0], drawn[1]))
-    return Head(kind=like.kind, classes=like.classes, layers=tuple(layers))
+    return replace(like, layers=tuple(layers))
 
 
 def run_trials(project: Sandbox, params: CompareFinetuningParams, seed: int) -> Iterator[dict[str, Any]]:

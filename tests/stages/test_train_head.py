@@ -32,7 +32,7 @@ def trained(project, monkeypatch):
     return run_stage
 
 
-@pytest.mark.parametrize("kind", ["logistic", "prototype", "mlp"])
+@pytest.mark.parametrize("kind", ["lda", "logistic", "prototype", "mlp"])
 def test_every_kind_gives_a_head_a_report_and_a_curve(trained, kind):
     folder = trained(kind=kind)
     head = load_head(folder / "data/head")
@@ -48,12 +48,31 @@ def test_every_kind_gives_a_head_a_report_and_a_curve(trained, kind):
     assert len(curve) == 1 + 2 * report.get("num_epochs", 0)
 
 
-@pytest.mark.parametrize("kind", ["logistic", "prototype", "mlp"])
+@pytest.mark.parametrize("kind", ["auto", "logistic", "prototype", "mlp"])
 def test_a_second_run_writes_the_same_bytes(trained, kind):
     folder = trained(kind=kind, class_weight="balanced")
     first = [(folder / name).read_bytes() for name in OUTPUTS]
     run("train_head", train_head.main)
     assert [(folder / name).read_bytes() for name in OUTPUTS] == first
+
+
+def test_the_default_says_in_one_line_what_it_tried(trained, capsys):
+    folder = trained(kind="auto")
+    report = read_json(folder / "reports/train_head.json")
+    losses = {kind: report[f"{kind}_log_loss"] for kind in ("lda", "logistic", "lda_and_logistic")}
+    assert report["chosen"] == load_head(folder / "data/head").kind == min(losses, key=losses.get)
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith(f"train_head: auto takes {report['chosen']}, by log loss (accuracy) on ")
+    assert all(f"{kind} {loss:.3f}" in said for kind, loss in losses.items())
+    assert "val " not in said
+    assert not any(isinstance(value, dict | list) for value in report.values())
+
+
+def test_a_group_is_not_torn_apart_by_cross_validation(trained, monkeypatch):
+    folder = trained(kind="prototype")
+    train, val = load_features(folder / "data/features.safetensors", folder / "data/splits.csv", "train", "val")
+    assert len(train.groups) == len(train.y)
+    assert len(val.groups) == len(val.y)
 
 
 def test_a_logistic_head_imports_neither_torch_nor_mlflow(trained):
@@ -71,8 +90,9 @@ def test_a_logistic_head_imports_neither_torch_nor_mlflow(trained):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"kind": "svm"}, "`train_head.kind` should be 'logistic', 'prototype' or 'mlp', got 'svm'"),
+        ({"kind": "svm"}, "`train_head.kind` should be 'auto', 'lda', 'logistic', 'prototype' or 'mlp', got 'svm'"),
         ({"l2_grid": []}, "`train_head.l2_grid`"),
+        ({"num_folds": 1}, "`train_head.num_folds` must be 0 or at least 2"),
         ({"l2_grid": [1.0, 0.0]}, "`train_head.l2_grid.1` should be greater than 0, got 0.0"),
         ({"class_weight": "auto"}, "`train_head.class_weight` should be 'none' or 'balanced', got 'auto'"),
     ],

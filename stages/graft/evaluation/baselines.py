@@ -14,8 +14,8 @@ from stages.graft.core.errors import DataError
 from stages.graft.core.progress import bar
 from stages.graft.core.threads import in_threads
 from stages.graft.data.splits import BASELINES
-from stages.graft.evaluation.linear_probe import L2_GRID, MAX_IMAGES, Probabilities, select_rows
-from stages.graft.heads.features import FeatureSet
+from stages.graft.evaluation.linear_probe import L2_GRID, MAX_IMAGES, Probabilities
+from stages.graft.heads.features import FeatureSet, select_rows
 from stages.graft.heads.head import Float32
 from stages.graft.heads.logistic import fit_logistic
 from stages.graft.heads.standardisation import fit_standardisation

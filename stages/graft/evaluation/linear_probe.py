@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.graft.core.progress import bar
-from stages.graft.heads.features import FeatureSet
+from stages.graft.heads.features import FeatureSet, select_rows
 from stages.graft.heads.head import Float32
 from stages.graft.heads.logistic import fit_logistic
 from stages.graft.metrics.classification import Labels, softmax
@@ -87,9 +87,3 @@ def concatenate_sets(*sets: FeatureSet) -> FeatureSet:
         y=np.concatenate([images.y for images in sets])[order],
         classes=sets[0].classes,
     )
-
-
-def select_rows(images: FeatureSet, rows: Labels) -> FeatureSet:
-    """Give the images of these rows."""
-    ids = tuple(images.ids[row] for row in rows) if images.ids else ()
-    return FeatureSet(ids=ids, x=images.x[rows], y=images.y[rows], classes=images.classes)

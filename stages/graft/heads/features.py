@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from stages.graft.core.errors import DataError
 from stages.graft.core.image_ids import unpack_ids
-from stages.graft.data.splits import read_splits
+from stages.graft.data.splits import COLUMNS, read_splits
 from stages.graft.storage.arrays import Array, read_arrays, read_metadata
 
 MAX_SINGLE_THREAD = 2**23
@@ -32,6 +32,19 @@ class FeatureSet:
     """Class indices in [0, c), shape (n,), int64."""
     classes: tuple[str, ...]
     """Names of the c classes, sorted, in the order of their indices; the same for every split."""
+    groups: tuple[str, ...] = ()
+    """Name of each image's group, "" for none, n of them; empty when no image has one."""
+
+
+def groups_of(images: FeatureSet) -> list[str]:
+    """Name the group of every image, "" for none."""
+    return list(images.groups) or [""] * len(images.y)
+
+
+def select_rows(images: FeatureSet, rows: npt.NDArray[np.int64]) -> FeatureSet:
+    """Give the images of these rows."""
+    ids, groups = (tuple(names[row] for row in rows) if names else () for names in (images.ids, images.groups))
+    return FeatureSet(ids=ids, x=images.x[rows], y=images.y[rows], classes=images.classes, groups=groups)
 
 
 def read_features(path: Path) -> tuple[list[str], npt.NDArray[np.float32]]:
@@ -64,7 +77,7 @@ def load_features(features: Path, splits: Path, *names: str) -> list[FeatureSet]
         DataError: an image of a split has no features.
     """
     ids, x = read_features(features)
-    table = read_splits(splits)
+    table = read_splits(splits, (*COLUMNS, "group"))
     row_of = {id_: row for row, id_ in enumerate(ids)}
     missing = [id_ for id_ in table["id"] if id_ not in row_of]
     if missing:
@@ -76,4 +89,4 @@ def load_features(features: Path, splits: Path, *names: str) -> list[FeatureSet]
 def _select(rows: Any, row_of: dict[str, int], x: Array, classes: tuple[str, ...]) -> FeatureSet:
     index = [row_of[id_] for id_ in rows["id"]]
     y = np.searchsorted(np.array(classes), rows["label"].to_numpy(dtype=str)).astype(np.int64)
-    return FeatureSet(ids=tuple(rows["id"]), x=x[index], y=y, classes=classes)
+    return FeatureSet(ids=tuple(rows["id"]), x=x[index], y=y, classes=classes, groups=tuple(rows["group"]))

@@ -21,20 +21,49 @@ Layer = tuple[Float32, Float32]
 HEAD = "head.safetensors"
 """Name of the file in the folder of a head or a model."""
 
+SQUASH = "squash"
+"""Start of the names of a squash's arrays in the file. Versions that know no squash refuse a file with such names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Squash:
+    """Softly limits every feature to (-1, 1), so that none that lies far out dominates the others: z / (1 + |z|)."""
+
+    weight: Float32
+    """Factor of each feature, shape (d,)."""
+    bias: Float32
+    """Added to each feature after that, which makes z of it, shape (d,)."""
+
+    def apply(self, x: Float32) -> Float32:
+        """Squash features, shape (n, d)."""
+        z = x * self.weight + self.bias
+        return np.asarray(z / (1 + np.abs(z)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """Linear layers with a ReLU between each two; from raw features to logits."""
+    """Linear layers with a ReLU between each two, after a squash if there is one; from raw features to logits."""
 
     kind: str
-    """logistic, prototype or mlp."""
+    """lda, logistic, prototype or mlp."""
     classes: tuple[str, ...]
     """Names of the c classes, in the order of the logits."""
     layers: tuple[Layer, ...]
     """Layers in the order from features to logits."""
+    squash: Squash | None = None
+    """Comes before the layers; None in the kinds whose layers take raw features."""
+
+    @property
+    def arrays(self) -> dict[str, Float32]:
+        """All numbers of the head; those of the layers are named like the state of Sequential(Linear, ReLU, Linear)."""
+        arrays = {} if self.squash is None else {f"{SQUASH}.{name}": value for name, value in vars(self.squash).items()}
+        for number, (weight, bias) in enumerate(self.layers):
+            arrays |= {f"{2 * number}.weight": weight, f"{2 * number}.bias": bias}  # the ReLU has a number too
+        return arrays
 
     def logits(self, x: Float32) -> Float32:
         """Compute logits, shape (n, c), from features, shape (n, d)."""
+        x = x if self.squash is None else self.squash.apply(x)
         for number, (weight, bias) in enumerate(self.layers):
             x = np.maximum(x, 0) if number else x
             x = x @ weight.T + bias
@@ -42,15 +71,9 @@ class Head:
 
 
 def save_head(head: Head, folder: Path, backbone: Mapping[str, Any], name: str = HEAD) -> None:
-    """Save a head and the record of the network that computed its features.
-
-    The arrays are named like the state of torch's Sequential(Linear, ReLU, Linear).
-    """
-    arrays: dict[str, Float32] = {}
-    for number, (weight, bias) in enumerate(head.layers):
-        arrays |= {f"{2 * number}.weight": weight, f"{2 * number}.bias": bias}  # the ReLU has a number too
+    """Save a head and the record of the network that computed its features."""
     metadata = {"kind": head.kind, "classes": list(head.classes), "backbone": dict(backbone)}
-    write_arrays(arrays, folder / name, metadata)
+    write_arrays(head.arrays, folder / name, metadata)
 
 
 def load_head(folder: Path, name: str = HEAD) -> Head:
@@ -62,8 +85,11 @@ def load_head(folder: Path, name: str = HEAD) -> Head:
     path = folder / name
     arrays, metadata = read_arrays(path), read_metadata(path)
     try:
-        numbers = sorted(int(name.removesuffix(".weight")) for name in arrays if name.endswith(".weight"))
+        parts = [name.removesuffix(".weight") for name in arrays if name.endswith(".weight")]
+        has_squash = SQUASH in parts
+        numbers = sorted(int(part) for part in parts if part != SQUASH)
         layers = tuple((arrays[f"{number}.weight"], arrays[f"{number}.bias"]) for number in numbers)
-        return Head(kind=metadata["kind"], classes=tuple(metadata["classes"]), layers=layers)
+        squash = Squash(weight=arrays[f"{SQUASH}.weight"], bias=arrays[f"{SQUASH}.bias"]) if has_squash else None
+        return Head(kind=metadata["kind"], classes=tuple(metadata["classes"]), layers=layers, squash=squash)
     except (KeyError, ValueError) as error:
         raise DataError(f"{path} is not a head: {error} is missing; run `dvc repro` to make it again") from None

@@ -1,11 +1,12 @@
-"""Multinomial logistic regression on standardised features; validation chooses the penalty.
+"""Multinomial logistic regression on standardised features; validation or cross-validation chooses the penalty.
 
 Letters: n images, d features, c classes.
 """
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -14,8 +15,9 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stages.graft.heads.class_weights import ClassWeights
+from stages.graft.heads.cross_validation import HeldOut, score_held_out
 from stages.graft.heads.features import MAX_SINGLE_THREAD, FeatureSet
-from stages.graft.heads.head import Float32, Head
+from stages.graft.heads.head import Float32, Head, Squash
 from stages.graft.heads.standardisation import fit_standardisation
 from stages.graft.metrics.classification import Labels, log_loss
 
@@ -30,14 +32,15 @@ MAX_RISES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Candidate:
+class Candidate:
     """The fit with one penalty."""
 
     l2: float
-    weight: Float32
-    bias: Float32
-    val_loss: float
+    """The penalty."""
+    head: Head
+    """From raw features to logits."""
     converged: bool
+    """Whether the fit converged."""
 
 
 def fit_logistic(
@@ -54,44 +57,81 @@ def fit_logistic(
     Returns:
         The head; for the report, the penalty, the number of penalties tried, and whether the fit converged.
     """
+    tried: list[Candidate] = []
+    losses: list[float] = []
+    for candidate in fit_path(train, l2_grid, weights):
+        tried.append(candidate)
+        losses.append(log_loss(candidate.head.logits(val.x), val.y, weights))
+        if _keeps_rising(losses):
+            break
+    best = tried[losses.index(min(losses))]  # of equal ones, the first
+    return best.head, {"l2": best.l2, "num_tried": len(tried), "converged": best.converged}
+
+
+def choose_penalty(
+    train: FeatureSet, val: FeatureSet, l2_grid: Sequence[float], weights: ClassWeights, num_folds: int
+) -> tuple[float, HeldOut]:
+    """Try one penalty after another, strongest first, for squashed features, on images that the fits leave out.
+
+    Args:
+        train, val, l2_grid, weights: as in `fit_logistic`.
+        num_folds: as in `score_held_out`.
+    Returns:
+        The penalty with the lowest log loss, and the images with their logits for it.
+    """
+    l2s = sorted(l2_grid, reverse=True)
+    tried: list[HeldOut] = []
+    losses: list[float] = []
+    for found in score_held_out(partial(_score_path, l2_grid=l2s, weights=weights), train, val, num_folds):
+        tried.append(found)
+        losses.append(log_loss(found.logits, found.y, weights))
+        if _keeps_rising(losses):
+            break
+    best = losses.index(min(losses))
+    return l2s[best], tried[best]
+
+
+def fit_path(train: FeatureSet, l2_grid: Sequence[float], weights: ClassWeights) -> Iterator[Candidate]:
+    """Fit with the penalties, strongest first; each fit starts from the solution of the last one."""
     standardisation = fit_standardisation(train.x)
-    with threadpool_limits(1 if train.x.size < MAX_SINGLE_THREAD else None):
-        x, val_x, basis = _reduce(standardisation.apply(train.x), standardisation.apply(val.x))
-        tried = _fit_path(x, train.y, val_x, val.y, l2_grid, weights)
-        best = min(tried, key=lambda candidate: candidate.val_loss)  # of equal ones, the first
-        layer = standardisation.fold(best.weight if basis is None else best.weight @ basis.T, best.bias)
-    head = Head(kind="logistic", classes=train.classes, layers=(layer,))
-    return head, {"l2": best.l2, "num_tried": len(tried), "converged": best.converged}
+    x, basis = _reduce(standardisation.apply(train.x))
+    model = LogisticRegression(
+        solver=SOLVER, warm_start=True, max_iter=MAX_ITERATIONS, class_weight=dict(enumerate(weights.tolist()))
+    )
+    for l2 in sorted(l2_grid, reverse=True):
+        with threadpool_limits(1 if train.x.size < MAX_SINGLE_THREAD else None):
+            converged = _fit(model.set_params(C=1 / l2), x, train.y)
+        weight, bias = _layer(model)
+        layer = standardisation.fold(weight if basis is None else weight @ basis.T, bias)
+        head = Head(kind="logistic", classes=train.classes, layers=(layer,))
+        yield Candidate(l2=l2, head=head, converged=converged)
 
 
-def _reduce(x: Float32, val_x: Float32) -> tuple[Float32, Float32, Float32 | None]:
+def _score_path(train: FeatureSet, x: Float32, l2_grid: Sequence[float], weights: ClassWeights) -> Iterator[Float32]:
+    squash = fit_standardisation(train.x).to_squash()
+    for candidate in fit_path(squashed(train, squash), l2_grid, weights):
+        yield candidate.head.logits(squash.apply(x))
+
+
+def squashed(images: FeatureSet, squash: Squash) -> FeatureSet:
+    """Give images with their features squashed."""
+    return replace(images, x=squash.apply(images.x))
+
+
+def _keeps_rising(losses: Sequence[float]) -> bool:
+    last = losses[-MAX_RISES - 1 :]
+    return len(last) > MAX_RISES and all(later > earlier for earlier, later in pairwise(last))
+
+
+def _reduce(x: Float32) -> tuple[Float32, Float32 | None]:
     """Express features in a basis of the training rows, whose span has the solution: n weights per class instead of d.
 
     Source: Hastie and Tibshirani, Efficient quadratic regularization for expression arrays, Biostatistics 2004.
     """
     if 2 * len(x) > x.shape[1]:
-        return x, val_x, None
+        return x, None
     basis, triangle = np.linalg.qr(x.T)  # (d, n), (n, n)
-    return np.ascontiguousarray(triangle.T), val_x @ basis, basis
-
-
-def _fit_path(
-    x: Float32, y: Labels, val_x: Float32, val_y: Labels, l2_grid: Sequence[float], weights: ClassWeights
-) -> list[_Candidate]:
-    """Fit with the penalties, strongest first; each fit starts from the solution of the last one."""
-    model = LogisticRegression(
-        solver=SOLVER, warm_start=True, max_iter=MAX_ITERATIONS, class_weight=dict(enumerate(weights.tolist()))
-    )
-    tried: list[_Candidate] = []
-    for l2 in sorted(l2_grid, reverse=True):
-        converged = _fit(model.set_params(C=1 / l2), x, y)
-        weight, bias = _layer(model)
-        loss = log_loss(val_x @ weight.T + bias, val_y, weights)
-        tried.append(_Candidate(l2=l2, weight=weight, bias=bias, val_loss=loss, converged=converged))
-        last_losses = [candidate.val_loss for candidate in tried[-MAX_RISES - 1 :]]
-        if len(tried) > MAX_RISES and all(later > earlier for earlier, later in pairwise(last_losses)):
-            break
-    return tried
+    return np.ascontiguousarray(triangle.T), basis
 
 
 def _fit(model: LogisticRegression, x: Float32, y: Labels) -> bool:

@@ -8,11 +8,8 @@ import numpy as np
 from stages.graft.heads.class_weights import ClassWeights
 from stages.graft.heads.features import FeatureSet
 from stages.graft.heads.head import Head
+from stages.graft.heads.sharpness import choose_sharpness
 from stages.graft.heads.standardisation import fit_standardisation
-from stages.graft.metrics.classification import log_loss
-
-SHARPNESS = np.geomspace(1e-6, 10, 141)
-"""Factors of the squared distances to try; each is 12% larger than the one before."""
 
 
 def fit_prototypes(train: FeatureSet, val: FeatureSet, weights: ClassWeights) -> tuple[Head, dict[str, float]]:
@@ -35,7 +32,6 @@ def fit_prototypes(train: FeatureSet, val: FeatureSet, weights: ClassWeights) ->
     means = np.stack([x[train.y == k].mean(axis=0, dtype=np.float64) for k in range(len(train.classes))])  # (c, d)
     weight, bias = 2 * means, -np.square(means).sum(axis=1)
     logits = standardisation.apply(val.x) @ weight.T + bias
-    losses = [log_loss(factor * logits, val.y, weights) for factor in SHARPNESS]
-    factor = float(SHARPNESS[losses.index(min(losses))])
+    factor = choose_sharpness(logits, np.zeros(len(train.classes)), val.y, weights)
     layer = standardisation.fold(factor * weight, factor * bias)
     return Head(kind="prototype", classes=train.classes, layers=(layer,)), {"sharpness": round(factor, 9)}

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.graft.core.errors import DataError
-from stages.graft.heads.head import Float32, Layer
+from stages.graft.heads.head import Float32, Layer, Squash
 
 SHRINKAGE = 0.1
 """Share of the squared mean deviation that is added to every variance.
@@ -38,6 +38,10 @@ class Standardisation:
         """Turn a layer for standardised features, (num_out, d) and (num_out,), into the same layer for raw features."""
         raw = np.asarray(weight, dtype=np.float64) / self.scale
         return raw.astype(np.float32), (np.asarray(bias, dtype=np.float64) - raw @ self.mean).astype(np.float32)
+
+    def to_squash(self) -> Squash:
+        """Make the squash of standardised features, for raw features."""
+        return Squash(weight=(1 / self.scale).astype(np.float32), bias=(-self.mean / self.scale).astype(np.float32))
 
 
 def fit_standardisation(x: Float32) -> Standardisation:

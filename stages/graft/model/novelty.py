@@ -11,6 +11,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stages.graft.heads.head import Float32
+from stages.graft.heads.shrinkage import ledoit_wolf_shrinkage
 from stages.graft.heads.standardisation import fit_standardisation
 from stages.graft.metrics.classification import Float, Labels
 
@@ -23,9 +24,6 @@ MAX_ROWS = 5000
 
 OVERSAMPLING, NUM_ITERATIONS = 16, 2
 """Additional random vectors and power iterations of the search for main directions."""
-
-MIN_SHRINKAGE = 1e-6
-"""Least shrinkage of the covariance: rows that vary in few directions would give one without an inverse."""
 
 Float64 = npt.NDArray[np.float64]
 
@@ -76,23 +74,16 @@ def fit_novelty(x: Float32, y: Labels, num_classes: int) -> NoveltyDetector:
 def shrunk_covariance(x: Float64) -> Float64:
     """Estimate a covariance that has an inverse however few rows there are.
 
-    scikit-learn's `ledoit_wolf` gives the same; evaluate would load it, and SciPy, for this alone.
-
     Args:
         x: rows around 0, shape (n, k), not all 0.
     Returns:
         The covariance, shrunk towards a multiple of the identity, shape (k, k).
-    Source:
-        Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices, Journal of Multivariate
-        Analysis 2004, section 3.2.
     """
     n, k = x.shape
-    sample = x.T @ x / n
-    target: Float64 = np.trace(sample) / k * np.eye(k)
-    distance = np.square(sample - target).sum()
-    noise = (np.square(np.square(x).sum(axis=1)).mean() - np.square(sample).sum()) / n
-    shrinkage = 1.0 if n == 1 or distance == 0 else min(1.0, max(noise / distance, MIN_SHRINKAGE))
-    return np.asarray(shrinkage * target + (1 - shrinkage) * sample)
+    product = x.T @ x
+    shrinkage = ledoit_wolf_shrinkage(product, np.square(x).sum(axis=1), k)
+    target: Float64 = np.trace(product) / n / k * np.eye(k)
+    return np.asarray(shrinkage * target + (1 - shrinkage) * product / n)
 
 
 def false_alarm_threshold(distances: Float, rate: float) -> float:

@@ -132,7 +132,7 @@ def train(task: FinetuneTask, group: ProcessGroup) -> None:
 
 def checkpoint_path(task: FinetuneTask) -> Path:
     """Give the path of a task's checkpoint, named by everything that determines the result of the training."""
-    head_bytes = b"".join(array.tobytes() for layer in task.head.layers for array in layer)
+    head_bytes = b"".join(array.tobytes() for array in task.head.arrays.values())
     determined_by = {
         "environment": _cache_key(task),
         "params": task.params.model_dump(exclude=NO_EFFECT),

@@ -3,7 +3,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from stages.graft.core.errors import DataError
-from stages.graft.heads.head import HEAD, Head, load_head, save_head
+from stages.graft.heads.head import HEAD, Head, Squash, load_head, save_head
 from stages.graft.storage.arrays import read_arrays, read_metadata
 
 CLASSES = ("NA", "plate, bent", "Ölfleck")
@@ -21,10 +21,19 @@ DEEP = Head(
     ),
 )
 
+SQUASHED = Head(
+    kind="lda",
+    classes=CLASSES,
+    layers=LINEAR.layers,
+    squash=Squash(weight=np.array([2, 1], dtype=np.float32), bias=np.array([0, -1], dtype=np.float32)),
+)
+
 
 def test_logits_by_hand():
     x = np.array([[2, 3], [-1, 0]], dtype=np.float32)
     assert LINEAR.logits(x).tolist() == [[2, 3, 4], [-1, 0, -2]]
+    # Squashed: 4 / 5 and 2 / 3; -2 / 3 and -1 / 2.
+    np.testing.assert_allclose(SQUASHED.logits(x), [[4 / 5, 2 / 3, 7 / 15], [-2 / 3, -1 / 2, -13 / 6]], rtol=1e-6)
     assert DEEP.logits(x).tolist() == [[2, 4, 1], [1, 0, 4]]  # hidden: (2, -2) and (-1, 1), cut at 0
 
 
@@ -32,20 +41,27 @@ def test_no_image_gives_no_logits():
     assert LINEAR.logits(np.zeros((0, 2), dtype=np.float32)).shape == (0, 3)
 
 
-@pytest.mark.parametrize("head", [LINEAR, DEEP])
+@pytest.mark.parametrize("head", [LINEAR, DEEP, SQUASHED])
 def test_a_saved_head_comes_back(tmp_path, head):
     save_head(head, tmp_path, {"name": "tiny"})
     again = load_head(tmp_path)
     assert (again.kind, again.classes) == (head.kind, CLASSES)
-    for mine, yours in zip(head.layers, again.layers, strict=True):
-        np.testing.assert_array_equal(mine[0], yours[0])
-        np.testing.assert_array_equal(mine[1], yours[1])
+    assert head.arrays.keys() == again.arrays.keys()
+    for name, array in head.arrays.items():
+        np.testing.assert_array_equal(array, again.arrays[name])
     assert read_metadata(tmp_path / HEAD)["backbone"] == {"name": "tiny"}
 
 
 def test_names_are_those_of_a_torch_module(tmp_path):
     save_head(DEEP, tmp_path, {})
     assert set(read_arrays(tmp_path / HEAD)) == {"0.weight", "0.bias", "2.weight", "2.bias"}
+
+
+def test_names_of_a_squash_are_refused_by_versions_that_know_none(tmp_path):
+    save_head(SQUASHED, tmp_path, {})
+    names = [name.removesuffix(".weight") for name in read_arrays(tmp_path / HEAD) if name.endswith(".weight")]
+    with pytest.raises(ValueError, match="squash"):
+        [int(name) for name in names]  # what they do
 
 
 def test_the_same_head_gives_the_same_bytes(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from stages.graft.heads import logistic
-from stages.graft.heads.logistic import fit_logistic
+from stages.graft.heads.logistic import choose_penalty, fit_logistic, squashed
 from stages.graft.heads.standardisation import fit_standardisation
 from stages.graft.metrics.classification import accuracy, log_loss
 from tests.support.features import feature_set, sparse_features
@@ -35,7 +35,7 @@ def test_it_is_scikit_learns_on_standardised_features(rng):
 def test_the_short_cut_for_many_features_changes_nothing(rng, monkeypatch):
     train, val = sparse_features(rng, 10), sparse_features(rng, 10)
     short, _ = fit_logistic(train, val, GRID[:5], EVEN)
-    monkeypatch.setattr(logistic, "_reduce", lambda x, val_x: (x, val_x, None))
+    monkeypatch.setattr(logistic, "_reduce", lambda x: (x, None))
     long, _ = fit_logistic(train, val, GRID[:5], EVEN)
     np.testing.assert_allclose(short.logits(val.x), long.logits(val.x), atol=0.02)
 
@@ -116,3 +116,24 @@ def test_a_fit_that_did_not_converge_is_told_in_the_report(rng, monkeypatch):
         warnings.simplefilter("error")
         _, choices = fit_logistic(train, train, [0.01], EVEN)
     assert choices["converged"] is False
+
+
+def test_cross_validation_chooses_the_penalty(rng):
+    train, val = sparse_features(rng, 10, num_features=30), sparse_features(rng, 5, num_features=30)
+    losses = {}
+    for l2 in GRID:
+        _, found = choose_penalty(train, val, [l2], EVEN, 5)
+        losses[l2] = log_loss(found.logits, found.y)
+    l2, found = choose_penalty(train, val, GRID, EVEN, 5)
+    assert l2 == min(losses, key=lambda l2: losses[l2])
+    assert log_loss(found.logits, found.y) == pytest.approx(losses[l2], abs=1e-3)
+    assert len(found.y) == len(train.y) + len(val.y)
+
+
+def test_without_folds_the_fit_on_all_training_images_is_scored_on_validation(rng):
+    train, val = sparse_features(rng, 10), sparse_features(rng, 5)
+    squash = fit_standardisation(train.x).to_squash()
+    head, choices = fit_logistic(squashed(train, squash), squashed(val, squash), GRID, EVEN)
+    l2, found = choose_penalty(train, val, GRID, EVEN, 0)
+    assert l2 == choices["l2"]
+    np.testing.assert_allclose(found.logits, head.logits(squash.apply(val.x)), atol=1e-4)

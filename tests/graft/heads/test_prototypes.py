@@ -27,7 +27,7 @@ def test_the_nearest_mean_wins(rng):
 
 
 def test_probabilities_are_tempered_on_validation(rng):
-    train, val = sparse_features(rng, 5), sparse_features(rng, 20)
+    train, val = sparse_features(rng, 5, num_features=20), sparse_features(rng, 200, num_features=20)
     head, _ = fit_prototypes(train, val, np.ones(4))
     loss = log_loss(head.logits(val.x), val.y)
     for factor in (0.8, 1.25):

@@ -1,0 +1,105 @@
+"""Linear discriminant analysis on squashed features: class means, and one covariance within the classes, shrunk.
+
+Nothing is searched for, so it needs few images. Letters: n images, d features, c classes.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from stages.graft.heads.class_weights import ClassWeights
+from stages.graft.heads.cross_validation import HeldOut, score_held_out
+from stages.graft.heads.features import MAX_SINGLE_THREAD, FeatureSet
+from stages.graft.heads.head import Float32, Head
+from stages.graft.heads.sharpness import choose_sharpness
+from stages.graft.heads.shrinkage import ledoit_wolf_shrinkage
+from stages.graft.heads.standardisation import fit_standardisation
+
+Float64 = npt.NDArray[np.float64]
+
+
+def fit_lda(
+    train: FeatureSet, val: FeatureSet, weights: ClassWeights, num_folds: int
+) -> tuple[Head, dict[str, float], HeldOut]:
+    """Fit discriminants to the training images, and turn them into logits.
+
+    Discriminants are too sure of themselves: the covariance is estimated from the images whose means they use. They are
+    multiplied by a factor with the lowest log loss on images that they were not fitted to.
+
+    Args:
+        train: images to fit; every class has at least one.
+        val: images that choose the factor, together with the training images that are left out in turn.
+        weights: weight of each class, shape (c,), in the covariance, in the frequencies that the logits assume, and in
+            the choice of the factor.
+        num_folds: as in `score_held_out`.
+    Returns:
+        The head; shrinkage and factor, for the report; the images that chose the factor, with their logits.
+    Raises:
+        DataError: a feature is not finite, or no image is left to choose the factor with.
+    """
+    with threadpool_limits(1 if train.x.size < MAX_SINGLE_THREAD else None):
+        found = next(score_held_out(partial(_score, weights=weights), train, val, num_folds), _nothing(train))
+        head, shrinkage = fit_discriminants(train, weights)
+    offsets = log_frequencies(train, weights)
+    sharpness = choose_sharpness(found.logits, offsets, found.y, weights)
+    weight, bias = head.layers[0]
+    layer = ((sharpness * weight).astype(np.float32), (sharpness * bias + offsets).astype(np.float32))
+    calibrated = HeldOut(logits=(sharpness * found.logits + offsets).astype(np.float32), y=found.y)
+    choices = {"shrinkage": round(shrinkage, 6), "sharpness": round(sharpness, 6)}
+    return Head(kind="lda", classes=train.classes, layers=(layer,), squash=head.squash), choices, calibrated
+
+
+def fit_discriminants(train: FeatureSet, weights: ClassWeights) -> tuple[Head, float]:
+    """Compute Fisher's linear discriminants of squashed features for classes that are equally frequent.
+
+    Returns:
+        A head whose logits are -1/2 of the squared Mahalanobis distances to the class means, up to a term that is the
+        same for every class; and the shrinkage of the covariance.
+    Source:
+        Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2009, eq. 4.10.
+    """
+    squash = fit_standardisation(train.x).to_squash()
+    x = squash.apply(train.x)
+    means = np.stack([x[train.y == k].mean(axis=0, dtype=np.float64) for k in range(len(train.classes))])
+    of_image = weights[train.y] / weights[train.y].mean()
+    residuals = (x - means[train.y].astype(np.float32)) * np.sqrt(of_image)[:, None].astype(np.float32)
+    centre = means.mean(axis=0)
+    weight, shrinkage = _solve(residuals, means - centre)
+    bias = -0.5 * (weight * (means + centre)).sum(axis=1)
+    layer = (weight.astype(np.float32), bias.astype(np.float32))
+    return Head(kind="lda", classes=train.classes, layers=(layer,), squash=squash), shrinkage
+
+
+def log_frequencies(train: FeatureSet, weights: ClassWeights) -> Float64:
+    """Give the logarithm of each weighted class's share of the training images, shape (c,)."""
+    counts = weights * np.bincount(train.y, minlength=len(train.classes))
+    return np.asarray(np.log(counts / counts.sum()))
+
+
+def _solve(residuals: Float32, rows: Float64) -> tuple[Float64, float]:
+    """Multiply rows (c, d) by the inverse of the shrunk covariance of residuals (n, d); give the shrinkage as well.
+
+    With fewer images than features, by Woodbury's identity: an inverse of n by n instead of d by d.
+    """
+    n, d = residuals.shape
+    product = (residuals @ residuals.T if n < d else residuals.T @ residuals).astype(np.float64)
+    lengths = np.square(residuals).sum(axis=1, dtype=np.float64)
+    if not lengths.any():  # one image in every class: nothing is known of the spread within a class
+        return rows, 1.0
+    shrinkage = ledoit_wolf_shrinkage(product, lengths, d)
+    ridge, factor = shrinkage * lengths.sum() / n / d, (1 - shrinkage) / n
+    if n >= d:
+        return np.linalg.solve(factor * product + ridge * np.eye(d), rows.T).T, shrinkage
+    inner = np.linalg.solve(ridge * np.eye(n) + factor * product, residuals @ rows.T)
+    return (rows - factor * inner.T @ residuals) / ridge, shrinkage
+
+
+def _score(train: FeatureSet, x: Float32, weights: ClassWeights) -> Iterator[Float32]:
+    yield fit_discriminants(train, weights)[0].logits(x)
+
+
+def _nothing(train: FeatureSet) -> HeldOut:
+    return HeldOut(logits=np.zeros((0, len(train.classes)), np.float32), y=np.zeros(0, np.int64))
