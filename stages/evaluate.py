@@ -6,7 +6,7 @@ assembles the bundle: all that is needed to classify images elsewhere.
 Reads   data/baselines.csv, data/model/, data/features.safetensors, data/strangers/; of a fine-tuned
         model also data/images/
 Writes  data/bundle/, reports/metrics.json, gate.json (whether the model is good enough to be offered), verdict.json
-        (fine-tuned against head-only), predictions.csv and baselines.csv, and for plots reports/plots/confusion.csv,
+        (against the best baseline, and fine-tuned against head-only), predictions.csv and baselines.csv, and for plots reports/plots/confusion.csv,
         per_class.csv, reliability.csv and risk_coverage.csv
 Params  evaluate, backbone.offline, extract
 """
@@ -25,7 +25,13 @@ from stages.graft.core.stage import run_stage
 from stages.graft.data.image_locations import image_locations
 from stages.graft.data.splits import BASELINES, SPLITS, UNUSED, read_splits
 from stages.graft.data.synthetic.strangers import stranger_path
-from stages.graft.evaluation.baseline_comparison import baselines_record, comparison_table
+from stages.graft.evaluation.baseline_comparison import (
+    baselines_record,
+    compare_with_best,
+    comparison_table,
+    format_verdict,
+    verdict_record,
+)
 from stages.graft.evaluation.evaluate_params import EvaluateParams
 from stages.graft.evaluation.quality_gate import GateParams, format_gate, gate_record, judge
 from stages.graft.evaluation.results import Evaluation, metrics_record, strangers_record, write_tables
@@ -78,20 +84,23 @@ def main() -> None:
         confidence_level=params.confidence_level,
     )
     strangers = answer(rule, score_strangers(score_stranger, stranger_ids))
-    write_json(verdict(model, images, test), REPORTS / "verdict.json")
-    write_reports(evaluation, strangers, rule, params.gate)
+    write_reports(evaluation, strangers, rule, params.gate, verdict(model, images, test))
 
 
-def write_reports(evaluation: Evaluation, strangers: Answers, rule: DecisionRule, conditions: GateParams) -> None:
-    """Write the numbers and the tables, and show the most important of them."""
+def write_reports(
+    evaluation: Evaluation, strangers: Answers, rule: DecisionRule, conditions: GateParams, finetuning: dict[str, Any]
+) -> None:
+    """Write the numbers and the tables, and show the most important of them; `finetuning` is as `verdict` gives it."""
     metrics = metrics_record(evaluation) | strangers_record(evaluation, strangers)
-    comparison = comparison_table(evaluation)
+    comparison, baseline = comparison_table(evaluation), compare_with_best(evaluation)
     gate = judge(conditions, metrics["accuracy_low"] or 0.0, evaluation.class_scores)
     write_json(metrics | baselines_record(comparison), REPORTS / "metrics.json")
     write_json(gate_record(gate), REPORTS / "gate.json")
+    write_json(finetuning | verdict_record(baseline), REPORTS / "verdict.json")
     write_csv(comparison, REPORTS / "baselines.csv")
     write_tables(evaluation, REPORTS)
-    print(f"evaluate: {format_summary(evaluation, metrics, rule)}\nevaluate: {format_gate(gate)}")
+    print(f"evaluate: {format_summary(evaluation, metrics, rule)}")
+    print(f"evaluate: {format_verdict(baseline)}\nevaluate: {format_gate(gate)}")
 
 
 def verdict(model: Model, images: pd.DataFrame, test: ScoredSet) -> dict[str, Any]:
