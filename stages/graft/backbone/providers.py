@@ -28,6 +28,9 @@ class Provider(Protocol):
             WeightsError: the file is damaged or cannot be downloaded.
         """
 
+    def on_this_machine(self) -> list[tuple[str, str]]:
+        """List the published weights that need no connection: names of networks and of weights."""
+
     def preprocessing(self, name: str, weights: str) -> Preprocessing:
         """Give the evaluation transforms published with weights; raises a ParamsError if there are no such weights."""
 

@@ -3,6 +3,7 @@
 import difflib
 import math
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,14 @@ def find_weights(name: str, weights: str, offline: bool) -> tuple[Path, str]:
         raise _unavailable(name, folder, one_line(error, 400)) from None
     write_json(record, note)
     return path, record["sha256"]
+
+
+def on_this_machine() -> list[tuple[str, str]]:
+    """See `Provider.on_this_machine`: weights that were downloaded; none without the library."""
+    if find_spec("timm") is None:
+        return []
+    folders = sorted(path.parent for path in (store_folder() / "weights").glob(f"*--*/{_FILE}"))
+    return [(f"timm:{folder.name.partition('--')[2]}", DEFAULT) for folder in folders if (folder / "file.json").exists()]
 
 
 def preprocessing(name: str, weights: str) -> Preprocessing:

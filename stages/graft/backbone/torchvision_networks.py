@@ -72,6 +72,21 @@ def find_weights(name: str, weights: str, offline: bool = False) -> tuple[Path, 
         raise _unavailable(path, published, str(error)) from None
 
 
+def on_this_machine() -> list[tuple[str, str]]:
+    """See `Provider.on_this_machine`: weights that were downloaded; of two names of one file, the first."""
+    found: dict[Path, tuple[str, str]] = {}
+    end = f"-{version('torchvision')}.json"
+    for note in sorted((store_folder() / "weights").glob(f"*{end}")):
+        name, _, weights = note.name.removesuffix(end).rpartition("-")
+        try:
+            path = checkpoints_folder() / _PUBLISHED.validate_json(note.read_bytes()).url.rpartition("/")[2]
+        except (OSError, ValueError):
+            continue  # damaged: it is written again when the network is used
+        if path.exists():
+            found.setdefault(path, (name, weights))
+    return list(found.values())
+
+
 def preprocessing(name: str, weights: str = DEFAULT) -> Preprocessing:
     """See `Provider.preprocessing`."""
     return published_weights(name, weights).preprocessing

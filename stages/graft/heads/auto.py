@@ -13,7 +13,7 @@ from stages.graft.heads.cross_validation import HeldOut
 from stages.graft.heads.features import FeatureSet
 from stages.graft.heads.head import Head
 from stages.graft.heads.lda import fit_lda
-from stages.graft.heads.logistic import choose_penalty, fit_logistic, squashed
+from stages.graft.heads.logistic import choose_penalty, fit_path, squashed
 from stages.graft.heads.standardisation import fit_standardisation
 from stages.graft.metrics.classification import accuracy, log_loss
 
@@ -60,15 +60,15 @@ def fit_auto(
     lda, choices, of_lda = fit_lda(train, val, weights, num_folds)
     l2, of_logistic = choose_penalty(train, val, l2_grid, weights, num_folds)
     squash = fit_standardisation(train.x).to_squash()
-    logistic, fitted = fit_logistic(squashed(train, squash), squashed(val, squash), [l2], weights)
+    logistic = next(fit_path(squashed(train, squash), [l2], weights))
     candidates = judge(of_lda, of_logistic, weights)
     best = min(candidates, key=lambda candidate: candidate.log_loss)  # of equal ones, the first
-    head = replace(mean_head(lda, logistic, SHARES[best.kind]), kind=best.kind)
+    head = replace(mean_head(lda, logistic.head, SHARES[best.kind]), kind=best.kind)
     record: dict[str, float | str] = {"chosen": best.kind, "num_held_out": len(of_lda.y)}
     for candidate in candidates:
         record[f"{candidate.kind}_log_loss"] = round(candidate.log_loss, NUM_DIGITS)
         record[f"{candidate.kind}_accuracy"] = round(candidate.accuracy, NUM_DIGITS)
-    return head, record | choices | {"l2": l2, "converged": fitted["converged"]}
+    return head, record | choices | {"l2": l2, "converged": logistic.converged}
 
 
 def judge(of_lda: HeldOut, of_logistic: HeldOut, weights: ClassWeights) -> list[Candidate]:

@@ -32,6 +32,8 @@ class HeldOut:
     """Shape (n, c)."""
     y: Labels
     """Class indices, shape (n,)."""
+    ids: tuple[str, ...] = ()
+    """SHA-256 of each image's bytes, hex, n of them; empty when the images have none."""
 
 
 def score_held_out(
@@ -50,14 +52,16 @@ def score_held_out(
         Results of each candidate, for the same images in the same order.
     """
     folds, val_folds = assign_folds(train, val, num_folds)
-    parts, labels = [], []
+    parts, labels, ids = [], [], list[str]()
     for fold in np.setdiff1d(np.concatenate([folds, val_folds]), [ALWAYS_FITTED]):
         held, val_held = folds == fold, val_folds == fold
         rest = select_rows(train, np.flatnonzero(~held))
-        parts.append(score(rest, np.concatenate([train.x[held], val.x[val_held]])))
-        labels.append(np.concatenate([train.y[held], val.y[val_held]]))
+        scored = [select_rows(images, np.flatnonzero(rows)) for images, rows in ((train, held), (val, val_held))]
+        parts.append(score(rest, np.concatenate([images.x for images in scored])))
+        labels += [images.y for images in scored]
+        ids += [id_ for images in scored for id_ in images.ids]
     for logits in zip(*parts, strict=True):
-        yield HeldOut(logits=np.concatenate(logits), y=np.concatenate(labels))
+        yield HeldOut(logits=np.concatenate(logits), y=np.concatenate(labels), ids=tuple(ids))
 
 
 def assign_folds(train: FeatureSet, val: FeatureSet, num_folds: int) -> tuple[Labels, Labels]:

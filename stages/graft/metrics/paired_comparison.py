@@ -4,6 +4,7 @@ Letters: n images, c classes.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Literal
@@ -112,6 +113,34 @@ def mcnemar(num_gained: int, num_lost: int) -> float:
     from scipy.stats import binomtest  # takes half a second to import
 
     return float(binomtest(num_gained, num_gained + num_lost).pvalue)
+
+
+def unit_changes(
+    correct_before: npt.NDArray[np.bool_], correct_after: npt.NDArray[np.bool_], units: Sequence[str]
+) -> tuple[int, int]:
+    """Count the units in which the second classifier gets more images right, and those in which it gets fewer.
+
+    Images of one group are no independent evidence: for the test, a group counts once.
+
+    Args:
+        correct_before, correct_after: whether each image is classified correctly, shape (n,).
+        units: name of each image's group, or of the image alone.
+    """
+    numbers = np.unique(np.array(units), return_inverse=True)[1]
+    net = np.bincount(numbers, weights=correct_after.astype(int) - correct_before.astype(int))
+    return int((net > 0).sum()), int((net < 0).sum())
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p-values for their number, so that the chance of any false finding stays below the level asked for.
+
+    Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 1979.
+    """
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, k in enumerate(np.argsort(p_values, kind="stable")):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[k]))
+        corrected[k] = largest
+    return corrected
 
 
 def worth_keeping(comparison: PairedComparison, keep: Keep) -> bool:

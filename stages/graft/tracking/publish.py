@@ -7,16 +7,17 @@ becomes one line, and `graft publish` publishes later, from the files.
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
+from stages.graft.core.params import load_params
 from stages.graft.storage.files import atomic_path
 from stages.graft.tracking.provenance import read_provenance
-from stages.graft.tracking.run_state import RunState, read_results, read_state
+from stages.graft.tracking.run_state import PARAMS, RunState, TrackingParams, read_results, read_state
 from stages.graft.tracking.runs import Runs
 from stages.graft.tracking.server import (
     Address,
@@ -28,6 +29,7 @@ from stages.graft.tracking.server import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
 
 CURVE = "its curve is published with the results"
@@ -47,6 +49,16 @@ def publish(root: Path = Path()) -> None:
         print(f"tracking: run {run.info.run_name} of {state.experiment} {done}")
         if decision:
             print(f"tracking: {decision}")
+
+
+def publish_comparison(table: "pd.DataFrame", files: Sequence[Path], root: Path = Path()) -> None:
+    """Write a comparison of networks: one run with its files, and a child run for each row of the table."""
+    with _errors_in_one_line("warning: {}; the table is safe"):
+        experiment = load_params("tracking", TrackingParams, root / PARAMS).experiment
+        tags = read_provenance(root)
+        with _open_runs(root, experiment) as runs:
+            runs.write_comparison(table, files, tags)
+        print(f"tracking: {len(table)} runs of {experiment} published")
 
 
 class LiveRun:

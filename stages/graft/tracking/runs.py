@@ -5,7 +5,7 @@ MLflow is passed in: importing this module does not import it.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from stages.graft.tracking.provenance import Tags, is_dirty, run_name
 from stages.graft.tracking.run_state import Results, RunState, published_files
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Metric, Run
 
@@ -87,6 +88,22 @@ class Runs:
         tags = _owner() | {"mlflow.parentRunId": parent_id, STAGE: stage}
         child = self.client.create_run(self.experiment, tags=tags, run_name=f"{parent.info.run_name}/{stage}")
         return [child.info.run_id, parent_id]
+
+    def write_comparison(self, table: "pd.DataFrame", files: Sequence[Path], tags: Tags) -> None:
+        """Write one run with files and, below it, a run for each network of a table: numbers are its metrics."""
+        source = {"mlflow.source.name": "graft compare-backbones"}
+        parent = self.client.create_run(self.experiment, tags=tags | source, run_name="compare-backbones").info.run_id
+        for path in files:
+            self.client.log_artifact(parent, str(path))
+        for record in table.to_dict("records"):
+            below = source | {"mlflow.parentRunId": parent}
+            child = self.client.create_run(self.experiment, tags=below, run_name=str(record["network"])).info.run_id
+            texts = {name: str(value) for name, value in record.items() if isinstance(value, str)}
+            numbers = {str(name): float(value) for name, value in record.items() if name not in texts}
+            metrics = [self.entities.Metric(name, value, _now(), 0) for name, value in numbers.items()]
+            self._log(child, params=texts, metrics=metrics)
+            self.client.set_terminated(child, status="FINISHED")
+        self.client.set_terminated(parent, status="FINISHED")
 
     def close_abandoned(self) -> None:
         """Mark as KILLED the runs of processes of this host that ended without closing them."""
