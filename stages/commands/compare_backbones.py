@@ -78,7 +78,8 @@ def compare_backbones(names: Sequence[str]) -> None:
     if len(networks) < 2:
         raise ParamsError(f"two networks are needed for a comparison, got {', '.join(map(str, found)) or 'none'}")
     table = compare_networks(
-        score_networks(networks, images), {id_: group or id_ for id_, group in zip(images.ids, images.groups, strict=True)}
+        score_networks(networks, images),
+        {id_: group or id_ for id_, group in zip(images.ids, images.groups, strict=True)},
     )
     write_csv(table, TABLE)
     with style():

@@ -25,7 +25,9 @@ class NetworkName:
 def find_available(bundled: Path) -> list[NetworkName]:
     """List the networks in the folder `bundled`, in installed packages and among downloaded files."""
     names = bundled_names(bundled)
-    published = [pair for provider in (*PROVIDERS.values(), torchvision_networks) for pair in provider.on_this_machine()]
+    published = [
+        pair for provider in (*PROVIDERS.values(), torchvision_networks) for pair in provider.on_this_machine()
+    ]
     return [NetworkName(name=name, weights=BUNDLED) for name in names] + [
         NetworkName(name=name, weights=weights)
         for name, weights in published

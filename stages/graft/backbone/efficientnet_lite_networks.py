@@ -22,7 +22,16 @@ from stages.graft.storage.locks import exclusive_lock, mark_used, shared_lock
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["NETWORKS", "PACKAGES", "build", "cut_output", "find_weights", "on_this_machine", "output_layer", "preprocessing"]
+__all__ = [
+    "NETWORKS",
+    "PACKAGES",
+    "build",
+    "cut_output",
+    "find_weights",
+    "on_this_machine",
+    "output_layer",
+    "preprocessing",
+]
 
 PACKAGES: tuple[str, ...] = ()
 

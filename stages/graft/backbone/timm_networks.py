@@ -54,7 +54,9 @@ def on_this_machine() -> list[tuple[str, str]]:
     if find_spec("timm") is None:
         return []
     folders = sorted(path.parent for path in (store_folder() / "weights").glob(f"*--*/{_FILE}"))
-    return [(f"timm:{folder.name.partition('--')[2]}", DEFAULT) for folder in folders if (folder / "file.json").exists()]
+    return [
+        (f"timm:{folder.name.partition('--')[2]}", DEFAULT) for folder in folders if (folder / "file.json").exists()
+    ]
 
 
 def preprocessing(name: str, weights: str) -> Preprocessing:

@@ -83,6 +83,7 @@ def judge(of_lda: HeldOut, of_logistic: HeldOut, weights: ClassWeights) -> list[
 
 def mean_head(first: Head, second: Head, share: float) -> Head:
     """Mix two heads of one layer after the same squash, which the first one has: one layer with the mean logits."""
-    (weight, bias), (other_weight, other_bias) = first.layers[0], second.layers[0]
-    mixed = (np.float32(share) * a + np.float32(1 - share) * b for a, b in ((weight, other_weight), (bias, other_bias)))
-    return replace(first, layers=((*mixed,),))
+    weight, bias = (
+        (share * a + (1 - share) * b).astype(np.float32) for a, b in zip(first.layers[0], second.layers[0], strict=True)
+    )
+    return replace(first, layers=((weight, bias),))

@@ -36,9 +36,7 @@ class HeldOut:
     """SHA-256 of each image's bytes, hex, n of them; empty when the images have none."""
 
 
-def score_held_out(
-    score: ScoreCandidates, train: FeatureSet, val: FeatureSet, num_folds: int
-) -> Iterator[HeldOut]:
+def score_held_out(score: ScoreCandidates, train: FeatureSet, val: FeatureSet, num_folds: int) -> Iterator[HeldOut]:
     """Score training and validation images, fold by fold, by heads fitted to the training images of the other folds.
 
     So the heads see nearly as many images as the one that is kept, and the validation images add evidence.

@@ -14,7 +14,7 @@ def choose_sharpness(scores: Float, offsets: Float, y: Labels, weights: ClassWei
     """Find the factor of the scores with the lowest log loss, on images that the scores were not fitted to.
 
     When every image is classified correctly, the log loss falls as the factor grows without end. So a share of each
-    target, half an image's in all, goes to the other classes: the estimate of an error rate from n images without error.
+    target, half an image's in all, goes to the other classes: so large may an error rate be that shows none in n images.
 
     Args:
         scores: shape (n, c).

@@ -1,6 +1,7 @@
 """Shrinkage of a covariance towards a multiple of the identity, so that it has an inverse however few rows there are.
 
-scikit-learn's `ledoit_wolf` gives the same; evaluate would load it, and SciPy, for this alone. Letters: n rows, d columns.
+scikit-learn's `ledoit_wolf` gives the same; evaluate would load it, and SciPy, for this alone.
+Letters: n rows, d columns.
 """
 
 import numpy as np

@@ -20,9 +20,14 @@ def draw_networks(table: pd.DataFrame) -> Figure:
         colour = BLUE if network["could_be_best"] else MUTED
         axis.plot([network["accuracy_low"], network["accuracy_high"]], [row, row], color=colour, alpha=0.5)
         axis.plot([network["accuracy"]], [row], color=colour, marker="o")
-    names = [f"{name}\n{seconds:.1f} s" for name, seconds in zip(table["network"], table["seconds_per_1000"], strict=True)]
+    names = [
+        f"{name}\n{seconds:.1f} s" for name, seconds in zip(table["network"], table["seconds_per_1000"], strict=True)
+    ]
     axis.set_yticks(list(rows), names)
-    axis.set(xlabel="accuracy; below each name, seconds for 1,000 images", xlim=(floor_to_tenth(min(table["accuracy_low"])), 1.01))
+    axis.set(
+        xlabel="accuracy; below each name, seconds for 1,000 images",
+        xlim=(floor_to_tenth(min(table["accuracy_low"])), 1.01),
+    )
     axis.set_ylim(-0.6, len(table) - 0.4)
     show_percent(axis, "x")
     return figure

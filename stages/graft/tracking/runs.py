@@ -98,7 +98,7 @@ class Runs:
         for record in table.to_dict("records"):
             below = source | {"mlflow.parentRunId": parent}
             child = self.client.create_run(self.experiment, tags=below, run_name=str(record["network"])).info.run_id
-            texts = {name: str(value) for name, value in record.items() if isinstance(value, str)}
+            texts = {str(name): value for name, value in record.items() if isinstance(value, str)}
             numbers = {str(name): float(value) for name, value in record.items() if name not in texts}
             metrics = [self.entities.Metric(name, value, _now(), 0) for name, value in numbers.items()]
             self._log(child, params=texts, metrics=metrics)

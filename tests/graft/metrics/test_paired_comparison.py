@@ -9,7 +9,9 @@ from stages.graft.metrics.paired_comparison import (
     compare_paired,
     comparison_record,
     format_comparison,
+    holm,
     mcnemar,
+    unit_changes,
     worth_keeping,
 )
 
@@ -152,3 +154,17 @@ def test_one_image_is_compared_too():
     found = compare_paired(Y[:1], BEFORE[:1], AFTER[:1])
     assert (found.difference, found.p_value) == (0, 1)
     assert found.difference_low == -found.difference_high == pytest.approx(-1.959964 / 3, abs=1e-6)
+
+
+def test_units_count_once_by_what_most_of_their_images_say():
+    before = np.array([True, False, False, True, True, False])
+    after = np.array([False, True, True, True, False, False])
+    assert unit_changes(before, after, list("abcdef")) == (2, 2)
+    assert unit_changes(before, after, ["g", "g", "g", "d", "e", "f"]) == (1, 1)  # g: one lost, two gained
+    assert unit_changes(before, after, ["g", "g", "c", "d", "e", "f"]) == (1, 1)  # g: one of each
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1, 1])
+    assert holm([]) == []

@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
 from stages.graft.storage.files import write_json, write_text
 from stages.graft.tracking import publish as publishing
 from stages.graft.tracking import runs, server
-from stages.graft.tracking.publish import live_run, publish
+from stages.graft.tracking.publish import live_run, publish, publish_comparison
 from tests.conftest import REPOSITORY
 
 PARAMS = {
@@ -436,3 +437,18 @@ def test_importing_it_imports_neither_mlflow_nor_torch():
     script = "import sys, stages.graft.tracking.publish; print({'mlflow', 'torch'} & sys.modules.keys())"
     with start(REPOSITORY, script) as process:
         assert process.communicate()[0] == "set()\n"
+
+
+def test_a_comparison_of_networks_is_a_run_with_a_child_for_each(root, silent):
+    table = pd.DataFrame({"network": ["one", "two"], "accuracy": [0.9, 0.5], "could_be_best": [True, False]})
+    file = root / "reports/compare_backbones.csv"
+    table.to_csv(file)
+    publish_comparison(table, [file])
+    parent, *children = all_runs(root)
+    assert parent.info.run_name == "compare-backbones"
+    assert [child.info.run_name for child in children] == ["one", "two"]
+    assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
+    assert children[1].data.metrics == {"accuracy": 0.5, "could_be_best": 0}
+    assert children[1].data.params == {"network": "two"}
+    assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
+    assert len(list((root / "mlartifacts").rglob("compare_backbones.csv"))) == 1
