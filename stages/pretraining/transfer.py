@@ -1,48 +1,82 @@
-"""Beside the pipeline, transfer: how well the bundled backbone's frozen features serve other images.
+"""Beside the pipeline, transfer: what the frozen features of the bundled networks are worth on few images.
 
-Reads   the bundled backbone, the data sets that data/backbones/params.yaml names
-Writes  data/backbones/<name>_transfer.csv
-Params  pretrain.name and transfer, in data/backbones/params.yaml
+Reads   the bundled networks, the data sets that data/backbones/params.yaml names
+Writes  reports/few_shot.csv, and of each network data/backbones/<name>_transfer.csv
+Params  transfer, in data/backbones/params.yaml; train_head
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from stages.graft.backbone.network import load_backbone
-from stages.graft.backbone.weights import BackboneParams, find_weights
+from stages.graft.backbone.runtime_choice import AUTOMATIC, choose_runtime
+from stages.graft.backbone.weights import BUNDLED, RANDOM, BackboneParams, Weights, find_weights
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run
+from stages.graft.heads.fitting import TrainHeadParams
+from stages.graft.heads.head import Float32
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.tables import write_csv
-from stages.pretraining.pretraining import PretrainParams
 from stages.pretraining.transfer_accuracy import (
+    LabelledSet,
+    Measured,
     TransferParams,
-    network_features,
     pixel_features,
     read_set,
     transfer_rows,
+    view_features,
 )
 
-BACKBONES = Path("data/backbones")
+BACKBONES, TABLE = Path("data/backbones"), Path("reports/few_shot.csv")
+
+PIXELS = "pixels"
 
 
 def main() -> None:
-    """Measure the bundled network, the same network with random weights, and grey pixels."""
-    name = load_params("pretrain", PretrainParams, BACKBONES / "params.yaml").name
+    """Measure every network, the same networks with random weights, and grey pixels, on every data set."""
     params = load_params("transfer", TransferParams, BACKBONES / "params.yaml")
-    bundled = find_weights(BackboneParams(name=name, weights="bundled", sha256=None, input_px=None), BACKBONES)
-    px = bundled.preprocessing.crop_px
-    random = find_weights(BackboneParams(name=name, weights="random", sha256=None, input_px=px), BACKBONES)
-    networks = {"bundled": bundled, "random": replace(random, layers=bundled.layers, pooling=bundled.pooling)}
-    rows = []
-    for dataset, source in params.datasets.items():
-        labelled = read_set(dataset, source, store_folder())
-        for kind, weights in networks.items():
-            rows += transfer_rows(labelled, kind, network_features(labelled, load_backbone(weights), px), params)
-        rows += transfer_rows(labelled, "pixels", pixel_features(labelled), params)
-    write_csv(pd.DataFrame(rows), BACKBONES / f"{name}_transfer.csv")
+    head_params, rows = load_params("train_head", TrainHeadParams), []
+    for name, dataset in params.datasets.items():
+        labelled = read_set(name, dataset.source, store_folder())
+        for measured in all_features(labelled, params):
+            rows += transfer_rows(labelled, measured, params, dataset.test_fraction, head_params)
+    table = pd.DataFrame(rows)
+    write_csv(table, TABLE)
+    for network in params.networks:
+        write_csv(table[table["network"].isin([network, PIXELS])], BACKBONES / f"{network}_transfer.csv")
+
+
+def all_features(labelled: LabelledSet, params: TransferParams) -> Iterator[Measured]:
+    """Compute the features of a data set by every network: bundled, for each number of views, and random; and pixels.
+
+    All heads are fitted to one view of the bundled networks, elsewhere the first kind alone.
+    """
+    default = params.heads[:1]
+    for network in params.networks:
+        bundled = find_weights(named(network, BUNDLED), BACKBONES)
+        of_views = features(labelled, bundled, max(params.views))
+        for views in params.views:
+            x = sum(of_views[1:views], start=of_views[0]) / views
+            heads = params.heads if views == 1 else default
+            yield Measured(network=network, weights=BUNDLED, views=views, heads=heads, x=x)
+        untrained = replace(bundled, weights=RANDOM, sha256=None, path=None)
+        (x,) = features(labelled, untrained, 1)
+        yield Measured(network=network, weights=RANDOM, views=1, heads=default, x=x)
+    yield Measured(network=PIXELS, weights="", views=1, heads=default, x=pixel_features(labelled))
+
+
+def features(labelled: LabelledSet, weights: Weights, num_views: int) -> list[Float32]:
+    """Compute the features of the first views of all images by the runtime that the pipeline would choose."""
+    runtime = choose_runtime(weights, AUTOMATIC, store_folder() / "networks")
+    batch_size = int(runtime.record["batch_size"])
+    return view_features(labelled, weights.preprocessing, runtime.load(), batch_size, num_views)
+
+
+def named(network: str, weights: str) -> BackboneParams:
+    """Give the section `backbone` for a network, with everything else as its weights say."""
+    return BackboneParams(name=network, weights=weights, sha256=None, input_px=None)
 
 
 if __name__ == "__main__":

@@ -1,51 +1,76 @@
-"""How well frozen features serve other images: the pipeline's own split and head, over shots and seeds.
+"""How well frozen features serve other images: the pipeline's own split and heads, over shots and seeds.
 
 Letters: n images, d features, c classes.
 """
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-import torch
-from PIL import Image
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
-from stages.graft.backbone.network import run_batch
+from stages.graft.core.errors import DataError
 from stages.graft.core.params import Params
 from stages.graft.core.progress import Progress
 from stages.graft.core.threads import in_threads
-from stages.graft.data.decoded_arrays import labelled_candidates, read_candidate
+from stages.graft.data.candidates import Candidate
+from stages.graft.data.decoded_arrays import labelled_candidates
 from stages.graft.data.open_source import open_source
 from stages.graft.data.split_assignment import assign_splits
-from stages.graft.heads.class_weights import class_weights
 from stages.graft.heads.features import FeatureSet
+from stages.graft.heads.fitting import TrainHeadParams, fit_head
 from stages.graft.heads.head import Float32
-from stages.graft.heads.logistic import fit_logistic
-from stages.graft.images.decode import resize_and_crop
+from stages.graft.images.crop import decode_square
+from stages.graft.images.decode import Batch, decode
+from stages.graft.images.preprocessing import Preprocessing
+from stages.graft.metrics.classification import accuracy, log_loss
 
 PIXELS_PX = 32
 """Side of the grey images that the pixel baseline sees, in pixels."""
 
-BATCH_SIZE = 32
-VAL_FRACTION = TEST_FRACTION = 0.15
+VAL_FRACTION = 0.15
+
+FLIPS: Sequence[tuple[slice, slice]] = [
+    (slice(None), slice(None)),
+    (slice(None), slice(None, None, -1)),
+    (slice(None, None, -1), slice(None)),
+    (slice(None, None, -1), slice(None, None, -1)),
+]
+"""Order of rows and of columns in each view of an image: unchanged, left to right, top to bottom, both."""
+
+Compute = Callable[[Batch], Float32]
+"""From a whole batch of images (n, h, w, 3), uint8, to features (n, d)."""
+
+
+class DatasetParams(Params):
+    """A data set of the section `transfer`."""
+
+    source: str
+    """As in `ingest.source`; one that does not exist is an error."""
+    test_fraction: Annotated[float, Field(ge=0, lt=1)]
+    """Share of each class for the test; 0: the images that the source's split column names."""
 
 
 class TransferParams(Params):
     """The section `transfer` of data/backbones/params.yaml."""
 
-    datasets: dict[str, str]
-    """Name and source of each data set; a source that does not exist is an error."""
+    datasets: dict[str, DatasetParams]
+    """By name."""
+    networks: tuple[str, ...]
+    """Bundled networks."""
+    heads: Annotated[tuple[Literal["auto", "lda", "logistic", "prototype"], ...], Field(min_length=1)]
+    """Kinds of heads on one view of each image; on more views, the first kind alone."""
+    views: tuple[Literal[1, 2, 4], ...]
+    """Views whose features are averaged: 1; 2 with the image flipped left to right; 4 also top to bottom."""
     shots: tuple[PositiveInt | None, ...]
-    """Training images per class; null for all of a 70/15/15 split."""
+    """Training images per class; null for all."""
     num_seeds: PositiveInt
     """Split seeds 0, 1, …; validation and test keep their sizes."""
-    l2_grid: tuple[PositiveFloat, ...]
-    """Penalties among which validation chooses, as in the root's train_head.l2_grid."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,80 +80,144 @@ class LabelledSet:
     name: str
     """Name in the table."""
     table: pd.DataFrame
-    """Columns id, label, group, split; a row for each of n images, in the order of the ids."""
-    images: Sequence[Image.Image]
-    """Upright RGB, n of them."""
+    """Columns id, file, label, group, split; a row for each of n images, in the order of the ids."""
+    files: Sequence[bytes]
+    """The image files, n of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Features, and the kinds of heads that are fitted to them."""
+
+    network: str
+    """Name of the network, or pixels."""
+    weights: str
+    """bundled or random; empty for pixels."""
+    views: int
+    """Number of views of each image."""
+    heads: Sequence[str]
+    """Kinds of heads."""
+    x: Float32
+    """Features, shape (n, d)."""
 
 
 def read_set(name: str, source: str, cache: Path) -> LabelledSet:
-    """Decode every image of a source; of identical files, keep one.
+    """Read every image file of a source; of identical files, keep one.
 
     Raises:
-        DataError: the source does not exist, or an image of it cannot be decoded; names the file.
+        DataError: the source does not exist.
     """
     with open_source(source, cache) as opened:
-        candidates = labelled_candidates(opened)
-        files = in_threads(partial(read_candidate, opened), candidates)
-        decoded = {id_: (image, candidate) for candidate, (id_, image) in zip(candidates, files, strict=True)}
-    images = sorted(decoded.items(), key=itemgetter(0))
-    rows = [(id_, candidate.label, candidate.group, candidate.split) for id_, (_, candidate) in images]
-    table = pd.DataFrame(rows, columns=["id", "label", "group", "split"])
-    return LabelledSet(name=name, table=table, images=[image for _, (image, _) in images])
+        found: dict[str, tuple[bytes, Candidate]] = {}
+        for candidate in labelled_candidates(opened):
+            data = candidate.read()
+            found[hashlib.sha256(data).hexdigest()] = (data, candidate)
+    rows = [(id_, one.file, one.label, one.group, one.split) for id_, (_, one) in sorted(found.items())]
+    table = pd.DataFrame(rows, columns=["id", "file", "label", "group", "split"])
+    return LabelledSet(name=name, table=table, files=[found[id_][0] for id_ in table["id"]])
 
 
-def network_features(labelled: LabelledSet, backbone: torch.nn.Module, input_px: int) -> Float32:
-    """Features of a network that takes uint8 squares of `input_px`; shape (n, d), float32."""
-    batches = []
-    with Progress(len(labelled.images), desc=f"extract {labelled.name}", unit="images") as progress:
-        for start in range(0, len(labelled.images), BATCH_SIZE):
-            chunk = labelled.images[start : start + BATCH_SIZE]
-            pixels = np.stack([resize_and_crop(image, input_px, input_px) for image in chunk])
-            batches.append(run_batch(backbone, pixels, BATCH_SIZE, torch.device("cpu")))
-            progress.advance(len(chunk))
-    return np.concatenate(batches)
+def view_features(
+    labelled: LabelledSet, preprocessing: Preprocessing, compute: Compute, batch_size: int, num_views: int
+) -> list[Float32]:
+    """Compute the features of each of the first FLIPS of all images.
+
+    Args:
+        labelled: the images.
+        preprocessing: how they are prepared.
+        compute: takes batches of exactly `batch_size` images.
+        batch_size: in images.
+        num_views: number of views.
+    Returns:
+        For each view, features (n, d).
+    Raises:
+        DataError: an image cannot be decoded; names the set and the file.
+    """
+    rows: list[list[Float32]] = [[] for _ in range(num_views)]
+    with Progress(len(labelled.files), desc=f"extract {labelled.name}", unit="images") as progress:
+        for squares in _batches(labelled, preprocessing, batch_size):
+            padding = np.zeros((batch_size - len(squares), *squares.shape[1:]), np.uint8)
+            batch = np.concatenate([squares, padding])
+            for view, (vertical, horizontal) in enumerate(FLIPS[:num_views]):
+                flipped = np.ascontiguousarray(batch[:, vertical, horizontal])
+                rows[view].append(compute(flipped)[: len(squares)])
+            progress.advance(len(squares))
+    return [np.concatenate(of_view) for of_view in rows]
 
 
 def pixel_features(labelled: LabelledSet) -> Float32:
     """The baseline: grey pixels at 32 by 32, shape (n, 1024), float32."""
     size = (PIXELS_PX, PIXELS_PX)
-    grey = [np.asarray(image.convert("L").resize(size, Image.Resampling.BILINEAR)) for image in labelled.images]
+    grey = [np.asarray(decode(data).convert("L").resize(size, 2)) for data in labelled.files]  # 2: bilinear
     return np.stack(grey).reshape(len(grey), -1).astype(np.float32)
 
 
-def transfer_rows(labelled: LabelledSet, features: str, x: Float32, params: TransferParams) -> list[dict[str, object]]:
-    """Fit the logistic head with each number of training images a class, and score the test images once for each seed.
+def transfer_rows(
+    labelled: LabelledSet,
+    measured: Measured,
+    params: TransferParams,
+    test_fraction: float,
+    head_params: TrainHeadParams,
+) -> list[dict[str, object]]:
+    """Fit heads with each number of training images a class, and score the test images once for each seed.
 
     Args:
         labelled: the data set.
-        features: name of the features in the table.
-        x: the features, shape (n, d).
-        params: numbers of training images, seeds, penalties.
+        measured: its features, and the kinds of heads.
+        params: numbers of training images, seeds.
+        test_fraction: share of the images for the test.
+        head_params: the section `train_head` of the pipeline, but for the kind.
     Returns:
-        The table's rows, one for each number of training images.
+        The table's rows, one for each head and number of training images.
     """
     rows: list[dict[str, object]] = []
-    for shots, values in accuracies(labelled, x, params):
-        mean, std = round(float(np.mean(values)), 4), round(float(np.std(values, ddof=1)), 4) if values[1:] else 0.0
-        row = {"dataset": labelled.name, "features": features, "train_per_class": shots}
-        rows.append(row | {"accuracy": mean, "std": std, "seeds": len(values)})
-        print(f"transfer: {labelled.name}, {features}, {shots} per class: {mean:.1%} ± {std:.1%}")
+    for head in measured.heads:
+        kind = head_params.model_copy(update={"kind": head})
+        for shots in params.shots:
+            results = [
+                _score(labelled.table, measured.x, shots, seed, test_fraction, kind) for seed in range(params.num_seeds)
+            ]
+            accuracies, losses = np.array(results).T
+            std = accuracies.std(ddof=1) if params.num_seeds > 1 else 0.0
+            row = {"dataset": labelled.name, "network": measured.network, "weights": measured.weights}
+            row |= {"views": measured.views, "head": head, "train_per_class": str(shots or "all")}
+            row |= {"accuracy": round(float(accuracies.mean()), 4), "std": round(float(std), 4)}
+            rows.append(row | {"log_loss": round(float(losses.mean()), 4), "seeds": params.num_seeds})
+            print("transfer: " + ", ".join(f"{name} {value}" for name, value in rows[-1].items()))
     return rows
 
 
-def accuracies(labelled: LabelledSet, x: Float32, params: TransferParams) -> Iterator[tuple[str, list[float]]]:
-    """Give each number of training images a class, or all, and the test accuracy of each seed."""
-    for shots in params.shots:
-        seeds = range(params.num_seeds)
-        yield str(shots or "all"), [_accuracy(labelled.table, x, shots, seed, params.l2_grid) for seed in seeds]
-
-
-def _accuracy(table: pd.DataFrame, x: Float32, shots: int | None, seed: int, l2_grid: Sequence[float]) -> float:
-    sides = assign_splits(table, seed, VAL_FRACTION, TEST_FRACTION, shots).to_numpy()
+def _score(
+    table: pd.DataFrame, x: Float32, shots: int | None, seed: int, test_fraction: float, head_params: TrainHeadParams
+) -> tuple[float, float]:
+    """Fit a head to the training images of one split; give accuracy and log loss of its test images."""
+    sides = assign_splits(table, seed, VAL_FRACTION, test_fraction, shots).to_numpy()
     classes = tuple(sorted(set(table["label"])))
     y = np.searchsorted(np.array(classes), table["label"].to_numpy(dtype=str)).astype(np.int64)
     train, val, test = (
-        FeatureSet(ids=tuple(table["id"][sides == side]), x=x[sides == side], y=y[sides == side], classes=classes)
+        FeatureSet(
+            ids=tuple(table["id"][sides == side]),
+            x=x[sides == side],
+            y=y[sides == side],
+            classes=classes,
+            groups=tuple(table["group"][sides == side]),
+        )
         for side in ("train", "val", "test")
     )
-    head, _ = fit_logistic(train, val, l2_grid, class_weights(train.y, classes, "none"))
-    return float((head.logits(test.x).argmax(axis=1) == test.y).mean())
+    logits = fit_head(head_params, train, val, lambda *_: None).head.logits(test.x)
+    return accuracy(logits.argmax(axis=1), test.y), log_loss(logits, test.y)
+
+
+def _batches(labelled: LabelledSet, preprocessing: Preprocessing, batch_size: int) -> Iterator[Batch]:
+    """Decode all images, a batch at a time; the last batch can be short."""
+    squares = in_threads(partial(_square, labelled, preprocessing), range(len(labelled.files)))
+    while batch := [square for _, square in zip(range(batch_size), squares, strict=False)]:
+        yield np.stack(batch)
+
+
+def _square(labelled: LabelledSet, p: Preprocessing, row: int) -> Batch:
+    try:
+        return decode_square(labelled.files[row], p.resize_px, p.crop_px, p.interpolation)
+    except DataError as error:
+        file = labelled.table["file"].iloc[row]
+        raise DataError(f"{labelled.name}: {file}: {error}; repair or remove it") from None

@@ -1,5 +1,7 @@
 """Transfer, run as a stage: one table of accuracies for the bundled network, a random one and grey pixels."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,9 +31,10 @@ def project(tmp_path, monkeypatch):
 
     def make(**changes):
         params = yaml.safe_load((REPOSITORY / "data/backbones/params.yaml").read_text(encoding="utf-8"))
-        params["pretrain"]["name"] = SMALL_NETWORK
-        small = {"datasets": {"plates": "plates"}, "shots": [2, None], "num_seeds": 2, "l2_grid": [1.0]}
-        params["transfer"] = small | changes
+        plates = {"source": "plates", "test_fraction": 0.25}
+        small = {"datasets": {"plates": plates}, "networks": [SMALL_NETWORK], "heads": ["lda", "prototype"]}
+        params["transfer"] = small | {"views": [1, 2], "shots": [2, None], "num_seeds": 2} | changes
+        shutil.copy(REPOSITORY / "params.yaml", tmp_path)
         (tmp_path / "data/backbones/params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
         return tmp_path
 
@@ -43,30 +46,39 @@ def test_the_table_has_a_row_for_each_set_features_and_shots(project, capsys):
     run("transfer", transfer.main)
     path = folder / f"data/backbones/{SMALL_NETWORK}_transfer.csv"
     table = pd.read_csv(path, dtype={"train_per_class": str})
-    assert table.columns.tolist() == ["dataset", "features", "train_per_class", "accuracy", "std", "seeds"]
-    keys = [(kind, shots) for kind in ("bundled", "random", "pixels") for shots in ("2", "all")]
-    assert list(zip(table["features"], table["train_per_class"], strict=True)) == keys
+    keys = ["network", "weights", "views", "head"]
+    assert table.columns.tolist() == ["dataset", *keys, "train_per_class", "accuracy", "std", "log_loss", "seeds"]
+    assert [tuple(row) for row in table[keys].fillna("").to_numpy()[::2]] == [
+        (SMALL_NETWORK, "bundled", 1, "lda"),
+        (SMALL_NETWORK, "bundled", 1, "prototype"),
+        (SMALL_NETWORK, "bundled", 2, "lda"),
+        (SMALL_NETWORK, "random", 1, "lda"),
+        ("pixels", "", 1, "lda"),
+    ]
+    assert table["train_per_class"].tolist() == ["2", "all"] * 5
+    assert (folder / "reports/few_shot.csv").read_bytes() == path.read_bytes()
     assert set(table["dataset"]) == {"plates"}
     assert set(table["seeds"]) == {2}
     assert table["accuracy"].between(0, 1).all()
-    pixels = table[table["features"] == "pixels"]
+    pixels = table[table["network"] == "pixels"]
     assert pixels["accuracy"].tolist() == [1.0, 1.0]
     assert pixels["std"].tolist() == [0.0, 0.0]
-    assert "transfer: plates, pixels, 2 per class: 100.0% ± 0.0%" in capsys.readouterr().out
+    assert "transfer: dataset plates, network pixels, weights , views 1, head lda, train" in capsys.readouterr().out
     first = path.read_bytes()
     run("transfer", transfer.main)
     assert path.read_bytes() == first
 
 
 def test_one_seed_has_no_spread(project):
-    folder = project(num_seeds=1, shots=[None])
+    folder = project(num_seeds=1, shots=[None], networks=[])
     run("transfer", transfer.main)
-    table = pd.read_csv(folder / f"data/backbones/{SMALL_NETWORK}_transfer.csv")
-    assert table["std"].tolist() == [0.0] * 3
+    assert pd.read_csv(folder / "reports/few_shot.csv")["std"].tolist() == [0.0]
 
 
 def test_a_missing_set_ends_in_one_line_and_no_table(project):
-    folder = project(datasets={"plates": "plates", "steel": "nowhere"})
+    sources = {"plates": "plates", "steel": "nowhere"}
+    datasets = {name: {"source": source, "test_fraction": 0.25} for name, source in sources.items()}
+    folder = project(datasets=datasets, networks=[])
     with pytest.raises(SystemExit, match=r"^transfer: error: source nowhere does not exist"):
         run("transfer", transfer.main)
     assert not (folder / f"data/backbones/{SMALL_NETWORK}_transfer.csv").exists()
@@ -76,7 +88,8 @@ def test_a_missing_set_ends_in_one_line_and_no_table(project):
     ("changes", "message"),
     [
         ({"shots": [0]}, r"data/backbones/params\.yaml: `transfer\.shots\.0` should be greater than 0, got 0"),
-        ({"l2_grid": ["1e-3"]}, r"`transfer\.l2_grid\.0` should be a valid number, got '1e-3' \(YAML reads"),
+        ({"views": [3]}, r"`transfer\.views\.0` should be 1, 2 or 4, got 3"),
+        ({"heads": ["mlp"]}, r"`transfer\.heads\.0` should be 'auto', 'lda', 'logistic' or 'prototype', got 'mlp'"),
         ({"sets": {}}, r"`transfer\.sets` is not a parameter"),
     ],
 )

@@ -1,8 +1,8 @@
-"""Beside the pipeline, compare_backbones: short trainings under one budget, judged by what users get.
+"""Beside the pipeline, compare_architectures: short trainings under one budget, judged by what users get.
 
 Reads   the images and data sets that data/backbones/params.yaml names
-Writes  data/backbones/compare_backbones.csv
-Params  pretrain, transfer and compare_backbones, in data/backbones/params.yaml
+Writes  data/backbones/compare_architectures.csv
+Params  pretrain, transfer and compare_architectures, in data/backbones/params.yaml
 """
 
 import math
@@ -15,25 +15,30 @@ import pandas as pd
 import torch
 from pydantic import PositiveFloat, PositiveInt
 
-from stages.graft.backbone.network import NormalisedNetwork
+from stages.graft.backbone.network import NormalisedNetwork, run_batch
 from stages.graft.backbone.torchvision_networks import cut_output
 from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run
 from stages.graft.data.decoded_arrays import DecodedImages, decoded_images
+from stages.graft.heads.fitting import TrainHeadParams
 from stages.graft.heads.head import Float32
+from stages.graft.images.decode import Batch
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.tables import write_csv
 from stages.pretraining.network_setup import square_preprocessing
 from stages.pretraining.pretraining import PretrainParams, pretrain
 from stages.pretraining.transfer_accuracy import (
     LabelledSet,
+    Measured,
     TransferParams,
-    network_features,
     read_set,
     transfer_rows,
+    view_features,
 )
 
 BACKBONES = Path("data/backbones")
+
+BATCH_SIZE = 32
 
 
 class Trial(Params):
@@ -45,8 +50,8 @@ class Trial(Params):
     """The faster of the two."""
 
 
-class CompareBackbonesParams(Params):
-    """The section `compare_backbones` of data/backbones/params.yaml."""
+class CompareArchitecturesParams(Params):
+    """The section `compare_architectures` of data/backbones/params.yaml."""
 
     budget_minutes: PositiveFloat
     """Of training, the same for each."""
@@ -69,7 +74,7 @@ def subset(images: DecodedImages, num_images: int) -> DecodedImages:
     return replace(images, x=images.x[rows], y=images.y[rows])
 
 
-def trial_params(name: str, params: CompareBackbonesParams, base: PretrainParams, epochs: int) -> PretrainParams:
+def trial_params(name: str, params: CompareArchitecturesParams, base: PretrainParams, epochs: int) -> PretrainParams:
     """Return the parameters of pretrain with those that the section sets."""
     shared = params.model_dump(include={"validation_px", "warmup", "weight_decay", "min_area", "grey"})
     own = {"name": name, "epochs": epochs, "sizes_px": (params.size_px,)}
@@ -79,9 +84,13 @@ def trial_params(name: str, params: CompareBackbonesParams, base: PretrainParams
 def judge(network: torch.nn.Module, labelled: LabelledSet, px: int) -> tuple[Float32, dict[str, object]]:
     """Return features of a data set, and images a second on this CPU (decoded already) and MB in half precision."""
     backbone = NormalisedNetwork(cut_output(network), square_preprocessing(px)).eval()
+
+    def compute(batch: Batch) -> Float32:
+        return run_batch(backbone, batch, BATCH_SIZE, torch.device("cpu"))
+
     megabytes = sum(parameter.numel() for parameter in network.parameters()) * 2 / 1e6
     start = time.perf_counter()
-    x = network_features(labelled, backbone, px)
+    (x,) = view_features(labelled, square_preprocessing(px), compute, BATCH_SIZE, 1)
     rate = len(x) / (time.perf_counter() - start)
     return x, {"extracted_per_second": round(rate), "megabytes": round(megabytes, 1)}
 
@@ -90,9 +99,10 @@ def main() -> None:
     """Train every architecture under the budget and judge it by the first data set of transfer."""
     base = load_params("pretrain", PretrainParams, BACKBONES / "params.yaml")
     transfer = load_params("transfer", TransferParams, BACKBONES / "params.yaml")
-    params = load_params("compare_backbones", CompareBackbonesParams, BACKBONES / "params.yaml")
+    params = load_params("compare_architectures", CompareArchitecturesParams, BACKBONES / "params.yaml")
     cache = store_folder() / "pretraining"
-    labelled = read_set(*next(iter(transfer.datasets.items())), store_folder())
+    name, dataset = next(iter(transfer.datasets.items()))
+    labelled, head_params = read_set(name, dataset.source, store_folder()), load_params("train_head", TrainHeadParams)
     rows: list[dict[str, object]] = []
     with (
         decoded_images(base.source, base.image_px, cache) as train,
@@ -105,9 +115,11 @@ def main() -> None:
             network, records = pretrain(subset(train, budget // epochs), val, trained, cache)
             seen = {"images_seen": budget, "source_top1": round(records[-1].val_accuracy, 4)}
             x, measured = judge(network, labelled, base.input_px)
-            rows += [row | seen | measured for row in transfer_rows(labelled, name, x, transfer)]
-    write_csv(pd.DataFrame(rows), BACKBONES / "compare_backbones.csv")
+            trial_features = Measured(network=name, weights="trial", views=1, heads=["logistic"], x=x)
+            found = transfer_rows(labelled, trial_features, transfer, dataset.test_fraction, head_params)
+            rows += [row | seen | measured for row in found]
+    write_csv(pd.DataFrame(rows), BACKBONES / "compare_architectures.csv")
 
 
 if __name__ == "__main__":
-    run("compare_backbones", main)
+    run("compare_architectures", main)
