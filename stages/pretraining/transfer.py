@@ -2,13 +2,14 @@
 
 Reads   the bundled networks, the data sets that data/backbones/params.yaml names
 Writes  reports/few_shot.csv, and of each network data/backbones/<name>_transfer.csv
-Params  transfer, in data/backbones/params.yaml; train_head
+Params  transfer, in data/backbones/params.yaml; backbone, train_head
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from stages.graft.backbone.runtime_choice import AUTOMATIC, choose_runtime
@@ -37,7 +38,7 @@ PIXELS = "pixels"
 def main() -> None:
     """Measure every network, the same networks with random weights, and grey pixels, on every data set."""
     params = load_params("transfer", TransferParams, BACKBONES / "params.yaml")
-    head_params, rows = load_params("train_head", TrainHeadParams), []
+    head_params, rows = load_params("train_head", TrainHeadParams), list[dict[str, object]]()
     for name, dataset in params.datasets.items():
         labelled = read_set(name, dataset.source, store_folder())
         for measured in all_features(labelled, params):
@@ -55,10 +56,10 @@ def all_features(labelled: LabelledSet, params: TransferParams) -> Iterator[Meas
     """
     default = params.heads[:1]
     for network in params.networks:
-        bundled = find_weights(named(network, BUNDLED), BACKBONES)
+        bundled = bundled_weights(network)
         of_views = features(labelled, bundled, max(params.views))
         for views in params.views:
-            x = sum(of_views[1:views], start=of_views[0]) / views
+            x = np.stack(of_views[:views]).mean(axis=0, dtype=np.float32)
             heads = params.heads if views == 1 else default
             yield Measured(network=network, weights=BUNDLED, views=views, heads=heads, x=x)
         untrained = replace(bundled, weights=RANDOM, sha256=None, path=None)
@@ -74,9 +75,10 @@ def features(labelled: LabelledSet, weights: Weights, num_views: int) -> list[Fl
     return view_features(labelled, weights.preprocessing, runtime.load(), batch_size, num_views)
 
 
-def named(network: str, weights: str) -> BackboneParams:
-    """Give the section `backbone` for a network, with everything else as its weights say."""
-    return BackboneParams(name=network, weights=weights, sha256=None, input_px=None)
+def bundled_weights(network: str) -> Weights:
+    """Find the weights of a bundled network; what is no matter of the weights is as in the section `backbone`."""
+    own = {"name": network, "weights": BUNDLED, "sha256": None, "input_px": None, "layer": None, "pooling": None}
+    return find_weights(load_params("backbone", BackboneParams).model_copy(update=own), BACKBONES)
 
 
 if __name__ == "__main__":

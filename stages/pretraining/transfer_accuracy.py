@@ -174,16 +174,22 @@ def transfer_rows(
     for head in measured.heads:
         kind = head_params.model_copy(update={"kind": head})
         for shots in params.shots:
-            results = [
-                _score(labelled.table, measured.x, shots, seed, test_fraction, kind) for seed in range(params.num_seeds)
-            ]
-            accuracies, losses = np.array(results).T
-            std = accuracies.std(ddof=1) if params.num_seeds > 1 else 0.0
-            row = {"dataset": labelled.name, "network": measured.network, "weights": measured.weights}
-            row |= {"views": measured.views, "head": head, "train_per_class": str(shots or "all")}
-            row |= {"accuracy": round(float(accuracies.mean()), 4), "std": round(float(std), 4)}
-            rows.append(row | {"log_loss": round(float(losses.mean()), 4), "seeds": params.num_seeds})
-            print("transfer: " + ", ".join(f"{name} {value}" for name, value in rows[-1].items()))
+            score = partial(_score, labelled.table, measured.x, shots, test_fraction=test_fraction, head_params=kind)
+            accuracies, losses = np.array([score(seed=seed) for seed in range(params.num_seeds)]).T
+            row: dict[str, object] = {
+                "dataset": labelled.name,
+                "network": measured.network,
+                "weights": measured.weights,
+                "views": measured.views,
+                "head": head,
+                "train_per_class": str(shots or "all"),
+                "accuracy": round(float(accuracies.mean()), 4),
+                "std": round(float(accuracies.std(ddof=1)) if params.num_seeds > 1 else 0.0, 4),
+                "log_loss": round(float(losses.mean()), 4),
+                "seeds": params.num_seeds,
+            }
+            rows.append(row)
+            print("transfer: " + ", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
     return rows
 
 

@@ -14,7 +14,7 @@ def choose_sharpness(scores: Float, offsets: Float, y: Labels, weights: ClassWei
     """Find the factor of the scores with the lowest log loss, on images that the scores were not fitted to.
 
     When every image is classified correctly, the log loss falls as the factor grows without end. So a share of each
-    target, half an image's in all, goes to the other classes: so large may an error rate be that shows none in n images.
+    target goes to the other classes, half an image in all: an error rate that may well show no error in n images.
 
     Args:
         scores: shape (n, c).
