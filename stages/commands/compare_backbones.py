@@ -2,12 +2,12 @@
 
 Reads   data/images/, data/splits.csv, the networks' weights; features through the store
 Writes  reports/compare_backbones.csv, reports/compare_backbones.png, MLflow runs: one for each network, below one
-Params  backbone, extract, train_head, compute, tracking
+Params  ingest.white_level, backbone, extract, train_head, compute, tracking
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,7 +17,7 @@ import pandas as pd
 from stages.graft.backbone.available import NetworkName, find_available, parse_network
 from stages.graft.backbone.extraction import rows_of
 from stages.graft.backbone.precision_check import sample_images
-from stages.graft.backbone.runtime_choice import RuntimeChoice, choose_runtime
+from stages.graft.backbone.runtime_choice import ExtractParams, choose_runtime
 from stages.graft.backbone.weights import BackboneParams, Weights, find_weights
 from stages.graft.compute.extractors import open_extractor
 from stages.graft.compute.settings import load_compute
@@ -38,6 +38,7 @@ from stages.graft.heads.features import FeatureSet, read_features
 from stages.graft.heads.fitting import TrainHeadParams
 from stages.graft.heads.head import Float32
 from stages.graft.images.crop import DECODER
+from stages.graft.images.white_level import WhiteLevelParams
 from stages.graft.metrics.sampling import stratified_rows
 from stages.graft.report.figure_style import save_png, style
 from stages.graft.report.network_figures import draw_networks
@@ -61,7 +62,7 @@ class Extraction:
     """Images to compare on."""
     locate: ImageLocations
     """Gives the location of an image's file."""
-    choice: RuntimeChoice
+    choice: ExtractParams
     """The section `extract`."""
 
 
@@ -103,18 +104,21 @@ def read_images() -> FeatureSet:
 
 
 def weights_of(network: NetworkName) -> Weights:
-    """Find a network's weights; where it is that of params.yaml, with its layers, pooling and size."""
-    params = load_params("backbone", BackboneParams)
+    """Find a network's weights; where it is that of params.yaml, with its layers, pooling and size.
+
+    The fit, the white level and the views are those of params.yaml for every network.
+    """
+    params, white_level = load_params("backbone", BackboneParams), load_params("ingest", WhiteLevelParams).white_level
     if (network.name, network.weights) != (params.name, params.weights):
         own = {"name": network.name, "weights": network.weights}
         params = params.model_copy(update=own | dict.fromkeys(("sha256", "input_px", "layer", "pooling")))
-    return find_weights(params, BACKBONES)
+    return replace(find_weights(params, BACKBONES, white_level), views=load_params("extract", ExtractParams).views)
 
 
 def score_networks(networks: Sequence[tuple[NetworkName, Weights]], images: FeatureSet) -> list[ScoredNetwork]:
     """Extract the features of every network, fit the default head to parts of the images, and score the others."""
     extraction = Extraction(
-        ids=images.ids, locate=image_locations(SPLITS, IMAGES), choice=load_params("extract", RuntimeChoice)
+        ids=images.ids, locate=image_locations(SPLITS, IMAGES), choice=load_params("extract", ExtractParams)
     )
     params, scored = load_params("train_head", TrainHeadParams), []
     features = [extract(weights, extraction) for _, weights in networks]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pydantic import Field, PositiveInt
 
@@ -71,6 +72,18 @@ class TransferParams(Params):
     """Training images per class; null for all."""
     num_seeds: PositiveInt
     """Split seeds 0, 1, …; validation and test keep their sizes."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Splits of a data set."""
+
+    shots: int | None
+    """Training images per class; None for all."""
+    num_seeds: int
+    """s; the seeds are 0, 1, …"""
+    test_fraction: float
+    """As in `DatasetParams`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,8 +187,8 @@ def transfer_rows(
     for head in measured.heads:
         kind = head_params.model_copy(update={"kind": head})
         for shots in params.shots:
-            score = partial(_score, labelled.table, measured.x, shots, test_fraction=test_fraction, head_params=kind)
-            accuracies, losses = np.array([score(seed=seed) for seed in range(params.num_seeds)]).T
+            scores = score_splits(labelled, measured.x, Draws(shots, params.num_seeds, test_fraction), kind)
+            accuracies, losses = scores.T
             row: dict[str, object] = {
                 "dataset": labelled.name,
                 "network": measured.network,
@@ -193,11 +206,17 @@ def transfer_rows(
     return rows
 
 
+def score_splits(
+    labelled: LabelledSet, x: Float32, draws: Draws, head_params: TrainHeadParams
+) -> npt.NDArray[np.float64]:
+    """Fit a head to the training images of each split; give accuracy and log loss of its test images, shape (s, 2)."""
+    return np.array([_score(labelled.table, x, draws, seed, head_params) for seed in range(draws.num_seeds)])
+
+
 def _score(
-    table: pd.DataFrame, x: Float32, shots: int | None, seed: int, test_fraction: float, head_params: TrainHeadParams
+    table: pd.DataFrame, x: Float32, draws: Draws, seed: int, head_params: TrainHeadParams
 ) -> tuple[float, float]:
-    """Fit a head to the training images of one split; give accuracy and log loss of its test images."""
-    sides = assign_splits(table, seed, VAL_FRACTION, test_fraction, shots).to_numpy()
+    sides = assign_splits(table, seed, VAL_FRACTION, draws.test_fraction, draws.shots).to_numpy()
     classes = tuple(sorted(set(table["label"])))
     y = np.searchsorted(np.array(classes), table["label"].to_numpy(dtype=str)).astype(np.int64)
     train, val, test = (
@@ -223,7 +242,7 @@ def _batches(labelled: LabelledSet, preprocessing: Preprocessing, batch_size: in
 
 def _square(labelled: LabelledSet, p: Preprocessing, row: int) -> Batch:
     try:
-        return decode_square(labelled.files[row], p.resize_px, p.crop_px, p.interpolation)
+        return decode_square(labelled.files[row], p)
     except DataError as error:
         file = labelled.table["file"].iloc[row]
         raise DataError(f"{labelled.name}: {file}: {error}; repair or remove it") from None

@@ -78,7 +78,7 @@ def test_time_is_measured_on_this_machine(images):
     assert isinstance(pictures, FeatureSet)
     weights = compare_backbones.weights_of(compare_backbones.parse_network(SMALL_NETWORK, images / "data/backbones"))
     locate = compare_backbones.image_locations(images / "data/splits.csv", images / "data/images")
-    choice = compare_backbones.load_params("extract", compare_backbones.RuntimeChoice)
+    choice = compare_backbones.load_params("extract", compare_backbones.ExtractParams)
     extraction = compare_backbones.Extraction(ids=pictures.ids, locate=locate, choice=choice)
     assert 0 < compare_backbones.measure_seconds(weights, extraction) < 1000
 
