@@ -10,8 +10,9 @@ from pathlib import Path
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.heads.features import FeatureSet, load_features, read_backbone_record
-from stages.graft.heads.fitting import FittedHead, TrainHeadParams, fit_head, format_choice
+from stages.graft.heads.fitting import FittedHead, fit_head, format_choice
 from stages.graft.heads.head import Head, save_head
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.metrics.classification import accuracy, log_loss
 from stages.graft.metrics.training_curve import write_curve
 from stages.graft.storage.files import write_json

@@ -35,8 +35,8 @@ from stages.graft.evaluation.network_comparison import (
     cross_validate_default_head,
 )
 from stages.graft.heads.features import FeatureSet, read_features
-from stages.graft.heads.fitting import TrainHeadParams
 from stages.graft.heads.head import Float32
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.images.crop import DECODER
 from stages.graft.images.white_level import WhiteLevelParams
 from stages.graft.metrics.sampling import stratified_rows

@@ -19,7 +19,7 @@ MODELS = {
     "split": "stages.split.SplitParams",
     "backbone": "stages.graft.backbone.weights.BackboneParams",
     "extract": "stages.graft.backbone.runtime_choice.ExtractParams",
-    "train_head": "stages.graft.heads.fitting.TrainHeadParams",
+    "train_head": "stages.graft.heads.head_params.TrainHeadParams",
     "finetune": "stages.graft.training.finetune_params.FinetuneParams",
     "explore": "stages.graft.evaluation.explore_params.ExploreParams",
     "evaluate": "stages.graft.evaluation.evaluate_params.EvaluateParams",

@@ -20,8 +20,8 @@ from stages.graft.backbone.torchvision_networks import cut_output
 from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run
 from stages.graft.data.decoded_arrays import DecodedImages, decoded_images
-from stages.graft.heads.fitting import TrainHeadParams
 from stages.graft.heads.head import Float32
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.images.decode import Batch
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.tables import write_csv

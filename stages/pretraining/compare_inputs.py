@@ -25,8 +25,8 @@ from stages.graft.core.stage import run
 from stages.graft.data.decoded_arrays import labelled_candidates
 from stages.graft.data.open_source import open_source
 from stages.graft.heads.features import read_features
-from stages.graft.heads.fitting import TrainHeadParams
 from stages.graft.heads.head import Float32
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.images.crop import DECODER
 from stages.graft.images.preprocessing import Fit
 from stages.graft.storage.cache_folder import feature_store_location, store_folder

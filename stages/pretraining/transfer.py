@@ -16,8 +16,8 @@ from stages.graft.backbone.runtime_choice import AUTOMATIC, choose_runtime
 from stages.graft.backbone.weights import BUNDLED, RANDOM, BackboneParams, Weights, find_weights
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run
-from stages.graft.heads.fitting import TrainHeadParams
 from stages.graft.heads.head import Float32
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.tables import write_csv
 from stages.pretraining.transfer_accuracy import (

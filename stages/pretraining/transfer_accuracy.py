@@ -24,8 +24,9 @@ from stages.graft.data.decoded_arrays import labelled_candidates
 from stages.graft.data.open_source import open_source
 from stages.graft.data.split_assignment import assign_splits
 from stages.graft.heads.features import FeatureSet
-from stages.graft.heads.fitting import TrainHeadParams, fit_head
+from stages.graft.heads.fitting import fit_head
 from stages.graft.heads.head import Float32
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.images.crop import decode_square
 from stages.graft.images.decode import Batch, decode
 from stages.graft.images.preprocessing import Preprocessing

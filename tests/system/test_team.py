@@ -379,5 +379,5 @@ def test_ci_says_what_a_branch_changes_and_finds_what_was_not_run(two_people: tu
     ci.run("bash", "-e", "-c", f"{check}\n{changes}")
     said = (ci.folder / "summary.md").read_text()
     assert "**dvc.lock is older than what it is made of**" in said
-    assert "| train_head.kind | logistic | prototype |  |" in said
+    assert "| train_head.kind | auto | prototype |  |" in said
     assert "'train_head'" in ci.run("bash", "-e", "-c", fail, code=1)

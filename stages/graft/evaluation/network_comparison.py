@@ -14,8 +14,8 @@ from stages.graft.heads.auto import fit_auto
 from stages.graft.heads.class_weights import class_weights
 from stages.graft.heads.cross_validation import HeldOut, score_held_out
 from stages.graft.heads.features import FeatureSet, select_rows
-from stages.graft.heads.fitting import TrainHeadParams
 from stages.graft.heads.head import Float32
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.metrics.classification import log_loss, wilson_interval
 from stages.graft.metrics.paired_comparison import holm, mcnemar, unit_changes
 

@@ -11,7 +11,7 @@ from stages.graft.evaluation.network_comparison import (
     cross_validate_default_head,
 )
 from stages.graft.heads.cross_validation import HeldOut
-from stages.graft.heads.fitting import TrainHeadParams
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.heads.mlp_params import MlpParams
 from tests.support.features import ids_of, sparse_features
 

@@ -20,7 +20,7 @@ def write_lock(root, kind: str) -> None:
 
 
 def test_present_results_are_published(project, published):
-    write_lock(project(), "logistic")
+    write_lock(project(), "auto")
     graft("publish")
     assert published == [True]
 
@@ -28,7 +28,7 @@ def test_present_results_are_published(project, published):
 def test_results_of_other_parameters_are_refused(project, published):
     write_lock(project(), "mlp")
     with pytest.raises(
-        SystemExit, match=r"of `train_head\.kind` 'mlp', params.yaml has 'logistic'; `dvc repro` brings"
+        SystemExit, match=r"of `train_head\.kind` 'mlp', params.yaml has 'auto'; `dvc repro` brings"
     ):
         graft("publish")
     assert published == []

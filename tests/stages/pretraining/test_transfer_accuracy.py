@@ -11,8 +11,8 @@ from PIL import Image
 from stages.graft.core.errors import DataError
 from stages.graft.core.params import load_params
 from stages.graft.heads.features import FeatureSet
-from stages.graft.heads.fitting import TrainHeadParams
 from stages.graft.heads.head import Float32
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.images.decode import Batch
 from stages.pretraining import transfer_accuracy
 from stages.pretraining.network_setup import square_preprocessing
