@@ -1,7 +1,7 @@
 """From images to features: rows in the store are reused, the others are computed in batches of one fixed shape.
 
-Each worker decodes a batch and then runs the network on it. Decoding and the network share the processors without
-waiting for each other, and only one batch per worker is in memory.
+Of small batches, each worker decodes one and then runs the network on it: decoding and the network share the processors
+without waiting for each other, and only one batch per worker is in memory.
 """
 
 import time
@@ -12,12 +12,16 @@ import numpy as np
 from stages.graft.backbone.runtime import Runtime
 from stages.graft.core.progress import Progress
 from stages.graft.core.threads import in_threads, num_cpus
-from stages.graft.images.loading import LocateImage, read_batch
+from stages.graft.images.decode import Batch
+from stages.graft.images.loading import LocateImage, decoded_batches, read_batch
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.storage.feature_store import Features, FeatureStore
 
 Images = tuple[Sequence[str], LocateImage]
 """Ids, and the function that locates their files."""
+
+MAX_IMAGES_PER_TASK = 32
+"""Largest batch that is decoded by one thread; the images of a larger one, as GPUs take, are decoded side by side."""
 
 MAX_BYTES_PER_FRAGMENT = 8 * 2**20
 """Bytes of features in a fragment, which are in memory until it is written."""
@@ -68,13 +72,37 @@ def rows_of(
     ids: Sequence[str], locate: LocateImage, preprocessing: Preprocessing, runtime: Runtime
 ) -> Iterator[tuple[Sequence[str], Features]]:
     """Compute features as `embed` does, without showing the progress."""
-    compute, batch_size = runtime.load(), int(runtime.record["batch_size"])
+    batch_size = int(runtime.record["batch_size"])
+    each_chunk = _rows_of_chunks if batch_size <= MAX_IMAGES_PER_TASK else _rows_of_images
+    return each_chunk(ids, locate, preprocessing, runtime, batch_size)
+
+
+def _rows_of_chunks(
+    ids: Sequence[str], locate: LocateImage, preprocessing: Preprocessing, runtime: Runtime, batch_size: int
+) -> Iterator[tuple[Sequence[str], Features]]:
+    """Decode and compute a batch in one thread."""
+    compute = runtime.load()
     chunks = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
 
     def compute_rows(chunk: Sequence[str]) -> Features:
         return compute(read_batch(chunk, locate, preprocessing, batch_size))[: len(chunk)]
 
     yield from zip(chunks, in_threads(compute_rows, chunks, num_workers(runtime)), strict=True)
+
+
+def _rows_of_images(
+    ids: Sequence[str], locate: LocateImage, preprocessing: Preprocessing, runtime: Runtime, batch_size: int
+) -> Iterator[tuple[Sequence[str], Features]]:
+    """Decode the images of a batch side by side: a large batch in one thread would keep the network waiting."""
+    compute = runtime.load()
+
+    def compute_rows(chunk: tuple[Sequence[str], Batch]) -> tuple[Sequence[str], Features]:
+        ids, images = chunk
+        padding = np.zeros((batch_size - len(ids), *images.shape[1:]), np.uint8)
+        return ids, compute(np.concatenate([images, padding]))[: len(ids)]
+
+    decoded = decoded_batches(ids, locate, preprocessing, batch_size)
+    yield from in_threads(compute_rows, decoded, runtime.num_streams, runtime.num_streams)
 
 
 def num_workers(runtime: Runtime) -> int:

@@ -264,3 +264,11 @@ def test_a_gpu_gives_nearly_the_same_features(ids, locate, backbone):
     expected = run_batch(backbone, images, 4, CPU)
     found = run_batch(load_backbone(WEIGHTS).to(cuda), images, 4, cuda)
     np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-3)
+
+
+def test_large_batches_are_decoded_side_by_side_to_the_same_rows(ids, locate, backbone, tmp_path, monkeypatch):
+    _, expected = extract(ids, locate, backbone, tmp_path / "small")
+    monkeypatch.setattr(extraction, "MAX_IMAGES_PER_TASK", BATCH_SIZE - 1)
+    number, rows = extract(ids, locate, backbone, tmp_path / "large")
+    assert number == len(ids)
+    assert rows.tobytes() == expected.tobytes()
