@@ -64,6 +64,14 @@ def read(root, gallery_images=24):
     return reader
 
 
+@pytest.mark.parametrize(("seen", "told"), [(0.1649, True), (0.9, False), (1.0, False)])
+def test_the_page_says_how_much_the_network_does_not_see(root, seen, told):
+    path = root / "reports/extract.json"
+    write_json(read_json(path) | {"seen_share": seen}, path)
+    sentence = "The network sees the middle 16% of these images' pixels on average; backbone.fit: squash shows it all."
+    assert (sentence in read(root).text) is told
+
+
 def test_nothing_comes_from_outside_and_nothing_can_run(root):
     commit_all(root)
     params = (root / "params.yaml").read_text(encoding="utf-8")
