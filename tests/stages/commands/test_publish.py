@@ -27,8 +27,6 @@ def test_present_results_are_published(project, published):
 
 def test_results_of_other_parameters_are_refused(project, published):
     write_lock(project(), "mlp")
-    with pytest.raises(
-        SystemExit, match=r"of `train_head\.kind` 'mlp', params.yaml has 'auto'; `dvc repro` brings"
-    ):
+    with pytest.raises(SystemExit, match=r"of `train_head\.kind` 'mlp', params.yaml has 'auto'; `dvc repro` brings"):
         graft("publish")
     assert published == []
