@@ -16,7 +16,8 @@ LOCK = Path(".dvc/tmp/repro")
 
 def run_repro(arguments: Sequence[str]) -> int:
     """Wait, then run `dvc repro` with these arguments; returns its exit code."""
-    check_start()
+    if not {"-h", "--help"}.intersection(arguments):
+        check_start()
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *arguments]
     with exclusive_lock(LOCK, "another `graft repro` runs in this folder; waiting for it"):
         return subprocess.run(command, check=False).returncode

@@ -12,6 +12,7 @@ from pydantic import ConfigDict
 from stages.graft.core.errors import ParamsError
 from stages.graft.core.params import PARAMS, Params, check_params, load_params
 from stages.graft.core.stage import FOLDER
+from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.hashing import sha256_of
 
 MODELS = {
@@ -54,9 +55,11 @@ def check_start() -> None:
     """Check all that `dvc repro` needs, before it removes the outputs of the stages that it runs.
 
     Raises:
-        ParamsError: a value is not allowed, the source does not exist, or the store cannot be written.
+        ParamsError: a value is not allowed, or the source does not exist.
+        OSError: the store cannot be made.
     """
     check_all_params()
+    store_folder().mkdir(parents=True, exist_ok=True)
     source = load_params("ingest", SourceParams).source
     if "://" not in source and not Path(source).exists():
         raise ParamsError(f"{PARAMS}: `ingest.source` names {source}, which does not exist (looked in {Path.cwd()})")

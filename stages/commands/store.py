@@ -26,6 +26,7 @@ USE = {True: "yes", False: "no", None: "?"}
 def list_store() -> None:
     """Print the entries of the store, its size, and the size of the features in S3."""
     store = store_folder()
+    store.mkdir(parents=True, exist_ok=True)
     entries = read_entries(store)
     if entries:
         print(format_entries(entries, read_use(ROOT)))
@@ -43,6 +44,7 @@ def prune_store(older_than: str | None, unused: bool, yes: bool) -> None:
         GraftError: there is no condition, or no terminal to ask at.
     """
     store, in_use = store_folder(), read_use(ROOT)
+    store.mkdir(parents=True, exist_ok=True)
     before = None if older_than is None else time.time() - seconds_of(older_than)
     entries = to_prune(read_entries(store), before, in_use if unused else None)
     if not entries:

@@ -83,7 +83,7 @@ def test_a_users_mistake_is_one_line(monkeypatch, name, arguments):
 
 
 def test_repro_passes_everything_on(monkeypatch, project):
-    project()
+    project(ingest={"source": "."})
     calls = []
     monkeypatch.setattr(
         subprocess, "run", lambda command, **_: calls.append(command) or subprocess.CompletedProcess(command, 7)

@@ -30,8 +30,14 @@ class Duration:
     """Processors of the machine."""
 
 
-START_CHECKS = "stages.commands.start_checks"
-"""Imported by name: what is checked there changes no output, so no stage depends on all that it reaches."""
+START_CHECKS, PLACE_ERRORS = "stages.commands.start_checks", "stages.commands.place_errors"
+"""Imported by name: neither changes an output, so no stage depends on all that they reach."""
+
+_REFUSALS = frozenset(
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP,
+     errno.ENAMETOOLONG, errno.EIO, errno.ESTALE)
+)  # fmt: skip
+"""What an operating system answers for a file or folder that is not there, not allowed or not reachable."""
 
 
 def run_stage(stage: str, main: Callable[[], None], root: Path = Path()) -> None:
@@ -90,17 +96,26 @@ def run(stage: str, main: Callable[[], None], *, again: str = "dvc repro") -> No
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except Exception as error:
-        if not _is_full(error):
+        if (problem := _problem_of_place(error, again)) is None:
             raise
-        file = getattr(error, "filename", None)
-        where = f", at {file}" if file else ""
-        sys.exit(
-            f"{stage}: error: the disk is full{where}; nothing half-written is left, `{again}` goes on after room is "
-            "made (`graft store` says what the store holds, `dvc gc --workspace` empties DVC's cache of older states)"
-        )
+        sys.exit(f"{stage}: error: {problem}")
     except KeyboardInterrupt:
         print(f"\n{stage}: interrupted; nothing half-written is left, `{again}` goes on from here", file=sys.stderr)
         sys.exit(130)
+
+
+def _problem_of_place(error: Exception, again: str) -> str | None:
+    """Explain a full disk, or a file or folder that cannot be made, written or read; None for any other error."""
+    file = getattr(error, "filename", None)
+    if _is_full(error):
+        where = f", at {file}" if file else ""
+        return (
+            f"the disk is full{where}; nothing half-written is left, `{again}` goes on after room is made "
+            "(`graft store` says what the store holds, `dvc gc --workspace` empties DVC's cache of older states)"
+        )
+    if isinstance(error, OSError) and file is not None and error.errno in _REFUSALS:
+        return str(import_module(PLACE_ERRORS).explain(error))
+    return None
 
 
 def _is_full(error: Exception) -> bool:
