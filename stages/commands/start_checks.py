@@ -15,7 +15,7 @@ from stages.graft.core.stage import FOLDER
 from stages.graft.storage.hashing import sha256_of
 
 MODELS = {
-    "ingest": "stages.ingest.IngestParams",
+    "ingest": "stages.graft.data.ingest_params.IngestParams",
     "split": "stages.split.SplitParams",
     "backbone": "stages.graft.backbone.weights.BackboneParams",
     "extract": "stages.graft.backbone.runtime_choice.ExtractParams",
