@@ -6,48 +6,33 @@ Params  ingest
 """
 
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field
-
-from stages.graft.core.params import Params, load_params
+from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
-from stages.graft.data.ingestion import OnConflict, ingest
+from stages.graft.data.ingest_params import IngestParams
+from stages.graft.data.ingestion import ingest
 from stages.graft.data.manifest import write_manifest
 from stages.graft.data.open_source import open_source
-from stages.graft.images.white_level import WhiteLevel
+from stages.graft.data.unwatched import describe_unwatched, list_unwatched, write_unwatched
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import atomic_path, write_json
 
 IMAGES, MANIFEST, REPORT = Path("data/images"), Path("data/manifest.csv"), Path("reports/ingest.json")
 
 
-class IngestParams(Params):
-    source: Annotated[str, Field(min_length=1)]
-    """Path or http(s) address of the labelled images; a relative path counts from the repository's root."""
-    sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None
-    """SHA-256 of the source's file, hex; a must for an address, null for a folder."""
-    copy_: Annotated[bool, Field(alias="copy")]
-    """Copy the images, or leave them in place and read them there."""
-    on_conflict: OnConflict
-    """Identical images under two labels: stop with an error, or drop all of them."""
-    max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
-    """Share of images that may be damaged before the stage fails."""
-    white_level: WhiteLevel
-    """Value that becomes white in images with more than 8 bits a colour; null: 65535."""
-
-
 def main() -> None:
     params = load_params("ingest", IngestParams)
     with (
-        open_source(params.source, store_folder(), params.sha256) as source,
+        open_source(params.source, store_folder(), params.sha256, params.rules) as source,
         atomic_path(IMAGES) as folder,
     ):
-        settings = params.on_conflict, params.max_bad_fraction, params.copy_, params.white_level
-        ingestion = ingest(source, folder, *settings)
+        unwatched = list_unwatched(source)  # before the files are read: a later change is noticed
+        ingestion = ingest(source, folder, params)
     write_manifest(ingestion.rows, MANIFEST)
     write_json(ingestion.report(), REPORT)
-    print("\n".join(f"ingest: {line}" for line in (str(ingestion), *ingestion.pixels.lines())))
+    write_unwatched(unwatched, REPORT)
+    lines = (str(ingestion), *ingestion.pixels.lines(), *describe_unwatched(unwatched))
+    print("\n".join(f"ingest: {line}" for line in lines))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.data.manifest import read_manifest
 from stages.graft.data.split_assignment import assign_splits
+from stages.graft.data.split_checks import describe_given, splits_given
 from stages.graft.data.splits import count_splits, extend_table
 from stages.graft.storage.files import write_json
 
@@ -29,7 +30,7 @@ class SplitParams(Params):
     seed: int
     """Another seed, another split."""
     val_fraction: Annotated[float, Field(ge=0, lt=1)]
-    """Share of each class in validation; 0 leaves it to the source's own `split` column."""
+    """Share of each class in validation; 0 leaves it to the splits that the source gives."""
     test_fraction: Annotated[float, Field(ge=0, lt=1)]
     """Share of each class in test; 0 as above."""
     train_per_class: PositiveInt | None
@@ -47,10 +48,12 @@ def main() -> None:
     params = load_params("split", SplitParams)
     manifest = read_manifest(MANIFEST, COLUMNS)
     splits = assign_splits(manifest, **params.model_dump())
-    report = count_splits(manifest["label"], splits)
+    given = splits_given(manifest)
+    report = count_splits(manifest["label"], splits) | {"given": given}
     extend_table(MANIFEST, SPLITS, split=splits)
     write_json(report, REPORT)
-    print("split: " + ", ".join(f"{report[f'num_{name}']} {name}" for name in ("train", "val", "test", "unused")))
+    counts = ", ".join(f"{report[f'num_{name}']} {name}" for name in ("train", "val", "test", "unused"))
+    print(f"split: {counts}{describe_given(given)}")
 
 
 if __name__ == "__main__":

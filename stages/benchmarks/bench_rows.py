@@ -21,9 +21,11 @@ from PIL import Image
 from stages.benchmarks.report_parts import library_versions, markdown_table, write_report
 from stages.benchmarks.sandbox import Measured, Sandbox
 from stages.graft.core.image_ids import Ids, Packed, pack_ids, unpack_ids
+from stages.graft.core.params import load_params
 from stages.graft.core.stage import run
-from stages.graft.data.candidates import candidate_in_folder, make_source
+from stages.graft.data.candidates import Candidate, make_source
 from stages.graft.data.image_locations import image_locations
+from stages.graft.data.ingest_params import IngestParams
 from stages.graft.data.ingestion import ingest
 from stages.graft.data.manifest import read_manifest, write_manifest
 from stages.graft.storage.feature_store import FeatureStore, write_fragment
@@ -67,10 +69,16 @@ def ingest_rows(num_rows: int) -> None:
     image = buffer.getvalue()
     names = (f"class {number % NUM_CLASSES:03}/image {number:09}.png" for number in range(num_rows))
     candidates = (
-        candidate_in_folder(name, _GeneratedFile(image, number), address=f"s3://bucket/images/{name}")
+        Candidate(
+            file=name,
+            label=name.partition("/")[0],
+            read=_GeneratedFile(image, number),
+            address=f"s3://bucket/images/{name}",
+        )
         for number, name in enumerate(names)
     )
-    ingestion = ingest(make_source("images", candidates), IMAGES, "error", 0.0, copy=False)
+    params = load_params("ingest", IngestParams).model_copy(update={"copy_": False, "max_bad_fraction": 0.0})
+    ingestion = ingest(make_source("images", candidates), IMAGES, params)
     write_manifest(ingestion.rows, MANIFEST)
 
 

@@ -61,8 +61,8 @@ def print_skipped(folders: Mapping[str, FolderCount]) -> None:
     """Print how many files of the folders are skipped."""
     for folder, count in folders.items():
         if count.num_others or count.num_hidden:
-            print(f"predict: {printable_name(folder)}: passed over {count.num_others} files that are no images by "
-                  f"their names, {count.num_hidden} hidden ones", file=sys.stderr)  # fmt: skip
+            print(f"predict: {printable_name(folder)}: passed over {count.num_others} files that are no images, "
+                  f"{count.num_hidden} hidden ones", file=sys.stderr)  # fmt: skip
 
 
 def open_output(out: Path | None, columns: Sequence[str]) -> AbstractContextManager[Write]:

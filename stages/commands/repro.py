@@ -1,6 +1,7 @@
 """graft repro: run `dvc repro` after another one in the same folder has ended.
 
 DVC's own `--wait-for-lock` waits for its short locks only: while a stage runs, a second `dvc repro` ends at once.
+DVC does not look into linked folders, nor at the images that a list names: this command does.
 """
 
 import subprocess
@@ -12,12 +13,34 @@ from stages.commands.start_checks import check_start
 from stages.graft.storage.locks import exclusive_lock
 
 LOCK = Path(".dvc/tmp/repro")
+REPORT = Path("reports/ingest.json")
+
+HELP = frozenset(("-h", "--help"))
+LOOKS_ONLY = HELP | {"--dry"}
+INGEST_AGAIN = ("--force", "--single-item", "ingest")
 
 
 def run_repro(arguments: Sequence[str]) -> int:
     """Wait, then run `dvc repro` with these arguments; returns its exit code."""
-    if not {"-h", "--help"}.intersection(arguments):
+    if not HELP.intersection(arguments):
         check_start()
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *arguments]
     with exclusive_lock(LOCK, "another `graft repro` runs in this folder; waiting for it"):
-        return subprocess.run(command, check=False).returncode
+        if not LOOKS_ONLY.intersection(arguments) and (reason := _reason_to_ingest()):
+            print(f"graft repro: {reason}: ingest runs again", flush=True)
+            if code := _dvc_repro(INGEST_AGAIN):
+                return code
+        return _dvc_repro(arguments)
+
+
+def _dvc_repro(arguments: Sequence[str]) -> int:
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *arguments]
+    return subprocess.run(command, check=False).returncode
+
+
+def _reason_to_ingest() -> str | None:
+    from stages.graft.core.params import load_params
+    from stages.graft.data.ingest_params import IngestParams
+    from stages.graft.data.unwatched import reason_to_ingest
+    from stages.graft.storage.cache_folder import store_folder
+
+    return reason_to_ingest(load_params("ingest", IngestParams), store_folder(), REPORT)

@@ -16,7 +16,7 @@ from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.hashing import sha256_of
 
 MODELS = {
-    "ingest": "stages.ingest.IngestParams",
+    "ingest": "stages.graft.data.ingest_params.IngestParams",
     "split": "stages.split.SplitParams",
     "backbone": "stages.graft.backbone.weights.BackboneParams",
     "extract": "stages.graft.backbone.runtime_choice.ExtractParams",

@@ -114,7 +114,7 @@ def damaged_archive(folder):
         (empty_class, r"no image in class `pit`"),
         (list_without_columns, r"no column path and no column label"),
         (damaged_archive, r"is damaged or cut short"),
-        (lambda folder: folder / "hole", r"at least two classes, found none"),
+        (lambda folder: folder / "hole", r"at least two classes, found none; .* `ingest\.label_pattern`"),
         (lambda folder: folder / "nowhere", r"does not exist"),
         (lambda folder: "http://127.0.0.1/plates.zip", r"`ingest.sha256` is missing"),
     ],
@@ -143,6 +143,9 @@ def test_a_failed_run_leaves_the_last_one_alone(ingested, folder):
         ({"sha256": "abc"}, r"`ingest\.sha256`"),
         ({"source": ""}, r"`ingest\.source`"),
         ({"sources": "x"}, r"`ingest\.sources` is not a parameter"),
+        ({"columns": {"path": "a"}}, r"`ingest\.columns\.label` is missing"),
+        ({"label_pattern": "cat"}, r"`ingest\.label_pattern` should have a group of that name"),
+        ({"min_images_per_class": 0}, r"`ingest\.min_images_per_class` should be greater than 0"),
     ],
 )
 def test_wrong_parameters_are_named(ingested, folder, params, message):
@@ -199,3 +202,12 @@ def test_packed_and_generated_images_have_no_place(ingested, folder, tmp_path, p
         ingested(source, copy=False)
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "project/data").glob("*"))
+
+
+def test_given_splits_come_to_the_manifest(ingested, tmp_path, capsys):
+    for split, number in (("train", 0), ("test", 7)):
+        for label in ("hole", "scratch"):
+            write(tmp_path / "given" / split / label / "0.png", png(number + (label == "hole")))
+    table = read_manifest(ingested(tmp_path / "given") / "data/manifest.csv")
+    assert sorted(table["split"]) == ["test", "test", "train", "train"]
+    assert capsys.readouterr().out == "ingest: 4 images in 2 classes; splits of the source: 2 train, 2 test\n"

@@ -5,9 +5,12 @@ import json
 import pytest
 
 from stages import ingest
+from stages.graft.core.params import load_params
 from stages.graft.core.stage import run
 from stages.graft.data.image_locations import image_locations
+from stages.graft.data.label_rules import DEFAULT_COLUMNS
 from stages.graft.data.manifest import read_manifest
+from stages.graft.data.unwatched import reason_to_ingest
 from stages.graft.images.loading import read_batch
 from stages.graft.storage import s3
 from tests.graft.images.test_loading import PREPROCESSING
@@ -71,6 +74,34 @@ def test_images_in_place_are_read_there_until_one_changes(ingested, server):
             read_batch(ids, locate, PREPROCESSING, 300)
     finally:
         server.put(f"plates/{file}", png(100 * CLASSES.index(label) + int(number)))
+
+
+def test_splits_and_litter_in_a_bucket_are_those_of_a_folder(ingested, server):
+    for split in ("train", "Valid"):
+        for number, label in enumerate(CLASSES):
+            server.put(f"given/set/{split}/{label}/0.png", png(number + 10 * (split == "train")))
+    server.put("given/set/@eaDir/0.png", png(99))
+    made = ingested("given")
+    table = read_manifest(made / "data/manifest.csv")
+    assert sorted(zip(table["file"], table["split"], strict=True)) == sorted(
+        (f"{split}/{label}/0.png", ours) for split, ours in (("train", "train"), ("Valid", "val")) for label in CLASSES
+    )
+    assert json.loads((made / "reports/ingest.json").read_text())["num_hidden"] == 1
+
+
+def test_a_listed_object_that_changes_is_noticed(ingested, server, tmp_path, project):
+    for name in ("a", "b"):
+        server.put(f"listed/{name}.png", png(ord(name)))
+    source = tmp_path / "list.csv"
+    source.write_text(f"path,label\na.png,a\ns3://{BUCKET}/listed/b.png,b\n")
+    columns = DEFAULT_COLUMNS.model_copy(update={"root": f"s3://{BUCKET}/listed"})
+    project(ingest={"source": str(source), "columns": columns.model_dump()})
+    run("ingest", ingest.main)
+    params = load_params("ingest", ingest.IngestParams)
+    assert reason_to_ingest(params, tmp_path / "cache", ingest.REPORT) is None
+    server.put("listed/a.png", png(ord("a")) + b"\0")
+    changed = f"1 files that DVC does not watch have changed, such as s3://{BUCKET}/listed/a.png"
+    assert reason_to_ingest(params, tmp_path / "cache", ingest.REPORT) == changed
 
 
 def failing_after(monkeypatch, number):

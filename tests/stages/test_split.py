@@ -2,8 +2,10 @@ import pytest
 
 from stages import split
 from stages.graft.core.stage import run
+from stages.graft.data.manifest import read_manifest
 from stages.graft.data.splits import read_splits
 from stages.graft.storage.files import read_json
+from stages.graft.storage.tables import write_csv
 from tests.support.pipeline import CLASSES, write_pipeline_start
 
 
@@ -50,7 +52,7 @@ def test_a_second_run_writes_the_same_bytes(splits):
         ),
         ({"val_fraction": -0.1}, "`split.val_fraction` should be greater than or equal to 0, got -0.1"),
         ({"train_per_class": 0}, "`split.train_per_class` should be greater than 0, got 0"),
-        ({"test_fraction": 0.0}, "class '007' has 12 images, and none left for test"),
+        ({"test_fraction": 0.0}, "no image is left for test of class '007' (10 train, 2 val, 0 test), 'NA'"),
     ],
 )
 def test_a_mistake_is_one_line(splits, params, message):
@@ -58,3 +60,17 @@ def test_a_mistake_is_one_line(splits, params, message):
         splits(**params)
     assert message in str(stop.value)
     assert "\n" not in str(stop.value)
+
+
+def test_splits_of_the_source_are_kept_and_the_line_says_what_is_drawn(splits, capsys):
+    folder = splits()
+    manifest = read_manifest(folder / "data/manifest.csv")
+    first = manifest.groupby("label").cumcount() < 4
+    manifest["split"] = first.map({True: "val", False: "train"})
+    write_csv(manifest, folder / "data/manifest.csv")
+    capsys.readouterr()
+    table = read_splits(splits() / "data/splits.csv")
+    assert set(table["id"][table["split"] == "val"]) == set(manifest["id"][first])
+    said = "split: 18 train, 12 val, 6 test, 0 unused; the source gives train and val, so test is drawn from train\n"
+    assert capsys.readouterr().out == said
+    assert read_json(folder / "reports/split.json")["given"] == ["train", "val"]

@@ -1,22 +1,23 @@
-"""A class folder packed in a zip or tar file, read member by member; nothing is ever written under a member's name."""
+"""A folder packed in a zip or tar file, read member by member; nothing is ever written under a member's name."""
 
 import bz2
 import gzip
 import lzma
 import stat
+import struct
 import tarfile
 import tempfile
 import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from stages.graft.core.errors import DataError
-from stages.graft.data.candidates import Candidate, Source, candidate_in_folder, class_folder
+from stages.graft.data.candidates import Contents, FoundFile, with_slashes
 from stages.graft.data.limits import FETCH_AGAIN, LIMITS, Guard, Limits, check_size
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
@@ -28,8 +29,9 @@ _PACKED_TAR: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"BZh": bz2.open,
 }
 
-Contents = tuple[list[Candidate], list[str]]
-"""The files of an archive, and the paths of its folders."""
+_UTF_8_FLAG = 0x800
+_UNICODE_PATH = 0x7075
+"""Id of Info-ZIP's extra field with a member's name in UTF-8."""
 
 
 class SharedFile:
@@ -60,8 +62,8 @@ def is_archive_name(name: str) -> bool:
 
 
 @contextmanager
-def open_archive(path: Path, name: str, scratch: Path, limits: Limits = LIMITS) -> Iterator[Source]:
-    """Open a zip or tar file as a class folder; a single folder around all classes is left out of the names.
+def open_archive(path: Path, name: str, scratch: Path, limits: Limits = LIMITS) -> Iterator[Contents]:
+    """Open a zip or tar file; its files can be read as long as it is open.
 
     Args:
         path: a zip file, or a tar file, plain or packed with gzip, xz or bzip2, whatever its suffix says.
@@ -85,7 +87,7 @@ def open_archive(path: Path, name: str, scratch: Path, limits: Limits = LIMITS) 
             contents = _tar_contents(tar, guard)
         else:
             contents = _tar_contents(file, guard)
-        yield _without_top_folder(name, *contents)
+        yield contents
 
 
 def _opened_zip(file: IO[bytes], guard: Guard) -> zipfile.ZipFile:
@@ -96,22 +98,46 @@ def _opened_zip(file: IO[bytes], guard: Guard) -> zipfile.ZipFile:
 
 
 def _zip_contents(archive: zipfile.ZipFile, guard: Guard) -> Contents:
-    members, folders = [], []
-    infos = archive.infolist()
-    # Some Windows tools write backslashes, against the format's rules.
-    windows = not any("/" in info.filename for info in infos)
-    for info in infos:
-        name = guard.clean_name(info.filename.replace("\\", "/") if windows else info.filename)
+    files, folders = list[FoundFile](), []
+    for info in archive.infolist():
+        written = member_name(info)
+        name = guard.clean_name(written)
         guard.count(info.file_size)
         if stat.S_ISLNK(info.external_attr >> 16):
             guard.refuse(f"has a link, {name!r}", "pack it again with the files themselves")
         if info.flag_bits & 1:
             guard.refuse(f"has an encrypted member, {name!r}", "pack it again without a password")
-        if info.is_dir():
+        if written.endswith("/"):
             folders.append(name)
         else:
-            members.append(candidate_in_folder(name, partial(_read_zipped, archive, info)))
-    return members, folders
+            files.append(FoundFile(file=name, read=partial(_read_zipped, archive, info)))
+    return Contents(files=files, folders=folders)
+
+
+def member_name(info: zipfile.ZipInfo) -> str:
+    """Give a member's path with forward slashes, in the encoding that it was written in as far as that is known.
+
+    The format says UTF-8 with a flag, else the IBM code page 437. Many tools write UTF-8 without the flag; Info-ZIP
+    adds the name in UTF-8. On Windows (system 0) and without any slash, a backslash separates folders.
+
+    Source: PKWARE, APPNOTE.TXT, 4.4.17 and 4.6.9.
+    """
+    name = info.filename
+    if not info.flag_bits & _UTF_8_FLAG:
+        raw = info.orig_filename.encode("cp437", "replace")
+        with suppress(UnicodeDecodeError):
+            name = (_unicode_path(info.extra, raw) or raw.decode("utf-8")).split("\0")[0]
+    return name.replace("\\", "/") if info.create_system == 0 else with_slashes(name)
+
+
+def _unicode_path(extra: bytes, raw: bytes) -> str | None:
+    """Read Info-ZIP's field: a version, the CRC-32 of the name that it stands for, the name."""
+    while len(extra) >= 4:
+        kind, size = struct.unpack_from("<HH", extra)
+        field, extra = extra[4 : 4 + size], extra[4 + size :]
+        if kind == _UNICODE_PATH and field[:5] == struct.pack("<BL", 1, zlib.crc32(raw)):
+            return field[5:].decode("utf-8")
+    return None
 
 
 def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
@@ -150,27 +176,17 @@ def _tar_contents(file: IO[bytes], guard: Guard) -> Contents:
 
 
 def _tar_members(archive: tarfile.TarFile, shared: SharedFile, guard: Guard) -> Contents:
-    members, folders = [], []
+    files, folders = list[FoundFile](), []
     while info := archive.next():
         archive.members = []  # type: ignore[attr-defined]  # else they pile up
-        name = guard.clean_name(info.name)
+        name = guard.clean_name(with_slashes(info.name))
         guard.count(info.size)
         if info.isdir():
             folders.append(name)
         elif info.isreg() and not info.issparse():
-            members.append(candidate_in_folder(name, partial(shared.read, info.offset_data, info.size)))
+            files.append(FoundFile(file=name, read=partial(shared.read, info.offset_data, info.size)))
         else:
             kind = "a link" if info.issym() or info.islnk() else "not a plain file"
             advice = "pack the files themselves, with tar's options --dereference --hard-dereference"
             guard.refuse(f"has a member that is {kind}, {name!r}", advice)
-    return members, folders
-
-
-def _without_top_folder(name: str, members: list[Candidate], folders: list[str]) -> Source:
-    """Leave out the one folder that holds all others, as in a zip file of the class folder itself."""
-    source = class_folder(name, members, folders)
-    if len(source.classes) != 1 or not any(member.file.count("/") > 1 for member in source.candidates):
-        return source
-    prefix = f"{source.classes[0]}/"
-    inner = [candidate_in_folder(member.file.removeprefix(prefix), member.read) for member in members]
-    return class_folder(name, inner, [f"{folder}/".removeprefix(prefix).rstrip("/") for folder in folders])
+    return Contents(files=files, folders=folders)

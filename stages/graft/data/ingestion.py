@@ -2,26 +2,34 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from stages.graft.core.errors import DataError, ParamsError
 from stages.graft.core.progress import bar
 from stages.graft.core.threads import in_threads, num_cpus
 from stages.graft.data.candidates import Candidate, Source, readable_name
 from stages.graft.data.image_locations import image_path
+from stages.graft.data.ingest_params import IngestParams
 from stages.graft.data.manifest import ManifestRow
 from stages.graft.data.pixel_checks import PixelChecks, is_notable
-from stages.graft.data.source_checks import BadImage, check_bad, check_classes, check_conflicts, check_kept
+from stages.graft.data.source_checks import (
+    BadImage,
+    check_bad,
+    check_classes,
+    check_conflicts,
+    check_kept,
+    check_number,
+    quoted,
+)
+from stages.graft.data.splits import SPLITS
 from stages.graft.images.decode import is_image
 from stages.graft.images.inspection import ImageInfo, inspect
 from stages.graft.storage.files import write_text
 from stages.graft.storage.s3 import is_remote
-
-OnConflict = Literal["error", "drop"]
 
 IN_PLACE = "The images stay where they are: the column `address` of the manifest says where that is.\n"
 """Text of a file in the folder: DVC warns of an empty folder at every stage."""
@@ -48,80 +56,94 @@ class Ingestion:
     """Files that are no images and do not claim to be, pipes and the like included."""
     pixels: PixelChecks
     """What decoding does to the pixels of the images kept."""
+    classes_left_out: dict[str, int]
+    """Images of each class left out because it has fewer than `min_images_per_class`."""
+    without_images: tuple[str, ...]
+    """Folders beside the classes that hold files, but no image."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes kept, sorted."""
+        return tuple(sorted({row.label for row in self.rows}))
 
     def report(self) -> dict[str, Any]:
         """Give the record that the stage writes as JSON: counts, then the files they count."""
         return {
             "num_images": len(self.rows),
-            "num_classes": len(self.source.classes),
+            "num_classes": len(self.classes),
             "num_quarantined": len(self.quarantined),
             "num_duplicates": len(self.duplicates),
             "num_conflicts": sum(len(files) for files in self.conflicts),
             "num_hidden": self.source.num_hidden,
             "num_non_images": self.num_non_images,
             **self.pixels.record(),
+            "num_unwatched": len(self.source.unwatched),
             "images_per_class": dict(sorted(Counter(row.label for row in self.rows).items())),
             "images_per_format": dict(sorted(Counter(row.format for row in self.rows).items())),
+            "images_per_given_split": self._given_splits(),
+            "classes_left_out": self.classes_left_out,
+            "folders_without_images": list(self.without_images),
             "quarantined": [asdict(image) for image in self.quarantined],
             "duplicates": [{"file": file, "kept": kept} for file, kept in self.duplicates],
             "conflicts": [[{"file": row.file, "label": row.label} for row in files] for files in self.conflicts],
         }
 
+    def _given_splits(self) -> dict[str, int]:
+        counts = Counter(row.split for row in self.rows)
+        return {split: counts[split] for split in SPLITS if counts[split]}
+
     def __str__(self) -> str:
         """Give one line for the terminal."""
+        rare = self.classes_left_out
         left_out = {
             "quarantined": len(self.quarantined),
             "duplicates": len(self.duplicates),
             "dropped for conflicts": sum(len(files) for files in self.conflicts),
+            f"in classes with too few ({quoted(rare)})": sum(rare.values()),
             "hidden": self.source.num_hidden,
             "not images": self.num_non_images,
         }
-        counts = ", ".join(f"{count} {name}" for name, count in left_out.items() if count)
-        images = f"{len(self.rows)} images in {len(self.source.classes)} classes"
-        return f"{images}; left out: {counts}" if counts else images
+        line = f"{len(self.rows)} images in {len(self.classes)} classes"
+        if given := self._given_splits():
+            line += f"; splits of the source: {', '.join(f'{count} {split}' for split, count in given.items())}"
+        if counts := ", ".join(f"{count} {name}" for name, count in left_out.items() if count):
+            line += f"; left out: {counts}"
+        if self.without_images:
+            line += f"; no classes, since they hold no image: {quoted(self.without_images)}"
+        return line
 
 
-def ingest(
-    source: Source,
-    folder: Path,
-    on_conflict: OnConflict,
-    max_bad_fraction: float,
-    copy: bool = True,
-    white_level: float | None = None,
-) -> Ingestion:
+def ingest(source: Source, folder: Path, params: IngestParams) -> Ingestion:
     """Decode every image of a source and copy the good ones to a new folder, each named by its id.
 
     Args:
         source: an open source.
         folder: does not exist yet.
-        on_conflict: whether identical files under two labels are an error or are left out, all of them.
-        max_bad_fraction: of all images, the share that may be bad, [0, 1].
-        copy: whether images are copied; if not, their rows say where they lie.
-        white_level: as in `decode`.
+        params: `source` and what says how to open it are not read here.
     Raises:
         ParamsError: images are to stay in place that can be read from the open source only.
         DataError: fewer than two classes, a class without a good image, too many bad images, conflicting labels.
     """
     check_classes(source)
     folder.mkdir(parents=True)
-    if not copy:
+    if not params.copy_:
         _check_addresses(source)
         write_text(IN_PLACE, folder / "in_place.txt")
-    waits = any(is_remote(candidate.address) for candidate in source.candidates)  # for a service, not for a processor
-    num_threads = _MAX_THREADS if waits else min(num_cpus(), _MAX_THREADS)
-    examiner = _Examiner(folder=folder if copy else None, white_level=white_level)
-    results = in_threads(examiner.examine, source.candidates, num_threads)
-    examined = list(bar(results, desc="ingest", unit="files", total=len(source.candidates)))
+    examiner = _Examiner(folder=folder if params.copy_ else None, white_level=params.white_level)
+    examined = examiner.examine_all(source)
     good = [row for row in examined if isinstance(row, ManifestRow)]
     bad = tuple(image for image in examined if isinstance(image, BadImage))
-    check_bad(bad, len(good), max_bad_fraction)
-    rows, duplicates, conflicts = _merged(good)
-    if on_conflict == "error":
+    check_bad(bad, len(good), params.max_bad_fraction)
+    merged, duplicates, conflicts = _merged(good)
+    if params.on_conflict == "error":
         check_conflicts(conflicts)
-    if copy:
-        for row in (files[0] for files in conflicts):
+    classes = {row.label for row in good} | {image.label for image in bad}
+    check_kept([name for name in source.classes if name in classes], source.name, merged, bad)
+    rows, rare = _without_rare(merged, params.min_images_per_class or 1)
+    check_number(sorted({row.label for row in rows}), source.name)
+    if params.copy_:
+        for row in (*rare, *(files[0] for files in conflicts)):
             image_path(folder, row.id, row.format).unlink()
-    check_kept(source, rows, bad)
     notable = {row.file: examiner.notable[row.file] for row in rows if row.file in examiner.notable}
     return Ingestion(
         source=source,
@@ -130,8 +152,19 @@ def ingest(
         conflicts=conflicts,
         quarantined=bad,
         num_non_images=examined.count(None) + source.num_special,
-        pixels=PixelChecks(notable=notable, num_images=len(rows), white_level=white_level),
+        pixels=PixelChecks(notable=notable, num_images=len(rows), white_level=params.white_level),
+        classes_left_out=dict(sorted(Counter(row.label for row in rare).items())),
+        without_images=tuple(name for name in source.classes if name not in classes),
     )
+
+
+def _without_rare(
+    rows: Sequence[ManifestRow], min_images: int
+) -> tuple[tuple[ManifestRow, ...], tuple[ManifestRow, ...]]:
+    """Separate the images of classes that have at least so many from those of rare classes."""
+    counts = Counter(row.label for row in rows)
+    kept = tuple(row for row in rows if counts[row.label] >= min_images)
+    return kept, tuple(row for row in rows if counts[row.label] < min_images)
 
 
 def _check_addresses(source: Source) -> None:
@@ -154,6 +187,14 @@ class _Examiner:
     notable: dict[str, ImageInfo] = field(default_factory=dict)
     """By file: images with something to tell about their pixels."""
 
+    def examine_all(self, source: Source) -> list[ManifestRow | BadImage | None]:
+        """Examine every candidate, as `examine` does, in order."""
+        # A service is waited for, a processor is not.
+        waits = any(is_remote(candidate.address) for candidate in source.candidates)
+        num_threads = _MAX_THREADS if waits else min(num_cpus(), _MAX_THREADS)
+        results = in_threads(self.examine, source.candidates, num_threads)
+        return list(bar(results, desc="ingest", unit="files", total=len(source.candidates)))
+
     def examine(self, candidate: Candidate) -> ManifestRow | BadImage | None:
         """Keep a good image and give its row; None for what does not claim to be an image."""
         file, label, data = candidate.file, candidate.label, b""
@@ -163,8 +204,8 @@ class _Examiner:
         except DataError as error:
             claimed = candidate.claims_to_be_image or is_image(data)
             return BadImage(file=file, label=label, reason=str(error)) if claimed else None
-        if not label:
-            return BadImage(file=file, label=label, reason="it lies outside the class folders and so has no label")
+        if candidate.fault:
+            return BadImage(file=file, label=label, reason=candidate.fault)
         if self.folder is None and readable_name(candidate.address) != candidate.address:
             return BadImage(file=file, label=label, reason="no table can hold its path (UTF-8, one line); rename it")
         if is_notable(info):

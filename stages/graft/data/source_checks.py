@@ -1,12 +1,11 @@
 """Checks that a source can be trained on; the message of a DataError says why not, and what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from stages.graft.core.errors import DataError
-from stages.graft.data.candidates import Source
+from stages.graft.data.candidates import LIST_SUFFIXES, Source
 from stages.graft.data.manifest import ManifestRow
-from stages.graft.data.splits import SYNONYMS
 
 _SHOWN_CONFLICTS, _SHOWN_BAD = 10, 3
 """As many are listed in an error; the rest is counted."""
@@ -25,23 +24,32 @@ class BadImage:
 
 
 def check_classes(source: Source) -> None:
-    """Refuse, before any image is read, fewer than two classes, an empty one, and folders that are splits."""
-    classes, where = source.classes, source.name
+    """Refuse, before any image is read, fewer than two classes and an empty one."""
+    used = {candidate.label for candidate in source.candidates}
+    if len(source.classes) < 2:
+        check_number(source.classes, source.name, _hint(source))
+    empty = [name for name in source.classes if name not in used]
+    if empty:
+        raise DataError(f"{source.name}: no image in class {quoted(empty)}; add images or remove the folder")
+
+
+def check_number(classes: Sequence[str], where: str, hint: str = "") -> None:
+    """Refuse fewer than two classes."""
     if len(classes) < 2:
         found = f"only `{classes[0]}`" if classes else "none"
         raise DataError(
             f"{where}: expected at least two classes, found {found}; "
-            "the source must be the folder whose sub-folders are the classes, or a list with two labels"
+            f"the source must be the folder whose sub-folders are the classes, or a list with two labels{hint}"
         )
-    if {name.lower() for name in classes} <= SYNONYMS.keys():
-        raise DataError(
-            f"{where}: its folders ({', '.join(classes)}) are splits, not classes; "
-            "point the source at one of them, or list the images in a CSV with the columns path,label,split"
-        )
-    used = {candidate.label for candidate in source.candidates}
-    empty = [name for name in classes if name not in used]
-    if empty:
-        raise DataError(f"{where}: no image in class {_quoted(empty)}; add images or remove the folder")
+
+
+def _hint(source: Source) -> str:
+    """Point at what may have the labels: a list beside the images, or their names."""
+    lists = [candidate.file for candidate in source.candidates if candidate.file.lower().endswith(LIST_SUFFIXES)]
+    if lists:
+        return f". If {lists[0]} names the images, make it the source"
+    images = [candidate.file for candidate in source.candidates if candidate.claims_to_be_image]
+    return f". If names such as {images[0]} hold the labels, set `ingest.label_pattern`" if images else ""
 
 
 def check_bad(bad: Sequence[BadImage], num_good: int, max_bad_fraction: float) -> None:
@@ -70,17 +78,18 @@ def check_conflicts(conflicts: Sequence[Sequence[ManifestRow]]) -> None:
     )
 
 
-def check_kept(source: Source, rows: Sequence[ManifestRow], bad: Sequence[BadImage]) -> None:
-    """Refuse a source with a class that has no good image."""
+def check_kept(classes: Iterable[str], where: str, rows: Sequence[ManifestRow], bad: Sequence[BadImage]) -> None:
+    """Refuse a class, of those with images, that has no good one."""
     kept = {row.label for row in rows}
-    lost = [name for name in source.classes if name not in kept]
+    lost = [name for name in classes if name not in kept]
     if lost:
         of_them = [image for image in bad if image.label in lost]
-        why = _examples(of_them) if of_them else "its files are no images, or conflict with other classes"
-        raise DataError(f"{source.name}: no good image in class {_quoted(lost)}; {why}")
+        why = _examples(of_them) if of_them else "its images conflict with other classes"
+        raise DataError(f"{where}: no good image in class {quoted(lost)}; {why}")
 
 
-def _quoted(names: Sequence[str]) -> str:
+def quoted(names: Iterable[str]) -> str:
+    """Give names in backquotes, with commas."""
     return ", ".join(f"`{name}`" for name in names)
 
 

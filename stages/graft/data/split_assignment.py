@@ -14,11 +14,16 @@ import pandas as pd
 
 from stages.graft.core.errors import DataError
 from stages.graft.core.image_ids import Keys
+from stages.graft.data.split_checks import DRAWN, ClassCounts, check_all_splits, splits_given
 from stages.graft.data.splits import SPLIT_NAMES, SPLITS
 from stages.graft.storage.tables import texts
 
 FREE = 0
 """Number of an image without a split; the number of a split is its index in SPLITS plus 1."""
+
+_TRAIN = SPLITS.index("train") + 1
+_STEPS = {"test": 1, "val": -1}
+"""Test is drawn from the start of the order, val from its end."""
 
 Integers = npt.NDArray[np.int64]
 
@@ -57,7 +62,8 @@ def assign_splits(
     """Put every image in train, val or test; a few-shot run's other train images are unused.
 
     The images of each class meet the fractions within one image; with groups, as near as whole groups come.
-    A split the manifest gives is kept, for the image's whole group; the other images fill up what is missing.
+    A split the manifest gives is kept, for the image's whole group; the other images fill up what is missing. A split
+    that it gives to no image is drawn from train, in a class whose images all have a split.
 
     Args:
         manifest: columns id, label and, when there are any, group and split; empty text means none.
@@ -71,14 +77,15 @@ def assign_splits(
         DataError: a class cannot be in all three, or a group is given two splits.
     """
     units = _units(manifest, seed)
-    draft = _Draft(units, {"test": test_fraction, "val": val_fraction})
-    # Test is drawn from one end of the order and val from the other, so neither moves with the other's fraction.
-    draft.fill("test", range(len(units)))
-    draft.fill("val", range(len(units))[::-1])
-    draft.repair("test", 1)
-    draft.repair("val", -1)
+    fractions = {"test": test_fraction, "val": val_fraction}
+    draft = _Draft(units, fractions)
+    given = splits_given(manifest)
+    draft.draw([split for split in DRAWN if split in given])
+    if drawn := [split for split in DRAWN if split not in given]:
+        draft.free_train()
+        draft.draw(drawn)
     draft.close()
-    draft.check()
+    check_all_splits(draft.class_counts(), fractions)
     numbers = np.frombuffer(draft.split_of, np.uint8)[units.of_row]
     if train_per_class is not None:
         _limit_train(manifest, numbers, seed, train_per_class)
@@ -99,6 +106,25 @@ class _Draft:
         self.num_units = np.bincount(units.labels, minlength=len(units.classes)).tolist()
         # Views that give Python's own numbers: quick to read one by one, and no copy.
         self._starts, self._labels, self._nums = (a.data for a in (units.starts, units.labels, units.nums))
+
+    def free_train(self) -> None:
+        """Give back the train images of classes that have no free one, for a split that the manifest gives to none."""
+        split_of = np.frombuffer(self.split_of, np.uint8).copy()
+        without = np.array(self.num_free) == 0
+        freed = np.unique(self.units.units[without[self.units.labels] & (split_of[self.units.units] == _TRAIN)])
+        split_of[freed] = FREE
+        self.split_of = bytearray(split_of.tobytes())
+        for unit in freed.tolist():
+            for label, num in self._images(unit):
+                self.counts["train"][label] -= num
+                self.num_free[label] += 1
+
+    def draw(self, splits: Sequence[str]) -> None:
+        """Fill splits: each from its end of the order, so that none moves with the fraction of another."""
+        for split in splits:
+            self.fill(split, range(len(self.units))[:: _STEPS[split]])
+        for split in splits:
+            self.repair(split, _STEPS[split])
 
     def fill(self, split: str, units: Iterable[int]) -> None:
         """Take each unit, in order, that brings the split nearer to its target."""
@@ -123,17 +149,21 @@ class _Draft:
 
     def close(self) -> None:
         """Assign the other units to train."""
-        split_of, train = np.frombuffer(self.split_of, np.uint8), SPLITS.index("train") + 1
+        split_of = np.frombuffer(self.split_of, np.uint8)
         left = self.units.totals(split_of[self.units.units] == FREE)
         self.counts["train"] = [a + b for a, b in zip(self.counts["train"], left, strict=True)]
-        self.split_of = bytearray(np.where(split_of == FREE, train, split_of).astype(np.uint8).tobytes())
+        self.split_of = bytearray(np.where(split_of == FREE, _TRAIN, split_of).astype(np.uint8).tobytes())
 
-    def check(self) -> None:
-        """Raise an error for a class that is not in all three splits."""
-        for label in range(len(self.total)):
-            lacking = [split for split in SPLITS if not self.counts[split][label]]
-            if lacking:
-                raise DataError(self._explain(label, lacking))
+    def class_counts(self) -> list[ClassCounts]:
+        """Give the counts of each class."""
+        return [
+            ClassCounts(
+                name=name,
+                num_groups=self.num_units[label],
+                num_images={split: self.counts[split][label] for split in SPLITS},
+            )
+            for label, name in enumerate(self.units.classes)
+        ]
 
     def _images(self, unit: int) -> Iterator[tuple[int, int]]:
         """Give the classes of a unit with its number of images in each."""
@@ -162,20 +192,6 @@ class _Draft:
         for label, num in self._images(unit):
             self.counts[split][label] += num
             self.num_free[label] -= 1
-
-    def _explain(self, label: int, lacking: list[str]) -> str:
-        num_images, num_units = self.total[label], self.num_units[label]
-        counts = ", ".join(f"{self.counts[split][label]} {split}" for split in SPLITS)
-        if num_images < len(SPLITS):
-            advice = "needs at least 3, one each for train, val and test: add images or leave the class out"
-        elif num_units < len(SPLITS):
-            advice = f"in {num_units} groups, needs at least 3 groups, one each for train, val and test"
-        else:
-            advice = (
-                f"and none left for {' and '.join(lacking)} ({counts}): leave `split` empty for some of its images, "
-                "with a fraction above 0, or try another seed"
-            )
-        return f"class {self.units.classes[label]!r} has {num_images} image{'s' * (num_images != 1)}, {advice}"
 
 
 def _targets(total: Sequence[int], fraction: float) -> list[int]:

@@ -8,18 +8,15 @@ import pandas as pd
 
 from stages.graft.core.errors import DataError
 from stages.graft.data.manifest import read_manifest
+from stages.graft.data.split_names import TEST, TRAIN, VAL
 from stages.graft.storage.tables import read_each_shard, write_csv, write_shards
 
-SPLITS = ("train", "val", "test")
+SPLITS = (TRAIN, VAL, TEST)
 
 UNUSED = "unused"
 """Training images that a few-shot run leaves out."""
 
 SPLIT_NAMES = (*SPLITS, UNUSED)
-
-SYNONYMS = {split: split for split in SPLITS}
-SYNONYMS |= {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
-"""From the names that a source may give a split, in lower case, to ours."""
 
 BASELINES = ("majority", "pixels", "neighbours")
 """Columns that `explore` adds: the class that each simple baseline predicts for a test image, else empty."""

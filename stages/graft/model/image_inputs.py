@@ -3,20 +3,28 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from stages.graft.core.errors import DataError
-from stages.graft.data.candidates import OTHER_SUFFIXES, READ_SUFFIXES, is_hidden
-from stages.graft.data.class_folder import walk
+from stages.graft.data.candidates import has_image_suffix
+from stages.graft.data.class_folder import read_address, walk
+from stages.graft.data.litter import count_hidden, is_hidden
+from stages.graft.images.decode import is_image
 from stages.graft.model.predictor import ImageFile
-from stages.graft.storage.s3 import is_remote, list_objects
+from stages.graft.storage.s3 import is_remote, list_objects, read_object
 
 STDIN = "-"
 
 _BLOCK_BYTES = 2**16
 """Bytes read at once from standard input, at most."""
+
+_HEAD_BYTES = 2**16
+"""Bytes of a file without the suffix of an image that are looked at first."""
+
+_LONG_HEADS = (b"\xff\xd8", b"II", b"MM")
+"""First bytes of JPEG and TIFF, whose description of the image may come later."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +32,11 @@ class FolderCount:
     """Number of files in a folder, at any depth."""
 
     num_images: int
-    """Files with the name of an image, of any format."""
+    """Files that `ingest` would take for images: by their suffix, or by their content."""
     num_others: int
     """Other files, including sockets, pipes and devices."""
     num_hidden: int
-    """Files with a dot at the start of their name, or of a folder's above them."""
+    """Files passed over, as `litter.count_hidden` counts them."""
 
 
 def count_images(locations: Sequence[str]) -> tuple[int | None, dict[str, FolderCount]]:
@@ -65,7 +73,7 @@ def named_images(locations: Sequence[str], stdin: BinaryIO) -> Iterator[ImageFil
         if location == STDIN:
             names = _names(stdin)
         elif _is_folder(location):
-            names = (name for name, kind in _listed(location) if kind == "num_images")
+            names = _images(location)
         else:
             names = iter((location,))
         for name in names:
@@ -77,39 +85,71 @@ def printable_name(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _count(folder: str) -> FolderCount:
-    counts = Counter(kind for _, kind in _listed(folder))
-    return FolderCount(**{field.name: counts[field.name] for field in fields(FolderCount)})
+def is_image_file(address: str) -> bool:
+    """Say whether a file in a folder is an image for `ingest` too: by its suffix, or else by its content."""
+    if has_image_suffix(address):
+        return True
+    try:
+        head = _read_head(address)
+        return is_image(head) or (head.startswith(_LONG_HEADS) and is_image(read_address(address)))
+    except (DataError, OSError):
+        return False
+
+
+def _read_head(address: str) -> bytes:
+    if is_remote(address):
+        return read_object(address, 0, _HEAD_BYTES)
+    with open(address, "rb") as file:
+        return file.read(_HEAD_BYTES)
 
 
 def _is_folder(location: str) -> bool:
     """Tell whether a location is a folder; in S3, which has no folders, whether its name is not an image's."""
-    return not _is_image_name(location) if is_remote(location) else Path(location).is_dir()
+    return not has_image_suffix(location) if is_remote(location) else Path(location).is_dir()
 
 
-def _listed(folder: str) -> Iterator[tuple[str, str]]:
-    """List the files below a folder, by name, each with the field of `FolderCount` that counts it."""
+def _count(folder: str) -> FolderCount:
+    hidden: dict[bool, list[str]] = {True: [], False: []}
+    counts = Counter[bool]()
+    for entry in _entries(folder):
+        if is_hidden(entry.path):
+            hidden[entry.is_folder].append(entry.path)
+        elif not entry.is_folder:
+            counts[entry.is_file and is_image_file(entry.address)] += 1
+    num_hidden = count_hidden(hidden[False], hidden[True])
+    return FolderCount(num_images=counts[True], num_others=counts[False], num_hidden=num_hidden)
+
+
+def _images(folder: str) -> Iterator[str]:
+    """Give the addresses of the images in a folder, by name."""
+    for entry in _entries(folder):
+        if entry.is_file and not is_hidden(entry.path) and is_image_file(entry.address):
+            yield entry.address
+
+
+class _Entry(NamedTuple):
+    """What lies in a folder, at any depth."""
+
+    path: str
+    """Inside the folder."""
+    address: str
+    """From here."""
+    is_folder: bool
+    """Whether it is a folder."""
+    is_file: bool
+    """Whether it is a file; a broken link is one, which cannot be read."""
+
+
+def _entries(folder: str) -> Iterator[_Entry]:
     if is_remote(folder):
         start = len(folder.rstrip("/")) + 1
         for item in list_objects(folder):
-            if not item.address.endswith("/"):
-                yield item.address, _kind(item.address[start:], is_file=True)
+            is_folder = item.address.endswith("/")
+            yield _Entry(item.address[start:].rstrip("/"), item.address, is_folder, not is_folder)
         return
-    for entry in walk(folder):
-        if not entry.is_dir():
-            # A broken link counts as an image, which cannot be read.
-            is_file = entry.is_file() or entry.is_symlink()
-            yield entry.path, _kind(Path(entry.path).relative_to(folder).as_posix(), is_file)
-
-
-def _kind(name: str, is_file: bool) -> str:
-    if is_hidden(name):
-        return "num_hidden"
-    return "num_images" if is_file and _is_image_name(name) else "num_others"
-
-
-def _is_image_name(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in READ_SUFFIXES | OTHER_SUFFIXES
+    for found in walk(folder):
+        path = Path(found.path).relative_to(folder).as_posix()
+        yield _Entry(path, found.path, found.is_dir(), found.is_file() or (found.is_symlink() and not found.is_dir()))
 
 
 def _names(stream: BinaryIO) -> Iterator[str]:

@@ -35,6 +35,8 @@ class S3Object:
     """s3://<bucket>/<key>."""
     size: int
     """Size in bytes."""
+    etag: str = ""
+    """Another one for other bytes."""
 
 
 def is_remote(address: str) -> bool:
@@ -71,7 +73,8 @@ def objects_below(root: str) -> Iterator[S3Object]:
         with _filesystem(root) as files:
             page = files.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **position)
         for entry in page.get("Contents", ()):
-            yield S3Object(address=f"{SCHEME}{bucket}/{entry['Key']}", size=entry["Size"])
+            etag = entry.get("ETag", "").strip('"')
+            yield S3Object(address=f"{SCHEME}{bucket}/{entry['Key']}", size=entry["Size"], etag=etag)
         if not page.get("IsTruncated"):
             return
         position = {"ContinuationToken": page["NextContinuationToken"]}

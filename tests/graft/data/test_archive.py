@@ -1,15 +1,18 @@
 import io
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
 from stages.graft.core.errors import DataError
 from stages.graft.data import limits
 from stages.graft.data.archive import is_archive_name, open_archive
+from stages.graft.data.label_rules import label_contents
 from stages.graft.data.limits import Limits
 from tests.support.pictures import class_folder, png, write
 
@@ -19,8 +22,14 @@ TAR_MODES = {"a.tar": "w", "a.tar.gz": "w:gz", "a.tar.xz": "w:xz", "a.tar.bz2": 
 
 @pytest.fixture
 def opened(tmp_path):
-    """Open an archive in the test's folder."""
-    return lambda path, bounds=None: open_archive(path, path.name, tmp_path / "scratch", bounds or Limits())
+    """Open an archive in the test's folder, as a source."""
+
+    @contextmanager
+    def open_(path, bounds=None):
+        with open_archive(path, path.name, tmp_path / "scratch", bounds or Limits()) as contents:
+            yield label_contents(path.name, contents)
+
+    return open_
 
 
 def zipped(path, files, compression=zipfile.ZIP_DEFLATED):
@@ -103,6 +112,74 @@ def test_names_stay_as_they_are(tmp_path, opened, name):
     for path in (zipped(tmp_path / "a.zip", files), tarred(tmp_path / "a.tar", files)):
         with opened(path) as source:
             assert contents(source) == files
+
+
+def windows_zip(path, names, folders=()):
+    """A zip file as some Windows tools write it: files with backslashes, folders with either."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for folder in folders:
+            archive.writestr(zipfile.ZipInfo(folder), b"")
+        for number, name in enumerate(names):
+            archive.writestr(zipfile.ZipInfo(name), png(number))
+    return path
+
+
+@pytest.mark.parametrize("folders", [(), ("cat/", "dog/"), ("cat\\", "dog\\")])
+@pytest.mark.parametrize("more", [(), ("docs/README.txt",)])
+def test_backslashes_separate_in_each_name_that_has_no_slash(tmp_path, opened, folders, more):
+    names = [f"{label}\\{number}.png" for label in ("cat", "dog") for number in range(3)]
+    with opened(windows_zip(tmp_path / "a.zip", [*names, *more], folders)) as source:
+        labels = [candidate.label for candidate in source.candidates if candidate.file.endswith(".png")]
+        assert sorted(labels) == ["cat"] * 3 + ["dog"] * 3
+        assert {"cat", "dog"} == set(source.classes) - {"docs"}
+
+
+def test_on_windows_backslashes_separate_beside_slashes_too(tmp_path, opened):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name, system in (("cat/day\\1.png", 0), ("dog/odd\\2.png", 3)):
+            info = zipfile.ZipInfo(name)
+            info.create_system = system
+            archive.writestr(info, png(1))
+    with opened(tmp_path / "a.zip") as source:
+        assert [candidate.file for candidate in source.candidates] == ["cat/day/1.png", "dog/odd\\2.png"]
+
+
+def renamed(path, old: bytes, new: bytes, flag: bool, extra: bytes = b""):
+    """Write other bytes for a member's name, with or without the flag that says UTF-8."""
+    with zipfile.ZipFile(path, "w") as archive:
+        info = zipfile.ZipInfo(f"{old.decode()}/1.png")
+        info.extra = extra
+        archive.writestr(info, png(1))
+        archive.writestr("dog/1.png", png(2))
+    data = bytearray(path.read_bytes().replace(old, new))
+    if flag:
+        for start in (data.index(b"PK\3\4") + 6, data.index(b"PK\1\2") + 8):
+            data[start + 1] |= 0x08
+    return write(path, data)
+
+
+@pytest.mark.parametrize(
+    ("new", "flag", "label"),
+    [
+        ("größe".encode(), True, "größe"),
+        ("größe".encode(), False, "größe"),
+        ("größe..".encode("cp437"), False, "größe.."),
+        ("刮痕.".encode(), False, "刮痕."),
+    ],
+)
+def test_names_in_utf_8_without_the_flag_that_says_so(tmp_path, opened, new, flag, label):
+    with opened(renamed(tmp_path / "a.zip", b"x" * 7, new, flag)) as source:
+        assert set(source.classes) == {label, "dog"}
+        assert source.candidates[-1].read() == png(1)
+
+
+@pytest.mark.parametrize("is_of_this_name", [True, False])
+def test_info_zips_name_in_utf_8_counts_when_it_is_of_this_name(tmp_path, opened, is_of_this_name):
+    crc = zlib.crc32(b"gr__e__/1.png" if is_of_this_name else b"another")
+    field = struct.pack("<BL", 1, crc) + "größe/1.png".encode()
+    extra = struct.pack("<HH", 0x7075, len(field)) + field
+    with opened(renamed(tmp_path / "a.zip", b"gr__e__", b"gr__e__", False, extra)) as source:
+        assert set(source.classes) == {"größe" if is_of_this_name else "gr__e__", "dog"}
 
 
 def test_a_zip_with_backslashes_only_is_taken_as_meant(tmp_path, opened):

@@ -4,19 +4,20 @@ import pytest
 
 from stages.graft.core.errors import DataError
 from stages.graft.data import limits
-from stages.graft.data.class_folder import read_class_folder, read_file
+from stages.graft.data.class_folder import read_file
+from tests.support.ingestion import read_class_folder
 from tests.support.pictures import class_folder, png, write
 
 
 def listed(folder):
-    source = read_class_folder(folder, "plates")
+    source = read_class_folder(folder)
     return {candidate.file: candidate.label for candidate in source.candidates}
 
 
 def test_the_first_level_is_the_label_and_files_are_sorted(tmp_path):
     class_folder(tmp_path, per_class=2)
     write(tmp_path / "hole" / "2026" / "may" / "a.png", png(7))
-    source = read_class_folder(tmp_path, "plates")
+    source = read_class_folder(tmp_path)
     assert [candidate.file for candidate in source.candidates] == [
         "hole/0.png",
         "hole/1.png",
@@ -37,7 +38,7 @@ def test_names_stay_as_they_are(tmp_path, name):
 
 def test_a_name_is_one_line(tmp_path):
     write(tmp_path / "ho\nle" / "Icon\r.png", png(1))
-    source = read_class_folder(tmp_path, "plates")
+    source = read_class_folder(tmp_path)
     assert [(candidate.file, candidate.label) for candidate in source.candidates] == [
         ("ho\\nle/Icon\\r.png", "ho\\nle")
     ]
@@ -49,7 +50,7 @@ def test_a_name_that_is_no_utf_8_is_written_with_its_bytes(tmp_path):
         write(tmp_path / "hole" / os.fsdecode(b"a\xff.png"), png(1))
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    source = read_class_folder(tmp_path, "plates")
+    source = read_class_folder(tmp_path)
     assert source.candidates[0].file == "hole/a\\udcff.png"
     assert source.candidates[0].read() == png(1)
 
@@ -58,8 +59,31 @@ def test_hidden_files_are_counted_only(tmp_path):
     class_folder(tmp_path, per_class=1)
     for hidden in (".DS_Store", "hole/.a.png", ".git/config", "hole/.cache/a/b.png", "__MACOSX/hole/0.png"):
         write(tmp_path / hidden, b"x")
-    source = read_class_folder(tmp_path, "plates")
+    source = read_class_folder(tmp_path)
     assert (len(source.candidates), source.num_hidden, source.classes) == (2, 5, ("hole", "scratch"))
+
+
+def test_system_folders_are_counted_also_when_they_may_not_be_listed(tmp_path, monkeypatch):
+    class_folder(tmp_path, per_class=1)
+    write(tmp_path / "hole/@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg", png(1))
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "System Volume Information").mkdir()
+    scan = os.scandir
+
+    def deny(folder):
+        if "System" in str(folder):
+            raise PermissionError(13, "Permission denied")
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    source = read_class_folder(tmp_path)
+    assert (len(source.candidates), source.num_hidden, source.classes) == (2, 3, ("hole", "scratch"))
+
+
+def test_names_with_backslashes_as_unzip_leaves_them(tmp_path):
+    for name in ("cat\\0.png", "dog\\1.png"):
+        write(tmp_path / name, png(1))
+    assert listed(tmp_path) == {"cat/0.png": "cat", "dog/1.png": "dog"}
 
 
 def test_files_outside_the_class_folders_have_no_label(tmp_path):
@@ -71,7 +95,7 @@ def test_files_outside_the_class_folders_have_no_label(tmp_path):
 def test_an_empty_class_folder_is_a_class(tmp_path):
     class_folder(tmp_path, per_class=1)
     (tmp_path / "pit" / "inner").mkdir(parents=True)
-    assert read_class_folder(tmp_path, "plates").classes == ("hole", "pit", "scratch")
+    assert read_class_folder(tmp_path).classes == ("hole", "pit", "scratch")
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):
@@ -83,7 +107,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     (folder / "pit" / "round").symlink_to(folder)
     (folder / "pit" / "gone.png").symlink_to(tmp_path / "nowhere.png")
     assert listed(folder) == {"hole/0.png": "hole", "pit/linked.png": "pit", "pit/gone.png": "pit"}
-    gone = read_class_folder(folder, "plates").candidates[1]
+    gone = read_class_folder(folder).candidates[1]
     with pytest.raises(DataError, match="cannot be read: No such file"):
         gone.read()
 
@@ -92,7 +116,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
 def test_pipes_are_counted_not_read(tmp_path):
     class_folder(tmp_path, per_class=1)
     os.mkfifo(tmp_path / "hole" / "pipe.png")
-    source = read_class_folder(tmp_path, "plates")
+    source = read_class_folder(tmp_path)
     assert (len(source.candidates), source.num_special) == (2, 1)
 
 
@@ -111,4 +135,4 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", deny)
     with pytest.raises(DataError, match=f"{tmp_path} cannot be listed: Permission denied"):
-        read_class_folder(tmp_path, "plates")
+        read_class_folder(tmp_path)

@@ -4,9 +4,11 @@ import json
 import pytest
 
 from stages.graft.core.errors import DataError
-from stages.graft.data.class_folder import read_class_folder
+from stages.graft.data.class_folder import list_folder
 from stages.graft.data.csv_list import read_list
 from stages.graft.data.ingestion import ingest
+from stages.graft.data.label_rules import LabelRules, label_contents
+from tests.support.ingestion import ingest_params, read_class_folder
 from tests.support.pictures import class_folder, encoded, pixels, png, write
 
 
@@ -20,8 +22,9 @@ def folder(tmp_path):
 def ingested(folder, tmp_path):
     """Ingest that class folder as it is by then."""
 
-    def run(on_conflict="error", max_bad_fraction=0.5):
-        return ingest(read_class_folder(folder, "plates"), tmp_path / "images", on_conflict, max_bad_fraction)
+    def run(**params):
+        params = ingest_params(**{"max_bad_fraction": 0.5, **params})
+        return ingest(read_class_folder(folder, "plates"), tmp_path / "images", params)
 
     return run
 
@@ -30,9 +33,9 @@ def ingested(folder, tmp_path):
 def listed(folder, tmp_path):
     """Ingest a list of its files."""
 
-    def run(*lines, on_conflict="error"):
+    def run(*lines):
         path = write(folder / "list.csv", "\n".join(lines).encode())
-        return ingest(read_list(path, "list.csv"), tmp_path / "images", on_conflict, 0.5)
+        return ingest(read_list(path, "list.csv"), tmp_path / "images", ingest_params(max_bad_fraction=0.5))
 
     return run
 
@@ -136,17 +139,86 @@ def test_bad_images_up_to_the_fraction_pass(ingested, folder, tmp_path):
         DataError, match=r"1 of 7 images are bad \(14\.3%\).*0\.14 allows; hole/empty.jpg: .*zero bytes"
     ):
         ingested(max_bad_fraction=0.14)
-    assert len(ingest(read_class_folder(folder, "plates"), tmp_path / "again", "error", 1 / 7).rows) == 6
+    assert (
+        len(ingest(read_class_folder(folder, "plates"), tmp_path / "again", ingest_params(max_bad_fraction=1 / 7)).rows)
+        == 6
+    )
 
 
-def test_classes_without_images_are_errors(ingested, folder, tmp_path):
+def test_an_empty_class_is_an_error(ingested, folder, tmp_path):
     (folder / "pit" / "inner").mkdir(parents=True)
     with pytest.raises(DataError, match="plates: no image in class `pit`; add images or remove"):
         ingested()
     assert not (tmp_path / "images").exists()
-    write(folder / "pit" / "notes.txt", b"x")
-    with pytest.raises(DataError, match=r"no good image in class `pit`; its files are no images"):
-        ingested()
+
+
+def test_a_folder_that_holds_no_image_is_no_class(ingested, folder):
+    write(folder / "docs" / "notes.txt", b"x")
+    write(folder / "models" / "weights", b"x")
+    ingestion = ingested()
+    assert (ingestion.classes, ingestion.without_images) == (("hole", "scratch"), ("docs", "models"))
+    assert ingestion.report()["folders_without_images"] == ["docs", "models"]
+    assert str(ingestion) == (
+        "6 images in 2 classes; left out: 2 not images; no classes, since they hold no image: `docs`, `models`"
+    )
+
+
+def test_two_folders_of_which_one_holds_no_image_are_too_few(tmp_path):
+    folder = class_folder(tmp_path / "few", classes=("hole",))
+    write(folder / "docs" / "weights", b"x")
+    with pytest.raises(DataError, match="few: expected at least two classes, found only `hole`"):
+        ingest(read_class_folder(folder, "few"), tmp_path / "images", ingest_params())
+
+
+@pytest.mark.parametrize("min_images", [None, 1, 3])
+def test_rare_classes_are_left_out_and_counted(ingested, folder, tmp_path, min_images):
+    write(folder / "pit" / "a.png", png(400))
+    write(folder / "pit" / "copy.png", png(400))
+    write(folder / "dent" / "b.png", png(401))
+    write(folder / "dent" / "c.png", png(402))
+    ingestion = ingested(min_images_per_class=min_images)
+    rare = {"dent": 2, "pit": 1} if min_images == 3 else {}
+    assert ingestion.report()["classes_left_out"] == rare
+    assert ingestion.report()["num_classes"] == 4 - len(rare)
+    assert len(list((tmp_path / "images").iterdir())) == len(ingestion.rows) == 9 - sum(rare.values())
+    if rare:
+        left_out = "left out: 1 duplicates, 3 in classes with too few (`dent`, `pit`)"
+        assert str(ingestion) == f"6 images in 2 classes; {left_out}"
+
+
+def test_too_few_classes_after_the_rare_ones_are_an_error(ingested, folder):
+    (folder / "hole" / "0.png").unlink()
+    with pytest.raises(DataError, match="at least two classes, found only `scratch`"):
+        ingested(min_images_per_class=3)
+
+
+def test_given_splits_are_in_the_line_and_the_report(tmp_path):
+    class_folder(tmp_path / "plates" / "train")
+    for number, label in enumerate(("hole", "scratch")):
+        write(tmp_path / "plates" / "Valid" / label / "9.png", png(900 + number))
+    ingestion = ingest(read_class_folder(tmp_path / "plates", "plates"), tmp_path / "images", ingest_params())
+    assert str(ingestion) == "8 images in 2 classes; splits of the source: 6 train, 2 val"
+    assert ingestion.report()["images_per_given_split"] == {"train": 6, "val": 2}
+
+
+def test_images_that_no_pattern_matches_are_listed(folder, tmp_path):
+    rules = LabelRules(label_pattern=r"^(?P<label>hole|scratch)/\d")
+    write(folder / "hole" / "new.png", png(70))
+    write(folder / "hole" / "notes.txt", b"x")
+    source = label_contents("plates", list_folder(folder), rules)
+    ingestion = ingest(source, tmp_path / "images", ingest_params(max_bad_fraction=0.2))
+    assert quarantined(ingestion) == {"hole/new.png": "its path does not match `ingest.label_pattern`"}
+    with pytest.raises(DataError, match=r"1 of 7 images are bad .*hole/new.png: its path does not match"):
+        ingest(source, tmp_path / "again", ingest_params(max_bad_fraction=0.1))
+
+
+def test_a_hint_at_what_may_have_the_labels(tmp_path):
+    write(tmp_path / "flat" / "cat.0.jpg", png(1))
+    with pytest.raises(DataError, match=r"names such as cat\.0\.jpg hold the labels, set `ingest\.label_pattern`"):
+        ingest(read_class_folder(tmp_path / "flat", "flat"), tmp_path / "images", ingest_params())
+    write(tmp_path / "flat" / "labels.csv", b"x")
+    with pytest.raises(DataError, match=r"If labels\.csv names the images, make it the source"):
+        ingest(read_class_folder(tmp_path / "flat", "flat"), tmp_path / "images", ingest_params())
 
 
 def test_a_class_that_loses_all_its_images_is_an_error(ingested, folder):
@@ -157,7 +229,7 @@ def test_a_class_that_loses_all_its_images_is_an_error(ingested, folder):
 
 def test_a_class_lost_to_conflicts_is_an_error(ingested, folder):
     write(folder / "pit" / "a.png", png(0))
-    with pytest.raises(DataError, match=r"no good image in class `pit`; .*conflict with other classes"):
+    with pytest.raises(DataError, match=r"no good image in class `pit`; its images conflict with other classes"):
         ingested(on_conflict="drop")
 
 
@@ -166,14 +238,14 @@ def test_a_class_lost_to_conflicts_is_an_error(ingested, folder):
     [
         ((), "at least two classes, found none"),
         (("hole",), "at least two classes, found only `hole`; .* sub-folders are the classes"),
-        (("train", "val"), r"\(train, val\) are splits, not classes"),
+        (("train", "val"), "`train`, `val` are splits, and hold 6 images"),
     ],
 )
 def test_too_few_classes_are_errors(tmp_path, classes, message):
     folder = class_folder(tmp_path / "few", classes=classes)
     write(folder / "cover.png", png(1))
     with pytest.raises(DataError, match=message):
-        ingest(read_class_folder(folder, "few"), tmp_path / "images", "error", 0.5)
+        ingest(read_class_folder(folder, "few"), tmp_path / "images", ingest_params(max_bad_fraction=0.5))
 
 
 def test_lists_give_group_and_split(listed):

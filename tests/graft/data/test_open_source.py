@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages.graft.core.errors import DataError, ParamsError
-from stages.graft.data.open_source import open_source, open_sources
+from stages.graft.data.open_source import open_source
 from tests.support.pictures import class_folder, png, write
 
 
@@ -60,18 +60,65 @@ def test_a_folder_of_archives_is_their_union(folder, tmp_path):
         assert source.candidates[-1].read() == png(102)
 
 
+@pytest.mark.parametrize("top", ["", "train/", "plates/"])
+def test_archives_that_are_splits(tmp_path, top):
+    for split, number in (("train", 0), ("Test", 10)):
+        with zipfile.ZipFile(tmp_path / f"{split}.zip", "w") as archive:
+            for label in ("hole", "pit"):
+                archive.writestr(f"{top if split == 'train' else ''}{label}/{number}.png", png(number))
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "parts").mkdir()
+    for split in ("train", "Test"):
+        (tmp_path / f"{split}.zip").rename(tmp_path / "parts" / f"{split}.zip")
+    with open_source(tmp_path / "parts", tmp_path / "cache") as source:
+        assert [(found.file, found.label, found.split) for found in source.candidates] == [
+            ("Test/hole/10.png", "hole", "test"),
+            ("Test/pit/10.png", "pit", "test"),
+            ("train/hole/0.png", "hole", "train"),
+            ("train/pit/0.png", "pit", "train"),
+        ]
+
+
+def test_archives_that_are_classes(tmp_path):
+    for label in ("hole", "pit"):
+        (tmp_path / "parts").mkdir(exist_ok=True)
+        with zipfile.ZipFile(tmp_path / "parts" / f"{label}.zip", "w") as archive:
+            archive.writestr("0.png", png(0))
+    with open_source(tmp_path / "parts", tmp_path / "cache") as source:
+        assert [(found.file, found.label) for found in source.candidates] == [
+            ("hole/0.png", "hole"),
+            ("pit/0.png", "pit"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("labels.xlsx", "is a spreadsheet; save it as CSV UTF-8, a table with the columns path,label"),
+        ("labels.txt", "is not a list that Graft reads; save it as CSV UTF-8"),
+        ("labels.json", "is not a list that Graft reads; save it as CSV UTF-8"),
+        ("photo.jpg", "is one image; `ingest.source` takes many .* run `graft predict` on it"),
+        ("plates.rar", "is an archive that Graft does not read; unpack it and point the source at the folder"),
+        ("plates.h5", r"plates\.h5 is not an archive; expected one of \.zip"),
+    ],
+)
+def test_a_file_that_is_no_source_is_named_with_what_to_do(tmp_path, name, message):
+    path = write(tmp_path / name, png(1) if name.endswith("jpg") else b"PK\3\4" if name.endswith("xlsx") else b"x" * 99)
+    with pytest.raises(DataError, match=message) as caught:
+        open_source(path, tmp_path / "cache").__enter__()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_list_with_tabs_may_have_its_own_suffix(folder, tmp_path):
+    path = write(folder / "list.tsv", b"path\tlabel\nhole/0.png\ta\nscratch/0.png\tb\n")
+    with open_source(path, tmp_path / "cache") as source:
+        assert source.classes == ("a", "b")
+
+
 def test_archives_beside_class_folders_are_left_alone(folder, tmp_path):
     zipped(folder, folder / "old.zip")
     with open_source(folder, tmp_path / "cache") as source:
         assert source.classes == ("hole", "scratch")
-
-
-def test_several_sources_of_one_name_stay_apart(tmp_path):
-    folders = [class_folder(tmp_path / side / "plates", per_class=1) for side in ("left", "right")]
-    with open_sources(folders, tmp_path / "cache") as source:
-        assert [candidate.file for candidate in source.candidates] == [
-            f"{tmp_path}/{side}/plates/{label}/0.png" for side in ("left", "right") for label in ("hole", "scratch")
-        ]
 
 
 def test_an_address_needs_a_sha256_and_is_an_archive_whatever_its_name(folder, tmp_path, monkeypatch):

@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from stages.graft.core.errors import DataError
-from stages.graft.data.class_folder import read_class_folder
 from stages.graft.data.ingestion import Ingestion, ingest
+from tests.support.ingestion import ingest_params, read_class_folder
 from tests.support.pictures import class_folder, dicom, encoded, pixels, write
 
 
@@ -17,7 +17,8 @@ def ingested(tmp_path):
         for number, some in enumerate(values):
             write(folder / "ab"[number % 2] / f"{number}.image", encoded(Image.fromarray(some), format_))
         source = read_class_folder(folder, "set")
-        return ingest(source, tmp_path / "images", "error", max_bad_fraction, white_level=white_level)
+        params = ingest_params(max_bad_fraction=max_bad_fraction, white_level=white_level)
+        return ingest(source, tmp_path / "images", params)
 
     return run
 
@@ -100,7 +101,7 @@ def test_further_pages_and_missing_windows_are_counted(tmp_path):
     write(folder / "hole/pages.tif", encoded(pixels(1), "TIFF", save_all=True, append_images=[pixels(2)]))
     for number in range(2):
         write(folder / f"hole/{number}.dcm", dicom(noise(number, 4095, np.uint16), PatientID="7"))
-    ingestion = ingest(read_class_folder(folder, "set"), tmp_path / "images", "error", 0.0)
+    ingestion = ingest(read_class_folder(folder, "set"), tmp_path / "images", ingest_params(max_bad_fraction=0.0))
     report = ingestion.report()
     assert (report["num_multipage"], report["multipage"], report["num_without_window"]) == (1, ["hole/pages.tif"], 2)
     assert [line.split(";")[0] for line in ingestion.pixels.lines()] == [
@@ -116,7 +117,9 @@ def test_a_patient_is_a_group_unless_one_is_given(tmp_path):
         write(tmp_path / f"{number}.dcm", dicom(noise(number, 255, np.uint8), PatientID=f"P{number // 2}"))
     rows = [f"{number}.dcm,{'ab'[number % 2]},{'given' if number == 3 else ''}" for number in range(4)]
     write(tmp_path / "list.csv", "\n".join(["path,label,group", *rows]).encode())
-    ingestion = ingest(read_list(tmp_path / "list.csv", "list"), tmp_path / "images", "error", 0.0)
+    ingestion = ingest(
+        read_list(tmp_path / "list.csv", "list"), tmp_path / "images", ingest_params(max_bad_fraction=0.0)
+    )
     assert {row.file: row.group for row in ingestion.rows} == {
         "0.dcm": "P0",
         "1.dcm": "P0",

@@ -194,10 +194,18 @@ def test_a_group_follows_its_one_given_image():
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (manifest(["a"] * 5 + ["b"] * 2), "class 'b' has 2 images, needs at least 3"),
-        (manifest(["a"] * 5 + ["b"]), "class 'b' has 1 image, needs at least 3"),
-        (manifest(["a"] * 5, groups=["x", "x", "x", "y", "y"]), "class 'a' has 5 images, in 2 groups, needs"),
-        (manifest(["a"] * 5, splits=["train"] * 5), r"none left for val and test \(5 train, 0 val, 0 test\)"),
+        (manifest(["a"] * 5 + ["b"] * 2), r"class 'b' \(2 images\): each class needs 3"),
+        (manifest(["a"] * 5 + ["b"]), r"class 'b' \(1 image\): each class needs 3"),
+        (manifest(["a"] * 5, groups=["x", "x", "x", "y", "y"]), r"class 'a' \(5 images in 2 groups\): .* of 3 groups"),
+        (manifest(["a"] * 5, splits=["test"] * 5), r"left for train and val of class 'a' \(0 train, 0 val, 5 test\)"),
+        (
+            manifest(list("aaaabbccd"), splits=["train", "train", "val", "test", *["train"] * 5]),
+            r"class 'b' \(2 images\), 'c' \(2 images\), 'd' \(1 image\): each",
+        ),
+        (
+            manifest(["a"] * 8, splits=["train"] * 7 + ["val"]).assign(label=["a"] * 7 + ["b"]),
+            r"class 'b' \(1 image\).*; no image is left for val of class 'a' \(6 train, 0 val, 1 test\): add images",
+        ),
         (manifest(["a"] * 5, groups=["x"] * 2 + [""] * 3, splits=["val", "test", "", "", ""]), "group 'x' is given in"),
     ],
 )
@@ -207,5 +215,33 @@ def test_what_cannot_be_split_is_named(images, message):
 
 
 def test_a_fraction_of_zero_without_given_images_is_an_error():
-    with pytest.raises(DataError, match=r"none left for test .* with a fraction above 0"):
+    with pytest.raises(DataError, match=r"left for test of class 'class 0' .*\): set `split.test_fraction` above 0"):
         assign(of_sizes([10, 10]), test_fraction=0)
+
+
+@quick
+@given(CLASS_SIZES, SEEDS, st.sampled_from(["val", "test"]), st.integers(1, 3))
+def test_a_split_that_nobody_gave_is_drawn_from_train(sizes, seed, theirs, num_theirs):
+    drawn = "test" if theirs == "val" else "val"
+    splits = [theirs if row < num_theirs else "train" for size in sizes for row in range(size + num_theirs)]
+    images = of_sizes([size + num_theirs for size in sizes], splits=splits)
+    table = assign(images, seed)
+    given_ = {id_ for id_, split in zip(images["id"], splits, strict=True) if split == theirs}
+    assert ids_in(table, theirs) == given_
+    for k, size in enumerate(sizes):
+        assert abs(count(table)[f"class {k}", drawn] - (size + num_theirs) * 0.15) <= 1
+        assert count(table)[f"class {k}", "train"] >= 1
+    other = assign(images, seed, **{f"{drawn}_fraction": 0.3})
+    assert ids_in(other, theirs) == given_
+
+
+@quick
+@given(grouped(mixed=True), SEEDS)
+def test_a_drawn_split_takes_whole_groups_of_train(images, seed):
+    theirs = manifest([f"class {k}" for k in range(3)] * 2).assign(split="test")
+    theirs["id"] = [id_of(10_000 + k) for k in range(len(theirs))]
+    both = pd.concat([images.assign(split="train"), theirs], ignore_index=True)
+    table = assign(both, seed).merge(both[["id", "group"]], on="id")
+    assert table[table["group"] != ""].groupby("group")["split"].nunique().max() == 1
+    assert ids_in(table, "test") == set(theirs["id"])
+    assert {label for label, split in count(table) if split == "val"} == {f"class {k}" for k in range(3)}

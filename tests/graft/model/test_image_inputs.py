@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from stages.graft.core.errors import DataError
 from stages.graft.model.image_inputs import FolderCount, count_images, named_images, printable_name
+from tests.support.pictures import encoded, pixels, png, write
 
 FILES = ("b.png", "a/2.JPG", "a/10.jpeg", "a/deep/er/x.tiff", "photo.heic")
 
@@ -31,6 +32,36 @@ def test_a_folder_is_searched_at_any_depth_and_by_name(folder):
     expected = [f"{folder}/{name}" for name in ("a/10.jpeg", "a/2.JPG", "a/deep/er/x.tiff", "b.png", "photo.heic")]
     assert names([folder]) == expected
     assert num_images == 5
+
+
+def test_images_are_taken_as_ingest_takes_them(folder, tmp_path):
+    for name in ("scan", "a/IMG.0001", "b.dat", "@eaDir/b.png/thumb.jpg", "lost+found/x.png"):
+        write(folder / name, png(1))
+    write(folder / "tiff", encoded(pixels(1, 300, 300), "TIFF"))
+    (folder / "$RECYCLE.BIN").mkdir()
+    num_images, counts = count_images([str(folder)])
+    assert counts == {str(folder): FolderCount(num_images=9, num_others=2, num_hidden=6)}
+    assert num_images == len(names([folder])) == 9
+    assert {os.path.relpath(name, folder) for name in names([folder])} == {
+        *FILES,
+        "scan",
+        "a/IMG.0001",
+        "b.dat",
+        "tiff",
+    }
+
+
+def test_a_folder_that_systems_lock_is_passed_over(folder, monkeypatch):
+    (folder / "System Volume Information").mkdir()
+    scan = os.scandir
+
+    def deny(path):
+        if "System" in str(path):
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    assert count_images([str(folder)])[1][str(folder)].num_hidden == 4
 
 
 def test_files_and_folders_keep_their_order_and_may_come_twice(folder):

@@ -31,7 +31,7 @@ def test_a_folder_to_each_kind_of_file(bundle_folder, pictures, tmp_path, capsys
         assert table["unsure"].dtype == bool
         assert (table[[f"p_{label}" for label in CLASSES]].sum(axis=1).round(4) == 1).all()
     said = capsys.readouterr().err
-    assert "passed over 1 files that are no images by their names, 0 hidden ones" in said
+    assert "passed over 1 files that are no images, 0 hidden ones" in said
     assert "predict: 9 images, 0 errors" in said
 
 
