@@ -4,6 +4,7 @@ Every stage calls `check_all_params` by name: it reaches the parameters of all p
 stage depends on it.
 """
 
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -30,6 +31,9 @@ MODELS = {
 }
 """The model of each section; modules that import nothing heavy."""
 
+RECORD, INGEST_REPORT = "data/unwatched.json", "reports/ingest.json"
+"""Files that DVC does not watch, as `ingest` found them, and the report of that run."""
+
 CHECKED = f"{FOLDER}/params.sha256"
 """SHA-256 of the params file that was found right last, so that a run checks it once."""
 
@@ -49,6 +53,20 @@ def check_all_params(root: Path = Path()) -> None:
     check_params({section: _model(name) for section, name in MODELS.items()}, params)
     checked.parent.mkdir(parents=True, exist_ok=True)
     checked.write_text(digest, encoding="utf-8")
+
+
+def warn_of_changed_images(stage: str, root: Path = Path()) -> None:
+    """Print a line when files that DVC does not watch have changed since `ingest` read them."""
+    if stage == "ingest" or not (root / RECORD).is_file():
+        return
+    from stages.graft.data.unwatched import changed_files  # seldom needed, and it reaches much
+
+    if changed := changed_files(root / INGEST_REPORT, root / RECORD):
+        print(
+            f"{stage}: warning: {len(changed)} images have changed since `ingest` read them, such as {changed[0]}; "
+            "DVC does not watch them, `graft repro` does",
+            file=sys.stderr,
+        )
 
 
 def check_start() -> None:

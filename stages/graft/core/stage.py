@@ -47,7 +47,9 @@ def run_stage(stage: str, main: Callable[[], None], root: Path = Path()) -> None
     """
 
     def timed() -> None:
-        import_module(START_CHECKS).check_all_params(root)
+        checks = import_module(START_CHECKS)
+        checks.check_all_params(root)
+        checks.warn_of_changed_images(stage, root)
         start = time.monotonic()
         main()
         seconds, finished = round(time.monotonic() - start, 2), datetime.now().isoformat(timespec="seconds")

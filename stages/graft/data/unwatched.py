@@ -72,6 +72,14 @@ def reason_to_ingest(params: IngestParams, cache: Path, report: Path, record: Pa
     return f"{len(set(changed))} files that DVC does not watch have changed, such as {changed[0]}"
 
 
+def changed_files(report: Path, record: Path = RECORD) -> list[str]:
+    """List recorded files on this machine that have changed or gone since; none without a record of this report."""
+    recorded = _recorded(report, record) or {}
+    before = {address: state for address, state in recorded.items() if not is_remote(address)}
+    now = dict(_listed_here(before))
+    return [address for address, state in before.items() if now.get(address) != state]
+
+
 def _recorded(report: Path, record: Path) -> Listing | None:
     """Read the record, if it is of this report."""
     try:

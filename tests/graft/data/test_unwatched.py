@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from stages.graft.data.open_source import open_source
-from stages.graft.data.unwatched import list_unwatched, reason_to_ingest, write_unwatched
+from stages.graft.data.unwatched import changed_files, list_unwatched, reason_to_ingest, write_unwatched
 from stages.graft.storage.files import write_json
 from tests.support.ingestion import ingest_params
 from tests.support.pictures import class_folder, png, write
@@ -88,7 +88,9 @@ def test_every_change_in_a_linked_folder_is_noticed(looked, linked, how):
 @pytest.mark.parametrize("how", [change, replace_by_equal_size])
 def test_every_change_of_a_listed_image_is_noticed(looked, listed, how):
     assert looked(listed) is None
+    assert changed_files(looked.report, looked.record) == []
     how(listed.parent / "hole/0.png")
+    assert changed_files(looked.report, looked.record) == [f"{listed.parent}/hole/0.png"]
     assert looked(listed, ingest=False) == (
         f"1 files that DVC does not watch have changed, such as {listed.parent}/hole/0.png"
     )

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from stages import ingest
 from stages.commands.start_checks import CHECKED, MODELS, check_all_params, check_start
 from stages.graft.core.errors import ParamsError
 from stages.graft.core.stage import run_stage
 from tests.conftest import REPOSITORY
 from tests.support.imports import STAGES
+from tests.support.pictures import class_folder, png, write
 
 
 @pytest.fixture
@@ -104,3 +106,16 @@ def test_a_stage_of_dvc_that_fails_says_how_its_outputs_come_back(params, tmp_pa
             run_stage(stage, lambda: None)
         assert (message in caught.value.code) is expected
         assert caught.value.code.startswith(f"{stage}: error: params.yaml: `split.val_fraction`")
+
+
+def test_a_stage_warns_of_images_that_changed_behind_dvcs_back(project, tmp_path, capsys):
+    class_folder(tmp_path)
+    source = write(tmp_path / "list.csv", b"path,label\nhole/0.png,a\nscratch/0.png,b\n")
+    project(ingest={"source": str(source)})
+    run_stage("ingest", ingest.main)
+    run_stage("report", lambda: None)
+    assert "warning" not in capsys.readouterr().err
+    write(tmp_path / "hole/0.png", png(9))
+    run_stage("report", lambda: None)
+    said = f"1 images have changed since `ingest` read them, such as {tmp_path}/hole/0.png; DVC does not watch them"
+    assert f"report: warning: {said}, `graft repro` does\n" in capsys.readouterr().err
