@@ -47,6 +47,8 @@ def main() -> None:
 def repro(arguments: tuple[str, ...]) -> None:
     """Run `dvc repro`, after another one in this folder has ended.
 
+    First it looks at images that DVC does not watch: those that a list names, and those in linked folders.
+
     It takes the options of `dvc repro`.
     """
     from stages.commands.repro import run_repro

@@ -18,7 +18,7 @@ OTHER_SUFFIXES = frozenset((".jxl", ".psd", ".tga", ".dng"))
 LIST_SUFFIXES = (".csv", ".tsv")
 """Of lists of images."""
 
-TEXT_SUFFIXES = frozenset(
+DOCUMENT_SUFFIXES = frozenset(
     [
         ".txt",
         ".md",
@@ -48,23 +48,17 @@ TEXT_SUFFIXES = frozenset(
         ".toml",
         ".cfg",
         ".names",
-        ".zip",
-        ".tar",
-        ".gz",
-        ".mp4",
-        ".avi",
-        ".npy",
-        ".npz",
-        ".mat",
-        ".pkl",
-        ".h5",
-        ".pt",
-        ".pth",
-        ".onnx",
         ".url",
     ]
 )
-"""Of files that lie beside images; a folder that holds nothing else is not taken for a class, a split or a wrapper."""
+"""Of files that lie beside images; a folder that holds nothing else is no class."""
+
+_DOCUMENTS = frozenset(("README", "LICENSE", "LICENCE", "NOTICE", "MAKEFILE", "CHANGELOG"))
+
+DATA_SUFFIXES = frozenset(
+    [".zip", ".tar", ".gz", ".mp4", ".avi", ".mov", ".npy", ".npz", ".mat", ".pkl", ".h5", ".pt", ".pth", ".onnx"]
+)
+"""Of files that are no images either, but may be all that a class has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,8 +166,13 @@ def has_image_suffix(file: str) -> bool:
 
 def may_be_image(file: str) -> bool:
     """Say whether a file may be an image by its name: also one without a suffix, or with an unknown one."""
+    return not is_document(file) and _suffix(file) not in DATA_SUFFIXES
+
+
+def is_document(file: str) -> bool:
+    """Say whether a file is a text or a table by its name."""
     suffix = _suffix(file)
-    return suffix not in TEXT_SUFFIXES if suffix else not _is_document(file)
+    return suffix in DOCUMENT_SUFFIXES if suffix else file[file.rfind("/") + 1 :].upper() in _DOCUMENTS
 
 
 def readable_name(name: str) -> str:
@@ -191,8 +190,3 @@ def _suffix(file: str) -> str:
     name = file[file.rfind("/") + 1 :]
     dot = name.rfind(".")
     return name[dot:].lower() if dot > 0 else ""
-
-
-def _is_document(file: str) -> bool:
-    name = file[file.rfind("/") + 1 :]
-    return name.upper() in ("README", "LICENSE", "LICENCE", "NOTICE", "MAKEFILE", "CHANGELOG")

@@ -23,6 +23,7 @@ from stages.graft.data.source_checks import (
     check_conflicts,
     check_kept,
     check_number,
+    folders_of_documents,
     quoted,
 )
 from stages.graft.data.splits import SPLITS
@@ -59,7 +60,7 @@ class Ingestion:
     classes_left_out: dict[str, int]
     """Images of each class left out because it has fewer than `min_images_per_class`."""
     without_images: tuple[str, ...]
-    """Folders beside the classes that hold files, but no image."""
+    """Folders beside the classes that hold documents, but no image."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -137,8 +138,8 @@ def ingest(source: Source, folder: Path, params: IngestParams) -> Ingestion:
     merged, duplicates, conflicts = _merged(good)
     if params.on_conflict == "error":
         check_conflicts(conflicts)
-    classes = {row.label for row in good} | {image.label for image in bad}
-    check_kept([name for name in source.classes if name in classes], source.name, merged, bad)
+    without_images = folders_of_documents(source, {row.label for row in good} | {image.label for image in bad})
+    check_kept(sorted({*source.classes} - without_images), source, merged, bad)
     rows, rare = _without_rare(merged, params.min_images_per_class or 1)
     check_number(sorted({row.label for row in rows}), source.name)
     if params.copy_:
@@ -154,7 +155,7 @@ def ingest(source: Source, folder: Path, params: IngestParams) -> Ingestion:
         num_non_images=examined.count(None) + source.num_special,
         pixels=PixelChecks(notable=notable, num_images=len(rows), white_level=params.white_level),
         classes_left_out=dict(sorted(Counter(row.label for row in rare).items())),
-        without_images=tuple(name for name in source.classes if name not in classes),
+        without_images=tuple(sorted(without_images)),
     )
 
 

@@ -18,7 +18,7 @@ from stages.graft.data.split_names import split_words
 from stages.graft.storage.downloads import fetch, is_address
 from stages.graft.storage.hashing import check_sha256
 from stages.graft.storage.locks import shared_lock
-from stages.graft.storage.s3 import is_remote
+from stages.graft.storage.s3 import SCHEME, is_remote
 
 KINDS = (
     f"a folder with one sub-folder per class, an archive of one ({', '.join(ARCHIVE_SUFFIXES)}), "
@@ -59,6 +59,10 @@ def open_source(
     opened: AbstractContextManager[Source]
     if is_address(name):
         opened = _opened_archive(_fetched(name, sha256, cache / "downloads"), name, cache / "scratch", rules)
+    elif name.lower().startswith(SCHEME) and name.lower().endswith((*LIST_SUFFIXES, *ARCHIVE_SUFFIXES)):
+        raise DataError(
+            f"source {name} is a file; in S3, Graft reads folders: copy it here (a list may name images at {SCHEME}…)"
+        )
     elif is_remote(name):
         opened = nullcontext(label_contents(name.rstrip("/"), list_remote_folder(name.rstrip("/")), rules))
     elif path.is_dir():

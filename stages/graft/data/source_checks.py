@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from stages.graft.core.errors import DataError
-from stages.graft.data.candidates import LIST_SUFFIXES, Source
+from stages.graft.data.candidates import LIST_SUFFIXES, Source, is_document
 from stages.graft.data.manifest import ManifestRow
 
-_SHOWN_CONFLICTS, _SHOWN_BAD = 10, 3
+_SHOWN_CONFLICTS, _SHOWN_BAD, _SHOWN_CLASSES = 10, 3, 20
 """As many are listed in an error; the rest is counted."""
 
 
@@ -78,19 +78,30 @@ def check_conflicts(conflicts: Sequence[Sequence[ManifestRow]]) -> None:
     )
 
 
-def check_kept(classes: Iterable[str], where: str, rows: Sequence[ManifestRow], bad: Sequence[BadImage]) -> None:
-    """Refuse a class, of those with images, that has no good one."""
+def folders_of_documents(source: Source, with_images: Iterable[str]) -> set[str]:
+    """Name the folders that are no classes: they hold texts and tables, and none of the images found."""
+    others = {candidate.label for candidate in source.candidates if not is_document(candidate.file)}
+    return {*source.classes} - {*with_images} - others
+
+
+def check_kept(classes: Iterable[str], source: Source, rows: Sequence[ManifestRow], bad: Sequence[BadImage]) -> None:
+    """Refuse a class that has no good image."""
     kept = {row.label for row in rows}
     lost = [name for name in classes if name not in kept]
     if lost:
         of_them = [image for image in bad if image.label in lost]
-        why = _examples(of_them) if of_them else "its images conflict with other classes"
-        raise DataError(f"{where}: no good image in class {quoted(lost)}; {why}")
+        file = next(candidate.file for candidate in source.candidates if candidate.label in lost)
+        why = f"files such as {file} are no images, or conflict with other classes; move what is no class out"
+        raise DataError(
+            f"{source.name}: no good image in class {quoted(lost)}; {_examples(of_them) if of_them else why}"
+        )
 
 
 def quoted(names: Iterable[str]) -> str:
-    """Give names in backquotes, with commas."""
-    return ", ".join(f"`{name}`" for name in names)
+    """Give names in backquotes, with commas; of very many, the first."""
+    names = list(names)
+    more = [f"{len(names) - _SHOWN_CLASSES} more"] if len(names) > _SHOWN_CLASSES else []
+    return ", ".join([f"`{name}`" for name in names[:_SHOWN_CLASSES]] + more)
 
 
 def _examples(bad: Sequence[BadImage]) -> str:

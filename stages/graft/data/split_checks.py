@@ -1,6 +1,6 @@
 """What the source says about splits, and classes that cannot be in all three."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,6 +10,9 @@ from stages.graft.data.splits import SPLITS
 
 DRAWN = ("test", "val")
 """The splits that are drawn, in that order; the rest is train."""
+
+_SHOWN = 100
+"""As many classes are listed in an error; the rest is counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +65,13 @@ def check_all_splits(classes: Sequence[ClassCounts], fractions: Mapping[str, flo
     problems = []
     if small:
         problems.append(
-            f"too few images for train, val and test in class {', '.join(map(_images_and_groups, small))}: each class "
+            f"too few images for train, val and test in class {_listed(map(_images_and_groups, small))}: each class "
             f"needs {len(SPLITS)}, of {len(SPLITS)} groups where images have groups; add images, or leave such classes "
             f"out with `ingest.min_images_per_class: {len(SPLITS)}`"
         )
     if others:
         splits = [split for split in SPLITS if any(split in counts.lacking for counts in others)]
-        shown = ", ".join(f"{counts.name!r} ({_per_split(counts)})" for counts in others)
+        shown = _listed(f"{counts.name!r} ({_per_split(counts)})" for counts in others)
         problems.append(f"no image is left for {' and '.join(splits)} of class {shown}: {_advice(splits, fractions)}")
     if problems:
         raise DataError("; ".join(problems))
@@ -79,6 +82,13 @@ def _advice(splits: Sequence[str], fractions: Mapping[str, float]) -> str:
     if zero:
         return f"set {' and '.join(zero)} above 0, or let the source give such images"
     return "add images of it there, leave the split of some of its images empty in the source, or try another seed"
+
+
+def _listed(classes: Iterable[str]) -> str:
+    """Join the classes; of more than a screen, the first."""
+    names = list(classes)
+    more = [f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+    return ", ".join([*names[:_SHOWN], *more])
 
 
 def _images_and_groups(counts: ClassCounts) -> str:

@@ -154,18 +154,25 @@ def test_an_empty_class_is_an_error(ingested, folder, tmp_path):
 
 def test_a_folder_that_holds_no_image_is_no_class(ingested, folder):
     write(folder / "docs" / "notes.txt", b"x")
-    write(folder / "models" / "weights", b"x")
+    write(folder / "tables" / "sizes.csv", b"x")
     ingestion = ingested()
-    assert (ingestion.classes, ingestion.without_images) == (("hole", "scratch"), ("docs", "models"))
-    assert ingestion.report()["folders_without_images"] == ["docs", "models"]
+    assert (ingestion.classes, ingestion.without_images) == (("hole", "scratch"), ("docs", "tables"))
+    assert ingestion.report()["folders_without_images"] == ["docs", "tables"]
     assert str(ingestion) == (
-        "6 images in 2 classes; left out: 2 not images; no classes, since they hold no image: `docs`, `models`"
+        "6 images in 2 classes; left out: 2 not images; no classes, since they hold no image: `docs`, `tables`"
     )
+
+
+@pytest.mark.parametrize("name", ["video.mp4", "drawing.svg", "weights", "values.npy"])
+def test_a_class_may_not_hold_other_files_alone(ingested, folder, name):
+    write(folder / "pit" / name, b"x")
+    with pytest.raises(DataError, match=f"no good image in class `pit`; files such as pit/{name} are no images"):
+        ingested()
 
 
 def test_two_folders_of_which_one_holds_no_image_are_too_few(tmp_path):
     folder = class_folder(tmp_path / "few", classes=("hole",))
-    write(folder / "docs" / "weights", b"x")
+    write(folder / "docs" / "notes.txt", b"x")
     with pytest.raises(DataError, match="few: expected at least two classes, found only `hole`"):
         ingest(read_class_folder(folder, "few"), tmp_path / "images", ingest_params())
 
@@ -229,7 +236,9 @@ def test_a_class_that_loses_all_its_images_is_an_error(ingested, folder):
 
 def test_a_class_lost_to_conflicts_is_an_error(ingested, folder):
     write(folder / "pit" / "a.png", png(0))
-    with pytest.raises(DataError, match=r"no good image in class `pit`; its images conflict with other classes"):
+    with pytest.raises(
+        DataError, match=r"no good image in class `pit`; files such as pit/a.png .* conflict with other"
+    ):
         ingested(on_conflict="drop")
 
 

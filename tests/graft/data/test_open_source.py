@@ -109,6 +109,12 @@ def test_a_file_that_is_no_source_is_named_with_what_to_do(tmp_path, name, messa
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["list.csv", "a.zip", "a.tar.gz"])
+def test_a_file_in_s3_is_to_be_copied_here(tmp_path, name):
+    with pytest.raises(DataError, match=rf"source s3://plates/{name} is a file; in S3, Graft reads folders: copy it"):
+        open_source(f"s3://plates/{name}", tmp_path / "cache").__enter__()
+
+
 def test_a_list_with_tabs_may_have_its_own_suffix(folder, tmp_path):
     path = write(folder / "list.tsv", b"path\tlabel\nhole/0.png\ta\nscratch/0.png\tb\n")
     with open_source(path, tmp_path / "cache") as source:

@@ -245,3 +245,11 @@ def test_a_drawn_split_takes_whole_groups_of_train(images, seed):
     assert table[table["group"] != ""].groupby("group")["split"].nunique().max() == 1
     assert ids_in(table, "test") == set(theirs["id"])
     assert {label for label, split in count(table) if split == "val"} == {f"class {k}" for k in range(3)}
+
+
+def test_of_very_many_rare_classes_the_first_are_listed():
+    images = manifest([f"class {k:03}" for k in range(150)])
+    with pytest.raises(
+        DataError, match=r"'class 000' \(1 image\), .*'class 099' \(1 image\), 50 more: each class needs"
+    ):
+        assign(images)
