@@ -65,9 +65,14 @@ def label_contents(name: str, contents: Contents, rules: LabelRules = USUAL) -> 
     Raises:
         DataError: the layout of the folders cannot be read, or two classes are one for a person.
     """
-    files = [found for found in contents.files if not is_hidden(found.file)]
+    files, hidden = list[FoundFile](), list[str]()
+    for found in contents.files:
+        if is_hidden(found.file):
+            hidden.append(found.file)
+        else:
+            files.append(found)
     # A folder that holds hidden files alone is empty; an archive need not name it.
-    around = {above_hidden(found.file) for found in contents.files if is_hidden(found.file)} - {""}
+    around = set(map(above_hidden, hidden)) - {""}
     folders = [folder for folder in (*contents.folders, *sorted(around)) if not is_hidden(folder)]
     label = _by_folders if rules.label_pattern is None else _by_pattern
     candidates, classes = label(files, folders, rules, name)
@@ -75,7 +80,7 @@ def label_contents(name: str, contents: Contents, rules: LabelRules = USUAL) -> 
         name,
         grouped(candidates, rules, name),
         classes,
-        num_hidden=count_hidden((found.file for found in contents.files), contents.folders),
+        num_hidden=count_hidden(hidden, contents.folders),
         num_special=contents.num_special,
         unwatched=(found.address for found in files if not found.is_watched),
     )
