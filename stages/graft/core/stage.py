@@ -62,8 +62,8 @@ def run_stage(stage: str, main: Callable[[], None], root: Path = Path()) -> None
         run(stage, timed)
     except SystemExit as ended:
         if isinstance(ended.code, str) and _dvc_removed_outputs(stage, root):
-            advice = f"`dvc checkout` brings back the outputs of {stage} that DVC has removed, `git checkout reports` "
-            raise SystemExit(f"{ended.code}\n{stage}: {advice}its report") from None
+            back = f"`dvc checkout {stage}` brings its data back, `git checkout reports` its reports"
+            raise SystemExit(f"{ended.code}\n{stage}: DVC has removed the earlier outputs; {back}") from None
         raise
 
 

@@ -34,6 +34,11 @@ class ImageLocations:
         codes, names = pd.factorize(manifest["format"])
         self._formats, self._names = codes.astype(np.int16), [str(name) for name in names]
 
+    @property
+    def formats(self) -> list[str]:
+        """Give the formats of the images, each once."""
+        return self._names
+
     def __call__(self, id_: str) -> ImageLocation:
         """Give the location of an image; a KeyError for an id that is not in the manifest."""
         key = bytes.fromhex(id_)

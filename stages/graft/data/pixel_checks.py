@@ -81,8 +81,8 @@ class PixelChecks:
             )
         if blank:
             yield (
-                f"{blank} of {self.num_images} images are one colour, or nearly, when decoded, with nothing to learn; "
-                "reports/ingest.json lists them"
+                f"{blank} of {self.num_images} images are one colour, or nearly, when decoded (see reports/ingest.json)"
+                + ("; a model of such a set can only guess" if 2 * blank > self.num_images else "")
             )
         if record["num_multipage"]:
             yield f"{record['num_multipage']} files have several pages or frames; the first one is read"

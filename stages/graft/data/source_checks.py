@@ -105,5 +105,12 @@ def quoted(names: Iterable[str]) -> str:
 
 
 def _examples(bad: Sequence[BadImage]) -> str:
-    shown = [f"{image.file}: {image.reason}" for image in bad[:_SHOWN_BAD]]
-    return "; ".join([*shown, "…"] if len(bad) > _SHOWN_BAD else shown)
+    """One image of each kind of reason, and how many more there are."""
+    kinds: dict[str, list[BadImage]] = {}
+    for image in bad:
+        kinds.setdefault(image.reason.split(" (")[0], []).append(image)
+    shown = [
+        f"{images[0].file}{f' and {len(images) - 1} more' if images[1:] else ''}: {images[0].reason}"
+        for images in list(kinds.values())[:_SHOWN_BAD]
+    ]
+    return "; ".join([*shown, "…"] if len(kinds) > _SHOWN_BAD else shown)

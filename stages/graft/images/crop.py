@@ -4,7 +4,8 @@ JPEG files, on which most of the time goes, are decoded by OpenCV in half of Pil
 tests hold their pixels equal. Pillow reads all other formats, and refuses the damaged ones with a reason.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
 
 import cv2
 import numpy as np
@@ -12,11 +13,21 @@ import PIL
 from PIL import Image
 
 from stages.graft.images.decode import Batch, decode, open_header, turn_of
+from stages.graft.images.formats import DICOM, HEIF
 from stages.graft.images.preprocessing import Fit, Preprocessing
 
 DECODER = f"pillow {PIL.__version__}, opencv {cv2.__version__}, squares 3"
 """Part of every feature's fingerprint: decoders differ in pixels. Increase the last number, the version of this file,
 with any change that alters a pixel."""
+
+_OPTIONAL_DECODERS = {HEIF: "pillow-heif", DICOM: "pydicom"}
+
+
+def decoder_of(formats: Iterable[str]) -> str:
+    """Name what decodes files of these formats: DECODER, and the packages that only some formats need."""
+    packages = sorted(_OPTIONAL_DECODERS[name] for name in {*formats} & _OPTIONAL_DECODERS.keys())
+    return ", ".join([DECODER, *(f"{package} {version(package)}" for package in packages)])
+
 
 REDUCING_GAP = 2
 """A JPEG may be decoded at a half, a quarter or an eighth while that is so many times larger than what is wanted: the

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from importlib.metadata import version
 from typing import get_args
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image, ImageFilter
 
 from stages.graft.core.errors import DataError
 from stages.graft.images import crop
-from stages.graft.images.crop import decode_square
+from stages.graft.images.crop import DECODER, decode_square, decoder_of
 from stages.graft.images.decode import decode, resize_and_crop
 from stages.graft.images.preprocessing import Fit, Preprocessing
 from tests.support.pictures import encoded, pixels
@@ -202,3 +203,9 @@ def test_a_turned_jpeg_is_upright_in_every_fit(fit, orientation):
     p = replace(cropped(64, 64), fit=fit)  # nothing shrinks on one side, and the borders are even
     difference = decode_square(data, p).astype(int) - decode_square(upright, p)
     assert np.abs(difference).max() <= 1
+
+
+def test_a_package_that_only_some_formats_need_is_part_of_the_decoder_for_them_alone():
+    assert decoder_of(["PNG", "JPEG", "AVIF"]) == DECODER
+    assert decoder_of(["HEIF", "PNG"]) == f"{DECODER}, pillow-heif {version('pillow-heif')}"
+    assert decoder_of(["HEIF", "DICOM"]) == f"{decoder_of(['HEIF'])}, pydicom {version('pydicom')}"

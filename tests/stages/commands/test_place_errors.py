@@ -77,22 +77,28 @@ def refuse(path: Path, number: int) -> None:
         (
             "images/a.csv",
             errno.EACCES,
-            "the source {}/images cannot be read ({}/images/a.csv: Permission denied); correct",
+            "`ingest.source` in params.yaml names images, which cannot be read ({}: Permission",
         ),
-        ("images", errno.EIO, "the source {}/images cannot be read ({}/images: Input/output error)"),
         (
-            "out/x.csv",
-            errno.EROFS,
-            "a file or folder cannot be made, written or read ({}/out/x.csv: Read-only file system)",
+            "images",
+            errno.EIO,
+            "`ingest.source` in params.yaml names images, which cannot be read ({}: Input/output error)",
         ),
+        (
+            "w/net.pth",
+            errno.EACCES,
+            "`backbone.weights` in params.yaml names w/net.pth, which cannot be read ({}: Perm",
+        ),
+        ("out/x.csv", errno.EROFS, "a file or folder cannot be made, written or read ({}: Read-only file system)"),
     ],
 )
 def test_other_places(path, number, expected, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "gettempdir", lambda: "/somewhere/else")
     monkeypatch.setenv("GRAFT_STORE", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
-    write_text("ingest: {source: images}", tmp_path / "params.yaml")
-    assert expected.replace("{}", str(tmp_path)) in ended(lambda: refuse(tmp_path / path, number))
+    write_text("ingest: {source: images, rows: 3}\nbackbone: {weights: w/net.pth, sha256: null}", Path("params.yaml"))
+    line = ended(lambda: refuse(tmp_path / path, number))
+    assert line.startswith("extract: error: " + expected.replace("{}", str(tmp_path / path)))
 
 
 def test_a_temporary_folder_that_cannot_be_written(tmp_path, monkeypatch):

@@ -99,7 +99,7 @@ def test_graft_repro_names_the_setting_of_a_missing_source(params, tmp_path):
 def test_a_stage_of_dvc_that_fails_says_how_its_outputs_come_back(params, tmp_path, monkeypatch):
     params("split", val_fraction=-5.0)
     Path("dvc.lock").write_text("schema: '2.0'\nstages:\n  ingest:\n    cmd: x\n")
-    message = "brings back the outputs of ingest that DVC has removed"
+    message = "\ningest: DVC has removed the earlier outputs; `dvc checkout ingest` brings its data back"
     for stage, in_dvc, expected in (("ingest", True, True), ("split", True, False), ("ingest", False, False)):
         monkeypatch.setattr(os, "environ", {"DVC_STAGE": stage} if in_dvc else {})
         with pytest.raises(SystemExit) as caught:
