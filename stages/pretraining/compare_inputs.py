@@ -1,40 +1,43 @@
 """Beside the pipeline, compare_inputs: what the bundled network should be shown of an image.
 
-Squash, pad and crop, and one view or four, with the pipeline's own extraction and head, on the same splits.
+Squash, pad and crop, and one view or four, with the pipeline's own decoding, network and head, on the same splits.
 
 Reads   the bundled backbone, the data sets that data/backbones/params.yaml names; strips are generated
 Writes  data/backbones/<name>_inputs.csv
 Params  compare_inputs, in data/backbones/params.yaml; train_head
 """
 
+import io
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from hashlib import sha256
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
-from stages.graft.backbone.extraction import extract_missing
 from stages.graft.backbone.runtime_choice import AUTOMATIC, choose_runtime
 from stages.graft.backbone.weights import BackboneParams, Weights, find_weights
 from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run
-from stages.graft.data.decoded_arrays import labelled_candidates
-from stages.graft.data.open_source import open_source
-from stages.graft.heads.features import read_features
 from stages.graft.heads.head import Float32
 from stages.graft.heads.head_params import TrainHeadParams
-from stages.graft.images.crop import DECODER
+from stages.graft.images.decode import decode
 from stages.graft.images.preprocessing import Fit
-from stages.graft.storage.cache_folder import feature_store_location, store_folder
-from stages.graft.storage.feature_store import FeatureStore
+from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import temporary_folder
 from stages.graft.storage.tables import write_csv
 from stages.pretraining.strips import write_strips
-from stages.pretraining.transfer_accuracy import DatasetParams, Draws, LabelledSet, score_splits
+from stages.pretraining.transfer_accuracy import (
+    DatasetParams,
+    Draws,
+    LabelledSet,
+    read_set,
+    score_splits,
+    view_features,
+)
 
 BACKBONES, STRIPS = Path("data/backbones"), "strips"
 
@@ -42,12 +45,19 @@ TEST_FRACTION = 0.15
 """Share of the strips for the test."""
 
 
+class ComparedSet(DatasetParams):
+    """A data set of the section `compare_inputs`."""
+
+    height: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the height of each image that is kept, at a random place, to make long images; 1: all."""
+
+
 class Shown(Params):
     """What the network is shown of an image."""
 
     fit: Fit
     """As in `backbone.fit`."""
-    views: int
+    views: Literal[1, 4]
     """As in `extract.views`."""
 
 
@@ -56,24 +66,16 @@ class CompareInputsParams(Params):
 
     network: str
     """Name of the bundled network."""
-    datasets: dict[str, DatasetParams]
+    datasets: dict[str, ComparedSet]
     """By name, as in the section `transfer`."""
+    variants: tuple[Shown, ...]
+    """What is compared with the first of them."""
+    head: Literal["auto", "lda", "logistic", "prototype"]
+    """Kind of the head; the rest is as in `train_head`."""
     shots: tuple[PositiveInt | None, ...]
     """Training images per class; null for all."""
     num_seeds: PositiveInt
     """Split seeds 0, 1, …"""
-    variants: tuple[Shown, ...]
-    """What is compared with the first of them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageFiles:
-    """A data set as files on this machine."""
-
-    labelled: LabelledSet
-    """Name, labels and splits; without the files' bytes."""
-    paths: dict[str, Path]
-    """The image files by id, in the order of the labels."""
 
 
 def main() -> None:
@@ -83,47 +85,47 @@ def main() -> None:
     weights, rows = find_weights(backbone, BACKBONES), list[dict[str, object]]()
     with temporary_folder(store_folder(), "inputs") as folder:
         write_strips(folder / STRIPS)
-        strips = DatasetParams(source=str(folder / STRIPS), test_fraction=TEST_FRACTION)
+        strips = ComparedSet(source=str(folder / STRIPS), test_fraction=TEST_FRACTION)
         for name, dataset in {**params.datasets, STRIPS: strips}.items():
-            files = read_files(name, dataset.source, folder / name)
-            for row in compare(files, weights, params, dataset.test_fraction):
+            labelled = cut(read_set(name, dataset.source, folder), dataset.height)
+            for row in compare(labelled, weights, params, dataset):
                 rows.append(row)
                 print(f"compare_inputs: {row}", flush=True)
     write_csv(pd.DataFrame(rows), BACKBONES / f"{params.network}_inputs.csv")
 
 
-def read_files(name: str, source: str, folder: Path) -> ImageFiles:
-    """Copy the images of a source to a folder, each once."""
-    folder.mkdir(exist_ok=True)
-    rows, paths = dict[str, tuple[str, ...]](), dict[str, Path]()
-    with open_source(source, folder) as opened:
-        for candidate in labelled_candidates(opened):
-            data = candidate.read()
-            id_ = sha256(data).hexdigest()
-            paths[id_] = folder / id_
-            paths[id_].write_bytes(data)
-            rows[id_] = (id_, candidate.label, candidate.group, candidate.split)
-    table = pd.DataFrame([rows[id_] for id_ in sorted(rows)], columns=["id", "label", "group", "split"])
-    labelled = LabelledSet(name=name, table=table, files=[])
-    return ImageFiles(labelled=labelled, paths={id_: paths[id_] for id_ in sorted(paths)})
+def cut(labelled: LabelledSet, height: float) -> LabelledSet:
+    """Keep a share of the height of every image, at a place that its id draws; 1 changes nothing."""
+    if height == 1:
+        return labelled
+    files = []
+    for data, id_ in zip(labelled.files, labelled.table["id"], strict=True):
+        image, file = decode(data), io.BytesIO()
+        kept = max(1, round(height * image.height))
+        top = int(id_, 16) % (image.height - kept + 1)
+        image.crop((0, top, image.width, top + kept)).save(file, "PNG")
+        files.append(file.getvalue())
+    return replace(labelled, files=files)
 
 
 def compare(
-    files: ImageFiles, weights: Weights, params: CompareInputsParams, test_fraction: float
+    labelled: LabelledSet, weights: Weights, params: CompareInputsParams, dataset: ComparedSet
 ) -> Iterator[dict[str, object]]:
     """Score every variant for each number of training images; `gain` is against the first variant, seed by seed."""
-    first, head_params = dict[int | None, npt.NDArray[np.float64]](), load_params("train_head", TrainHeadParams)
+    first = dict[int | None, npt.NDArray[np.float64]]()
+    head_params = load_params("train_head", TrainHeadParams).model_copy(update={"kind": params.head})
     for shown in params.variants:
         preprocessing = replace(weights.preprocessing, fit=shown.fit)
-        x = features(files, replace(weights, preprocessing=preprocessing, views=shown.views))
+        x = features(labelled, replace(weights, preprocessing=preprocessing, views=shown.views))
         for shots in params.shots:
-            draws = Draws(shots, params.num_seeds, test_fraction)
-            accuracy = score_splits(files.labelled, x, draws, head_params)[:, 0]
+            draws = Draws(shots, params.num_seeds, dataset.test_fraction)
+            accuracy = score_splits(labelled, x, draws, head_params)[:, 0]
             gains = accuracy - first.setdefault(shots, accuracy)
             yield {
-                "dataset": files.labelled.name,
+                "dataset": labelled.name,
                 "fit": shown.fit,
                 "views": shown.views,
+                "head": params.head,
                 "train_per_class": str(shots or "all"),
                 "accuracy": round(float(accuracy.mean()), 4),
                 "gain": round(float(gains.mean()), 4),
@@ -132,14 +134,12 @@ def compare(
             }
 
 
-def features(files: ImageFiles, weights: Weights) -> Float32:
-    """Extract features of all images through the store, shape (n, d), float32."""
-    runtime, ids = choose_runtime(weights, AUTOMATIC, store_folder() / "networks"), list(files.paths)
-    store = FeatureStore(feature_store_location(), {**weights.to_record(), **runtime.record, "decoder": DECODER})
-    extract_missing(ids, files.paths.__getitem__, store, weights.preprocessing, runtime)
-    with temporary_folder(store_folder(), "packed") as folder:
-        store.pack(ids, folder / "features.safetensors", {})
-        return np.array(read_features(folder / "features.safetensors")[1])
+def features(labelled: LabelledSet, weights: Weights) -> Float32:
+    """Compute the features of all images by the runtime that the pipeline would choose, shape (n, d), float32."""
+    runtime = choose_runtime(weights, AUTOMATIC, store_folder() / "networks")
+    batch_size = int(runtime.record["batch_size"])
+    (x,) = view_features(labelled, weights.preprocessing, runtime.load(), batch_size, 1)
+    return x
 
 
 def standard_error(values: npt.NDArray[np.float64]) -> float:

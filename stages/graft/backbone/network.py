@@ -6,6 +6,7 @@ Letters: n images, d features.
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from stages.graft.backbone.architectures import build_fitting, build_network, load_weights
 from stages.graft.backbone.layers import feature_network, on_meta
@@ -18,6 +19,9 @@ from stages.graft.storage.feature_store import Features
 
 RANDOM_SEED = 0
 """Seed of the weights called random."""
+
+MIDDLE = 6 / 7
+"""Side of an image's middle, which is a view of its own, as a share of the image's side."""
 
 
 class NormalisedNetwork(nn.Module):
@@ -40,16 +44,21 @@ class NormalisedNetwork(nn.Module):
 
 
 class AveragedViews(nn.Module):
-    """A backbone whose features are the mean over an image, its flips left to right and top to bottom, and both."""
+    """A backbone whose features are the mean over four views of an image: the image, its middle, enlarged, and the
+    mirror images (left to right) of both."""
 
-    def __init__(self, backbone: NormalisedNetwork) -> None:
+    def __init__(self, backbone: NormalisedNetwork, size_px: int) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.size_px = backbone, size_px
+        self.margin_px = round(size_px * (1 - MIDDLE) / 2)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute features (n, d) of images (n, h, w, 3), uint8, in one pass of 4 n images."""
-        upright = torch.cat([images, images.flip(2)])
-        features: Tensor = self.backbone(torch.cat([upright, upright.flip(1)]))
+        """Compute features (n, d) of images (n, size_px, size_px, 3), uint8, in one pass of 4 n images."""
+        inside, size = slice(self.margin_px, self.size_px - self.margin_px), [self.size_px, self.size_px]
+        middle = images[:, inside, inside].permute(0, 3, 1, 2).float()
+        enlarged = functional.interpolate(middle, size, mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
+        views = torch.cat([images.float(), enlarged])
+        features: Tensor = self.backbone(torch.cat([views, views.flip(2)]))
         return features.flatten(1).reshape(4, images.shape[0], -1).mean(dim=0)
 
 
@@ -95,7 +104,7 @@ def load_backbone(weights: Weights) -> NormalisedNetwork:
 def load_averaged(weights: Weights) -> NormalisedNetwork | AveragedViews:
     """Build the backbone as its features are used: averaged over views, if the weights say so; as `load_backbone`."""
     backbone = load_backbone(weights)
-    return backbone if weights.views == 1 else AveragedViews(backbone).eval()
+    return backbone if weights.views == 1 else AveragedViews(backbone, weights.preprocessing.crop_px).eval()
 
 
 def run_batch(network: nn.Module, images: Batch, batch_size: int, device: torch.device) -> Features:

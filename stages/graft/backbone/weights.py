@@ -76,7 +76,7 @@ class Weights:
     pooling: str = "avg"
     """How maps are pooled: avg, max, avg+max or avg+std (mean and standard deviation)."""
     views: int = 1
-    """1, or 4: features are averaged over the image, its flips left to right and top to bottom, and both."""
+    """1, or 4: features are averaged over the image, its enlarged middle, and the mirror images of both."""
     path: Path | None
     """The file on this machine; None for random weights."""
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -61,25 +62,33 @@ def test_random_weights_are_the_same_every_time_and_leave_the_global_seed_alone(
     assert not any(parameter.requires_grad for parameter in one.parameters())
 
 
-def test_views_are_the_image_its_two_flips_and_both():
-    """A network that gives the pixels themselves: over the views, each place sees every corner once."""
+def views_of(images):
+    """The four views, made by OpenCV and numpy: 32 pixels, and the 28 in the middle of them."""
+    middles = [cv2.resize(image[2:30, 2:30].astype(np.float32), (32, 32)) for image in images]
+    views = [images.astype(np.float32), np.stack(middles)]
+    return [*views, *(view[:, :, ::-1] for view in views)]
+
+
+def test_views_are_the_image_its_middle_and_their_mirror_images(rng):
+    """A network that gives the pixels themselves: the features are the mean of the views' pixels."""
     plain = replace(PREPROCESSING, mean=(0.0,) * 3, std=(1 / 255,) * 3)
-    averaged = AveragedViews(NormalisedNetwork(torch.nn.Flatten(), plain))
-    corners = torch.tensor([[1, 2], [3, 10]], dtype=torch.uint8)
-    images = torch.stack([corners, 2 * corners])[..., None].expand(2, 2, 2, 3)
-    np.testing.assert_allclose(averaged(images), [[4.0] * 12, [8.0] * 12])
+    averaged = AveragedViews(NormalisedNetwork(torch.nn.Identity(), plain), 32)
+    images = rng.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    expected = np.mean(views_of(images), axis=0).transpose(0, 3, 1, 2).reshape(3, -1)
+    np.testing.assert_allclose(averaged(torch.from_numpy(images)), expected, atol=1e-3)
 
 
-def test_features_over_four_views_are_the_mean_of_those_of_each(rng):
+def test_a_mirror_image_has_the_same_features_over_four_views(rng):
     images = rng.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     backbone, averaged = load_backbone(weights_at(None)), load_averaged(replace(weights_at(None), views=4))
-    views = [images, images[:, :, ::-1], images[:, ::-1], images[:, ::-1, ::-1]]
     with torch.inference_mode():
-        each = [backbone(torch.from_numpy(view.copy())).numpy() for view in views]
-        found = averaged(torch.from_numpy(images)).numpy()
-    scale = np.abs(each[0]).max()
-    assert np.abs(each[0] - each[1]).max() > 0.1 * scale
-    np.testing.assert_allclose(found / scale, np.mean(each, axis=0) / scale, atol=1e-4)
+        one, found, mirrored = (
+            network(torch.from_numpy(pixels.copy())).numpy()
+            for network, pixels in ((backbone, images), (averaged, images), (averaged, images[:, :, ::-1]))
+        )
+    scale = np.abs(found).max()
+    assert np.abs(one - found).max() > 0.1 * scale
+    np.testing.assert_allclose(mirrored / scale, found / scale, atol=1e-4)
     assert not averaged.training
 
 
