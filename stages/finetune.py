@@ -17,6 +17,7 @@ from stages.graft.compute.engine import open_engine
 from stages.graft.compute.settings import ComputeParams, load_compute
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
+from stages.graft.heads.fitting import TrainHeadParams
 from stages.graft.heads.head import HEAD, Head, load_head
 from stages.graft.metrics.training_curve import write_curve
 from stages.graft.model.model_folder import write_model
@@ -69,7 +70,8 @@ def fine_tune(params: FinetuneParams, head: Head, backbone: Mapping[str, Any]) -
     if source is not None:
         check_source(weights, source)
     files = PipelineFiles(images=IMAGES, splits=SPLITS, store=store)
-    task = FinetuneTask(head=head, weights=weights, files=files, params=params)
+    head_params = load_params("train_head", TrainHeadParams)
+    task = FinetuneTask(head=head, weights=weights, files=files, params=params, head_params=head_params)
     with live_run("finetune") as log, open_engine(load_compute(), lambda: None, on_cluster) as remote_trainer:
         finetuned = finetune_from_files(task, log.log, remote_trainer)
     seconds = time.monotonic() - start

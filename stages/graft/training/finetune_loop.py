@@ -59,14 +59,12 @@ class Outcome:
     """Every epoch, from epoch 0: the head on the frozen backbone."""
     val_before: Float32
     """Logits of the validation images before training, shape (n, c)."""
-    val_after: Float32
-    """Logits of the validation images at the best epoch, shape (n, c)."""
 
 
-def finetune(setup: TrainingSetup, checkpoint: Path, on_epoch: Callable[[Epoch], None]) -> Outcome:
+def finetune(setup: TrainingSetup, checkpoint: Path | None, on_epoch: Callable[[Epoch], None]) -> Outcome:
     """Train a network in place, and give it the weights of the epoch with the lowest validation log loss.
 
-    Epoch 0, before the first step, counts too. A killed training resumes from the checkpoint's file.
+    Epoch 0, before the first step, counts too. A killed training resumes from the checkpoint's file, if it has one.
 
     Raises:
         DataError: the loss is not finite, or there is not enough memory.
@@ -79,17 +77,17 @@ def finetune(setup: TrainingSetup, checkpoint: Path, on_epoch: Callable[[Epoch],
     on_epoch(epochs[-1])
     while len(epochs) <= setup.params.epochs and epochs[-1].epoch - best_epoch(epochs).epoch < setup.params.patience:
         loop.run_epoch(len(epochs))
-        if setup.group.rank == 0:
+        if checkpoint is not None and setup.group.rank == 0:
             loop.state.save(checkpoint)
         on_epoch(epochs[-1])
     loop.state.restore_best()
-    return Outcome(epochs=epochs, val_before=before, val_after=_score(setup, setup.network))
+    return Outcome(epochs=epochs, val_before=before)
 
 
 class _Loop:
     """A training between two epochs."""
 
-    def __init__(self, setup: TrainingSetup, start: Epoch, checkpoint: Path) -> None:
+    def __init__(self, setup: TrainingSetup, start: Epoch, checkpoint: Path | None) -> None:
         self._setup, params = setup, setup.params
         self._trained = {name: value for name, value in setup.network.named_parameters() if value.requires_grad}
         self._pretrained = {
@@ -100,7 +98,8 @@ class _Loop:
         self._optimizer = make_optimizer(self._trained, setup.depths, params)
         average = average_weights(setup.network, params.ema_decay)
         self.state = TrainingState(setup.network, average, self._optimizer, start)
-        self.state.resume(checkpoint)
+        if checkpoint is not None:
+            self.state.resume(checkpoint)
         num_done = len(self.state.epochs) - 1
         if 0 < num_done < params.epochs:
             print(f"finetune: resuming after epoch {num_done}")

@@ -59,7 +59,7 @@ class FinetuneResult:
 
 def assess(finetuned: Finetuned, weights: Weights, keep: Keep, source: SourceImages | None) -> FinetuneResult:
     """Compare a fine-tuned network with the pretrained one, also on images that this was pretrained on, if given."""
-    comparison = compare_paired(finetuned.val.y, finetuned.outcome.val_before, finetuned.outcome.val_after)
+    comparison = compare_paired(finetuned.val.y, finetuned.outcome.val_before, finetuned.val_after)
     forgetting = measure_forgetting(
         weights, finetuned.backbone.state_dict(), finetuned.val.ids, finetuned.locate, finetuned.device, source
     )
