@@ -52,7 +52,7 @@ def main() -> None:
             write_model(head, backbone, folder)
     report = {"strategy": params.strategy} | (result.record() if result else {})
     write_curve(result.epochs if result else [], CURVE)
-    write_csv(result.forgetting.blocks if result else UNMOVED, FORGETTING)
+    write_csv(result.changes if result else UNMOVED, FORGETTING)
     write_json(report, REPORT)
     print(f"finetune: strategy {params.strategy}" + (f", kept {report['kept']}" if result else ""))
 
@@ -75,9 +75,9 @@ def fine_tune(params: FinetuneParams, head: Head, backbone: Mapping[str, Any]) -
     with live_run("finetune") as log, open_engine(load_compute(), lambda: None, on_cluster) as remote_trainer:
         finetuned = finetune_from_files(task, log.log, remote_trainer)
     seconds = time.monotonic() - start
-    result = assess(finetuned, weights, params.keep, source)
-    gained, forgotten = result.lines()
-    print(f"finetune: {gained}; {seconds:.0f} seconds\nfinetune: {forgotten}")
+    result = assess(finetuned, weights, params, source)
+    gained, *others = result.lines()
+    print("\n".join(f"finetune: {line}" for line in [f"{gained}; {seconds:.0f} seconds", *others]))
     return result
 
 

@@ -41,6 +41,7 @@ from stages.graft.training.activation_cache import LabelledImages
 from stages.graft.training.finetune_loop import TrainingSetup, finetune
 from stages.graft.training.finetune_params import FinetuneParams
 from stages.graft.training.head_refit import refit_head
+from stages.graft.training.precision import trains_in_bf16
 from stages.graft.training.trainable_network import trainable_network
 
 BATCH_SIZE = 16
@@ -161,7 +162,7 @@ class Trials:
         params = self._params.model_copy(update={"seed": seed})
         return TrainingSetup(
             network=network, depths=depths, inputs=self._inputs, train=train, val=val, class_weights=weights,
-            params=params,
+            params=params, in_bf16=trains_in_bf16(network, params.precision, self._device),
         )  # fmt: skip
 
     def _features(self) -> Float32:

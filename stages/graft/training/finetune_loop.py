@@ -47,6 +47,8 @@ class TrainingSetup:
     """Weight of each class in the training loss, shape (c,)."""
     params: FinetuneParams
     """The section `finetune`."""
+    in_bf16: bool
+    """Whether the forward and backward pass compute in bf16; weights, validation and test are fp32."""
     group: ProcessGroup = SINGLE_PROCESS
     """Processes that train the network together, each with the same setup."""
 
@@ -148,7 +150,7 @@ class _Loop:
     def _backward(self, inputs: tuple[Tensor, ...], y: Tensor) -> tuple[float, int]:
         """Compute the gradients of one step, in parts; return its loss and its number of correct images."""
         params = self._setup.params
-        size, in_bf16 = math.ceil(len(y) / params.accumulate), trains_in_bf16(params.precision, y.device)
+        size, in_bf16 = math.ceil(len(y) / params.accumulate), self._setup.in_bf16
 
         def part(first: int) -> tuple[float, int]:
             targets = y[first : first + size]
@@ -215,16 +217,6 @@ def _interruptible(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def trains_in_bf16(precision: str, device: torch.device) -> bool:
-    """Decide whether a device trains in bf16; with auto, it does where the hardware computes in bf16."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("amx_bf16", False) or capabilities.get("avx512_bf16", False))
 
 
 def _exploded(epoch: int) -> DataError:

@@ -25,13 +25,14 @@ from stages.graft.storage.cache_folder import STATES
 from stages.graft.storage.hashing import fingerprint_of
 from stages.graft.storage.locks import exclusive_lock, shared_lock
 from stages.graft.training.activation_cache import ComputedInputs, IdsByView, Inputs, LabelledImages, cached
-from stages.graft.training.finetune_loop import Outcome, TrainingSetup, finetune, trains_in_bf16
+from stages.graft.training.finetune_loop import Outcome, TrainingSetup, finetune
 from stages.graft.training.finetune_params import FinetuneParams
 from stages.graft.training.head_refit import refit_head
+from stages.graft.training.precision import computes_in_bf16, trains_in_bf16
 from stages.graft.training.process_group import ProcessGroup
 from stages.graft.training.trainable_network import trainable_network
 
-NO_EFFECT = {"keep", "cache_gb", "source_images"}
+NO_EFFECT = {"keep", "cache_gb", "measure_forgetting", "source_images"}
 """Parameters that do not change the result of a training."""
 
 
@@ -168,7 +169,7 @@ def _load(task: FinetuneTask) -> tuple[NormalisedNetwork, ComputedInputs, Traini
         batch_size=params.batch_size,
         frozen=network.frozen,
         device=device,
-        in_bf16=trains_in_bf16(params.precision, device),
+        in_bf16=computes_in_bf16(params.precision, device),
     )
     setup = TrainingSetup(
         network=network.classifier,
@@ -178,6 +179,7 @@ def _load(task: FinetuneTask) -> tuple[NormalisedNetwork, ComputedInputs, Traini
         val=val,
         class_weights=weights,
         params=params,
+        in_bf16=trains_in_bf16(network.classifier, params.precision, device),
     )
     return network.backbone, inputs, setup
 
@@ -214,7 +216,7 @@ def _cache_key(task: FinetuneTask) -> dict[str, Any]:
         "augmentation": params.augmentation,
         "seed": params.seed,
         "batch_size": params.batch_size,
-        "in_bf16": trains_in_bf16(params.precision, device),
+        "in_bf16": computes_in_bf16(params.precision, device),
         "libraries": [version(name) for name in ("torch", "torchvision", "pillow", "opencv-python-headless")],
         "device": str(device),
         "threads": torch.get_num_threads(),
