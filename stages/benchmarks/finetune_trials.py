@@ -108,9 +108,8 @@ class InputsInMemory:
 
     def batches(self, ids: Sequence[str], view_number: int | None) -> Iterator[tuple[Tensor, ...]]:
         """As `Inputs.batches`."""
-        size = self._batch_size if view_number is not None else BATCH_SIZE
-        for start in range(0, len(ids), size):
-            rows = torch.tensor([self._row[id_] for id_ in ids[start : start + size]])
+        for start in range(0, len(ids), self._batch_size):
+            rows = torch.tensor([self._row[id_] for id_ in ids[start : start + self._batch_size]])
             yield tuple(tensor[rows.to(tensor.device)] for tensor in self._tensors[view_number])
 
 
