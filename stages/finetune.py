@@ -17,8 +17,8 @@ from stages.graft.compute.engine import open_engine
 from stages.graft.compute.settings import ComputeParams, load_compute
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
-from stages.graft.heads.fitting import TrainHeadParams
 from stages.graft.heads.head import HEAD, Head, load_head
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.metrics.training_curve import write_curve
 from stages.graft.model.model_folder import write_model
 from stages.graft.storage.arrays import read_metadata

@@ -24,8 +24,8 @@ from stages.graft.core.params import load_params
 from stages.graft.core.stage import run
 from stages.graft.data.image_locations import image_path
 from stages.graft.data.manifest import ManifestRow, write_manifest
-from stages.graft.heads.fitting import TrainHeadParams
 from stages.graft.heads.head import Head
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.training.finetune_params import FinetuneParams
 from stages.graft.training.finetune_task import FinetuneTask, PipelineFiles, finetune_from_files
 

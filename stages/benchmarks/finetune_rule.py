@@ -24,7 +24,7 @@ from stages.graft.backbone.weights import BackboneParams, find_weights
 from stages.graft.core.params import PARAMS, Params, load_params, read_yaml
 from stages.graft.core.stage import run
 from stages.graft.core.threads import limit_cpus, num_cpus
-from stages.graft.heads.fitting import TrainHeadParams
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.tables import write_csv
 from stages.graft.training.finetune_params import FinetuneParams
@@ -38,8 +38,8 @@ KEY = ["dataset", "setting", "train_per_class", "val_per_class", "seed"]
 class SourceParams(Params):
     """A data set."""
 
-    sources: tuple[str, ...]
-    """Sources of its images, of any kind that ingest takes."""
+    source: str
+    """Source of its images, of any kind that ingest takes."""
     augmentation: str
     """Preset of the random views."""
 
@@ -119,7 +119,7 @@ def open_trials(group: Group) -> Trials:
     weights = find_weights(backbone, BACKBONES)
     changes = {"augmentation": source.augmentation} | group.params.settings[group.setting]
     params = FinetuneParams(**read_yaml(PARAMS)["finetune"] | {"strategy": "partial"} | changes)
-    images = read_images(source.sources, weights.preprocessing, store_folder())
+    images = read_images(source.source, weights.preprocessing, store_folder())
     return Trials(images, weights, params, load_params("train_head", TrainHeadParams))
 
 

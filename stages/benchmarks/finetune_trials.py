@@ -22,11 +22,12 @@ from stages.graft.backbone.network import choose_device
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.threads import in_threads
 from stages.graft.data.decoded_arrays import labelled_candidates
-from stages.graft.data.open_source import open_sources
+from stages.graft.data.open_source import open_source
 from stages.graft.heads.class_weights import class_weights
 from stages.graft.heads.features import FeatureSet
-from stages.graft.heads.fitting import TrainHeadParams, fit_head
+from stages.graft.heads.fitting import fit_head
 from stages.graft.heads.head import Float32, Head
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.images.augmentation import view
 from stages.graft.images.crop import decode_square
 from stages.graft.images.decode import Batch
@@ -77,14 +78,14 @@ class Draw:
     """All other rows, held out."""
 
 
-def read_images(sources: Sequence[str], preprocessing: Preprocessing, cache: Path) -> ImageSet:
-    """Decode the labelled images of sources, as `open_source` takes them; identical files count once."""
+def read_images(source: str, preprocessing: Preprocessing, cache: Path) -> ImageSet:
+    """Decode the labelled images of a source, as `open_source` takes it; identical files count once."""
     cache.mkdir(parents=True, exist_ok=True)
-    with open_sources(sources, cache) as source:
-        candidates = labelled_candidates(source)
+    with open_source(source, cache) as opened:
+        candidates = labelled_candidates(opened)
         files = {hashlib.sha256(data).hexdigest(): (data, c.label) for c in candidates for data in [c.read()]}
-    ids, p = tuple(sorted(files)), preprocessing
-    squares = in_threads(lambda id_: decode_square(files[id_][0], p.resize_px, p.crop_px, p.interpolation), ids)
+    ids = tuple(sorted(files))
+    squares = in_threads(lambda id_: decode_square(files[id_][0], preprocessing), ids)
     classes = tuple(sorted({label for _, label in files.values()}))
     y = np.array([classes.index(files[id_][1]) for id_ in ids], np.int64)
     return ImageSet(ids=ids, x=np.stack(list(squares)), y=y, classes=classes)

@@ -17,8 +17,8 @@ from stages.graft.core.errors import DataError
 from stages.graft.data.image_locations import image_locations
 from stages.graft.data.splits import read_splits
 from stages.graft.heads.class_weights import class_weights
-from stages.graft.heads.fitting import TrainHeadParams
 from stages.graft.heads.head import Float32, Head
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.images.loading import LocateImage
 from stages.graft.metrics.training_curve import Epoch, best_epoch
 from stages.graft.storage.cache_folder import STATES

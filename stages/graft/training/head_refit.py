@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from stages.graft.heads.features import FeatureSet
-from stages.graft.heads.fitting import TrainHeadParams, fit_head
+from stages.graft.heads.fitting import fit_head
 from stages.graft.heads.head import Float32, Head
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.training.activation_cache import LabelledImages
 from stages.graft.training.finetune_loop import TrainingSetup
 

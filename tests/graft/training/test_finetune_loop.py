@@ -22,8 +22,8 @@ from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError
 from stages.graft.core.params import load_params
 from stages.graft.heads.class_weights import class_weights
-from stages.graft.heads.fitting import TrainHeadParams
 from stages.graft.heads.head import Float32, Head, Squash, load_head, save_head
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.images.loading import read_image
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.metrics.classification import log_loss
