@@ -18,6 +18,7 @@ from stages.graft.compute.settings import ComputeParams, load_compute
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.heads.head import HEAD, Head, load_head
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.metrics.training_curve import write_curve
 from stages.graft.model.model_folder import write_model
 from stages.graft.storage.arrays import read_metadata
@@ -51,7 +52,7 @@ def main() -> None:
             write_model(head, backbone, folder)
     report = {"strategy": params.strategy} | (result.record() if result else {})
     write_curve(result.epochs if result else [], CURVE)
-    write_csv(result.forgetting.blocks if result else UNMOVED, FORGETTING)
+    write_csv(result.changes if result else UNMOVED, FORGETTING)
     write_json(report, REPORT)
     print(f"finetune: strategy {params.strategy}" + (f", kept {report['kept']}" if result else ""))
 
@@ -69,13 +70,14 @@ def fine_tune(params: FinetuneParams, head: Head, backbone: Mapping[str, Any]) -
     if source is not None:
         check_source(weights, source)
     files = PipelineFiles(images=IMAGES, splits=SPLITS, store=store)
-    task = FinetuneTask(head=head, weights=weights, files=files, params=params)
+    head_params = load_params("train_head", TrainHeadParams)
+    task = FinetuneTask(head=head, weights=weights, files=files, params=params, head_params=head_params)
     with live_run("finetune") as log, open_engine(load_compute(), lambda: None, on_cluster) as remote_trainer:
         finetuned = finetune_from_files(task, log.log, remote_trainer)
     seconds = time.monotonic() - start
-    result = assess(finetuned, weights, params.keep, source)
-    gained, forgotten = result.lines()
-    print(f"finetune: {gained}; {seconds:.0f} seconds\nfinetune: {forgotten}")
+    result = assess(finetuned, weights, params, source)
+    gained, *others = result.lines()
+    print("\n".join(f"finetune: {line}" for line in [f"{gained}; {seconds:.0f} seconds", *others]))
     return result
 
 

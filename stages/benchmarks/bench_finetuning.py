@@ -25,6 +25,7 @@ from stages.graft.core.stage import run
 from stages.graft.data.image_locations import image_path
 from stages.graft.data.manifest import ManifestRow, write_manifest
 from stages.graft.heads.head import Head
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.training.finetune_params import FinetuneParams
 from stages.graft.training.finetune_task import FinetuneTask, PipelineFiles, finetune_from_files
 
@@ -78,7 +79,8 @@ def training_seconds(files: PipelineFiles, network: str, params: FinetuneParams)
     ):
         start = time.perf_counter()
         weights, files = network_weights(network, "random"), replace(files, store=Path(store))
-        task = FinetuneTask(head=head, weights=weights, files=files, params=params)
+        head_params = load_params("train_head", TrainHeadParams)
+        task = FinetuneTask(head=head, weights=weights, files=files, params=params, head_params=head_params)
         finetune_from_files(task, lambda *_: None)
         return time.perf_counter() - start
 

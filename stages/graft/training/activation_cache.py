@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,13 @@ class LabelledImages:
     """Class indices, shape (n,), int64."""
 
 
+class Inputs(Protocol):
+    """Inputs of the trained part of a network."""
+
+    def batches(self, ids: Sequence[str], view_number: int | None) -> Iterator[tuple[Tensor, ...]]:
+        """Give the inputs of a view (None: of the unchanged images) in order; the last batch can be short."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ComputedInputs:
     """Inputs computed on every call: views of images, through the frozen part of a network if there is one."""
@@ -68,7 +75,7 @@ class ComputedInputs:
     """Whether the frozen part computes views in bf16; unchanged images are computed in fp32."""
 
     def batches(self, ids: Sequence[str], view_number: int | None) -> Iterator[tuple[Tensor, ...]]:
-        """Compute the inputs of a view (None: of the unchanged images) in order; the last batch can be short."""
+        """As `Inputs.batches`."""
         chunks = [ids[start : start + self.batch_size] for start in range(0, len(ids), self.batch_size)]
         batches = in_threads(partial(self._read, view_number), chunks, num_ahead=4)
         for chunk, images in zip(chunks, batches, strict=True):
@@ -106,15 +113,12 @@ class CachedInputs:
         }
 
     def batches(self, ids: Sequence[str], view_number: int | None) -> Iterator[tuple[Tensor, ...]]:
-        """As `ComputedInputs.batches`."""
+        """As `Inputs.batches`."""
         size, device = self._computed.batch_size, self._computed.device
         for start in range(0, len(ids), size):
             rows = [self._row[view_number][id_] for id_ in ids[start : start + size]]
             arrays = [array[rows] for array in self._arrays[view_number]]
             yield tuple(_channels_first(torch.from_numpy(array)).to(device) for array in arrays)
-
-
-Inputs = ComputedInputs | CachedInputs
 
 
 def cached(
@@ -124,23 +128,23 @@ def cached(
 
     Args:
         computed: the inputs, with a frozen part.
-        ids: None for the validation images, every number of a view for the training images.
+        ids: None for all images, which are read unchanged too; every number of a view for the training images.
         cache_key: everything else that determines the activations, as JSON values.
         root: folder of the cache, with a folder for each set of activations; old sets are removed to make room.
         limit_gb: disk space of the cache, in GB; a larger set is not stored but computed in every epoch.
     """
-    val, train, num_views = ids[None], ids[0], len(ids) - 1
+    unchanged, train, num_views = ids[None], ids[0], len(ids) - 1
     example = computed.example()
     num_rows = sum(map(len, ids.values()))
     size_gb = num_rows * sum(tensor.numel() * tensor.element_size() for tensor in example) / GIGABYTE
-    contents = f"{num_views} views of {len(train)} training images, and {len(val)} validation images: {size_gb:.2f} GB"
+    contents = f"{num_views} views of {len(train)} images, and {len(unchanged)} unchanged images: {size_gb:.2f} GB"
     if size_gb > limit_gb:
         print(
             f"finetune: the frozen part runs in every epoch: {contents} is over `finetune.cache_gb` ({limit_gb:g})",
             file=sys.stderr,
         )
         return computed
-    key = {"made_with": cache_key, "train": list(train), "val": list(val), "views": num_views}
+    key = {"made_with": cache_key, "train": list(train), "unchanged": list(unchanged), "views": num_views}
     folder = root / fingerprint_of(key)
     shared_lock(folder, computed)
     with exclusive_lock(folder):

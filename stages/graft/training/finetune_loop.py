@@ -47,6 +47,8 @@ class TrainingSetup:
     """Weight of each class in the training loss, shape (c,)."""
     params: FinetuneParams
     """The section `finetune`."""
+    in_bf16: bool
+    """Whether the forward and backward pass compute in bf16; weights, validation and test are fp32."""
     group: ProcessGroup = SINGLE_PROCESS
     """Processes that train the network together, each with the same setup."""
 
@@ -59,14 +61,12 @@ class Outcome:
     """Every epoch, from epoch 0: the head on the frozen backbone."""
     val_before: Float32
     """Logits of the validation images before training, shape (n, c)."""
-    val_after: Float32
-    """Logits of the validation images at the best epoch, shape (n, c)."""
 
 
-def finetune(setup: TrainingSetup, checkpoint: Path, on_epoch: Callable[[Epoch], None]) -> Outcome:
+def finetune(setup: TrainingSetup, checkpoint: Path | None, on_epoch: Callable[[Epoch], None]) -> Outcome:
     """Train a network in place, and give it the weights of the epoch with the lowest validation log loss.
 
-    Epoch 0, before the first step, counts too. A killed training resumes from the checkpoint's file.
+    Epoch 0, before the first step, counts too. A killed training resumes from the checkpoint's file, if it has one.
 
     Raises:
         DataError: the loss is not finite, or there is not enough memory.
@@ -79,17 +79,17 @@ def finetune(setup: TrainingSetup, checkpoint: Path, on_epoch: Callable[[Epoch],
     on_epoch(epochs[-1])
     while len(epochs) <= setup.params.epochs and epochs[-1].epoch - best_epoch(epochs).epoch < setup.params.patience:
         loop.run_epoch(len(epochs))
-        if setup.group.rank == 0:
+        if checkpoint is not None and setup.group.rank == 0:
             loop.state.save(checkpoint)
         on_epoch(epochs[-1])
     loop.state.restore_best()
-    return Outcome(epochs=epochs, val_before=before, val_after=_score(setup, setup.network))
+    return Outcome(epochs=epochs, val_before=before)
 
 
 class _Loop:
     """A training between two epochs."""
 
-    def __init__(self, setup: TrainingSetup, start: Epoch, checkpoint: Path) -> None:
+    def __init__(self, setup: TrainingSetup, start: Epoch, checkpoint: Path | None) -> None:
         self._setup, params = setup, setup.params
         self._trained = {name: value for name, value in setup.network.named_parameters() if value.requires_grad}
         self._pretrained = {
@@ -100,7 +100,8 @@ class _Loop:
         self._optimizer = make_optimizer(self._trained, setup.depths, params)
         average = average_weights(setup.network, params.ema_decay)
         self.state = TrainingState(setup.network, average, self._optimizer, start)
-        self.state.resume(checkpoint)
+        if checkpoint is not None:
+            self.state.resume(checkpoint)
         num_done = len(self.state.epochs) - 1
         if 0 < num_done < params.epochs:
             print(f"finetune: resuming after epoch {num_done}")
@@ -149,7 +150,7 @@ class _Loop:
     def _backward(self, inputs: tuple[Tensor, ...], y: Tensor) -> tuple[float, int]:
         """Compute the gradients of one step, in parts; return its loss and its number of correct images."""
         params = self._setup.params
-        size, in_bf16 = math.ceil(len(y) / params.accumulate), trains_in_bf16(params.precision, y.device)
+        size, in_bf16 = math.ceil(len(y) / params.accumulate), self._setup.in_bf16
 
         def part(first: int) -> tuple[float, int]:
             targets = y[first : first + size]
@@ -216,16 +217,6 @@ def _interruptible(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def trains_in_bf16(precision: str, device: torch.device) -> bool:
-    """Decide whether a device trains in bf16; with auto, it does where the hardware computes in bf16."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("amx_bf16", False) or capabilities.get("avx512_bf16", False))
 
 
 def _exploded(epoch: int) -> DataError:

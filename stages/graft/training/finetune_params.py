@@ -54,8 +54,10 @@ class FinetuneParams(Params):
     """partial: disk space for the output of the frozen part, in GB."""
     precision: Literal["auto", "fp32", "bf16"]
     """Precision of the forward and backward pass; weights, validation and test are fp32."""
+    measure_forgetting: bool
+    """Whether to measure on the validation images what the network forgets."""
     source_images: str | None
-    """Labelled images of the set the network was pretrained on, to measure what it forgets; null: not measured."""
+    """Labelled images of the set the network was pretrained on, to measure what it forgets on them too; null: none."""
     seed: int = Field(ge=0, lt=2**32)
     """Seeds the order of the images and the views."""
 

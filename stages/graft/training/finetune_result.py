@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from stages.graft.backbone.tensor_files import save_tensors
 from stages.graft.backbone.weights import Weights
 from stages.graft.heads.head import Head, save_head
 from stages.graft.metrics.paired_comparison import (
-    Keep,
     PairedComparison,
     compare_paired,
     comparison_record,
@@ -18,8 +19,18 @@ from stages.graft.metrics.paired_comparison import (
 )
 from stages.graft.metrics.training_curve import Epoch, best_epoch
 from stages.graft.model.model_folder import BACKBONE, FROZEN_HEAD, write_model
+from stages.graft.training.finetune_params import FinetuneParams
 from stages.graft.training.finetune_task import Finetuned
-from stages.graft.training.forgetting import Forgetting, forgetting_record, format_forgetting, measure_forgetting
+from stages.graft.training.forgetting import (
+    NUM_DIGITS,
+    Forgetting,
+    forgetting_record,
+    format_changes,
+    format_forgetting,
+    measure_forgetting,
+    weight_changes,
+    whole_distance,
+)
 from stages.graft.training.source_accuracy import SourceImages
 
 
@@ -33,8 +44,10 @@ class FinetuneResult:
     """The head alone and the fine-tuned network on the validation images."""
     kept: bool
     """Whether the fine-tuned weights are kept."""
-    forgetting: Forgetting
-    """Distance from the pretrained network."""
+    changes: pd.DataFrame
+    """Change of each block's weights, as `block_distances` measures it."""
+    forgetting: Forgetting | None
+    """What the network forgot; None where that was not measured."""
 
     @property
     def epochs(self) -> Sequence[Epoch]:
@@ -50,18 +63,34 @@ class FinetuneResult:
     def record(self) -> dict[str, Any]:
         """Flatten the result for a report."""
         kept = {"kept": "fine-tuned" if self.kept else "head-only", "epoch": best_epoch(self.epochs).epoch}
-        return kept | comparison_record(self.comparison, "val") | forgetting_record(self.forgetting)
+        moved = {"weight_distance": round(whole_distance(self.changes), NUM_DIGITS)}
+        forgotten = forgetting_record(self.forgetting) if self.forgetting else {}
+        return kept | comparison_record(self.comparison, "val") | moved | forgotten
 
-    def lines(self) -> tuple[str, str]:
-        """Say what was gained, and what was forgotten."""
-        return format_comparison(self.comparison, "validation"), format_forgetting(self.forgetting)
+    def lines(self) -> list[str]:
+        """Say what was gained, how far the weights moved, and what was forgotten if that was measured."""
+        lines = [format_comparison(self.comparison, "validation"), format_changes(self.changes)]
+        return [*lines, format_forgetting(self.forgetting)] if self.forgetting else lines
 
 
-def assess(finetuned: Finetuned, weights: Weights, keep: Keep, source: SourceImages | None) -> FinetuneResult:
-    """Compare a fine-tuned network with the pretrained one, also on images that this was pretrained on, if given."""
-    comparison = compare_paired(finetuned.val.y, finetuned.outcome.val_before, finetuned.outcome.val_after)
-    forgetting = measure_forgetting(
-        weights, finetuned.backbone.state_dict(), finetuned.val.ids, finetuned.locate, finetuned.device, source
+def assess(
+    finetuned: Finetuned, weights: Weights, params: FinetuneParams, source: SourceImages | None
+) -> FinetuneResult:
+    """Compare a fine-tuned network with the pretrained one, and measure what it forgot if the parameters ask for it.
+
+    `source` are labelled images that the network was pretrained on, if there are any.
+    """
+    comparison = compare_paired(finetuned.val.y, finetuned.outcome.val_before, finetuned.val_after)
+    trained, val = finetuned.backbone.state_dict(), finetuned.val
+    forgetting = (
+        measure_forgetting(weights, trained, val.ids, finetuned.locate, finetuned.device, source)
+        if params.measure_forgetting or source
+        else None
     )
-    kept = worth_keeping(comparison, keep)
-    return FinetuneResult(finetuned=finetuned, comparison=comparison, kept=kept, forgetting=forgetting)
+    return FinetuneResult(
+        finetuned=finetuned,
+        comparison=comparison,
+        kept=worth_keeping(comparison, params.keep),
+        changes=weight_changes(weights, trained),
+        forgetting=forgetting,
+    )

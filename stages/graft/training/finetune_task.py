@@ -10,28 +10,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from stages.graft.backbone.blocks import block_names, block_of, first_tuned, name_in_network, split_backbone
-from stages.graft.backbone.network import NormalisedNetwork, choose_device, load_backbone
+from stages.graft.backbone.network import NormalisedNetwork, choose_device
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError
 from stages.graft.data.image_locations import image_locations
 from stages.graft.data.splits import read_splits
 from stages.graft.heads.class_weights import class_weights
-from stages.graft.heads.head import Head
+from stages.graft.heads.head import Float32, Head
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.images.loading import LocateImage
-from stages.graft.metrics.training_curve import Epoch
-from stages.graft.model.classifier import Classifier, head_from_module, head_module
+from stages.graft.metrics.training_curve import Epoch, best_epoch
 from stages.graft.storage.cache_folder import STATES
 from stages.graft.storage.hashing import fingerprint_of
 from stages.graft.storage.locks import exclusive_lock, shared_lock
-from stages.graft.training.activation_cache import ComputedInputs, Inputs, LabelledImages, cached
-from stages.graft.training.finetune_loop import Outcome, TrainingSetup, finetune, trains_in_bf16
+from stages.graft.training.activation_cache import ComputedInputs, IdsByView, Inputs, LabelledImages, cached
+from stages.graft.training.finetune_loop import Outcome, TrainingSetup, finetune
 from stages.graft.training.finetune_params import FinetuneParams
+from stages.graft.training.head_refit import refit_head
+from stages.graft.training.precision import computes_in_bf16, trains_in_bf16
 from stages.graft.training.process_group import ProcessGroup
+from stages.graft.training.trainable_network import trainable_network
 
-NO_EFFECT = {"keep", "cache_gb", "source_images"}
+NO_EFFECT = {"keep", "cache_gb", "measure_forgetting", "source_images"}
 """Parameters that do not change the result of a training."""
 
 
@@ -59,6 +60,8 @@ class FinetuneTask:
     """The images, their labels and splits."""
     params: FinetuneParams
     """The section `finetune`."""
+    head_params: TrainHeadParams
+    """The section `train_head`, for the head that is fitted again after the training."""
 
     def with_absolute_paths(self) -> "FinetuneTask":
         """Make the same task for processes that run in other folders."""
@@ -72,11 +75,13 @@ class Finetuned:
     """Results of a fine-tuning."""
 
     head: Head
-    """The trained head."""
+    """The head that was fitted again on the features of the trained backbone."""
     backbone: NormalisedNetwork
     """The trained backbone."""
     outcome: Outcome
-    """The epochs, and the logits of the validation images before and after."""
+    """The epochs, and the logits of the validation images before."""
+    val_after: Float32
+    """Logits of the validation images by the trained backbone and its head, shape (n, c)."""
     val: LabelledImages
     """The validation images."""
     locate: LocateImage
@@ -94,7 +99,8 @@ def finetune_from_files(
 ) -> Finetuned:
     """Fine-tune with the pipeline's files; `log` is called after every epoch with its number and its metrics.
 
-    A remote trainer trains in other processes; this process takes over the finished training.
+    A remote trainer trains in other processes; this process takes over the finished training. The head is fitted again
+    on the features of the trained network, unless no epoch was better than the start.
 
     Raises:
         DataError: a class has no training image, or there is no validation image; and as in `finetune`.
@@ -104,15 +110,20 @@ def finetune_from_files(
     checkpoint, report = checkpoint_path(task), partial(_report, log)
     with exclusive_lock(checkpoint, "finetune: another run trains the very same; waiting for it"):
         if remote_trainer is None:
-            outcome = _finetune(replace(setup, inputs=_cached(task, setup, inputs)), checkpoint, report)
+            setup = replace(setup, inputs=_cached(task, setup, inputs))
+            outcome = _finetune(setup, checkpoint, report)
         else:
             checkpoint = remote_trainer(task, report)
             outcome = _finetune(setup, checkpoint, _ignore_epoch)  # the training is finished: computes only the scores
+        head, val_after = task.head, outcome.val_before
+        if best_epoch(outcome.epochs).epoch > 0:
+            head, val_after = refit_head(setup, task.head_params, head.classes)
         checkpoint.unlink(missing_ok=True)
     return Finetuned(
-        head=head_from_module(setup.network.head, task.head),
+        head=head,
         backbone=backbone,
         outcome=outcome,
+        val_after=val_after,
         val=setup.val,
         locate=inputs.locate,
         device=inputs.device,
@@ -149,29 +160,28 @@ def _load(task: FinetuneTask) -> tuple[NormalisedNetwork, ComputedInputs, Traini
     if not val.ids:
         raise DataError("no validation image; check the split")
     device = choose_device("auto")
-    backbone, blocks = load_backbone(task.weights).to(device), block_names(task.weights.name)
-    names = {id(value): name_in_network(name) for name, value in backbone.named_parameters()}
-    trained: nn.Module = backbone
-    frozen: nn.Module | None = None
-    if params.boundary is not None:
-        frozen, trained = split_backbone(backbone, blocks, first_tuned(blocks, params.boundary))
-    network = Classifier(trained, head_module(task.head).to(device)).requires_grad_(True)
-    # Parameters are found by identity: the cut renames them.
-    depths = {name: _depth(names.get(id(value)), blocks) for name, value in network.named_parameters()}
+    network = trainable_network(task.weights, task.head, params.boundary, device)
     inputs = ComputedInputs(
         locate=image_locations(task.files.splits, task.files.images),
         preprocessing=task.weights.preprocessing,
         preset=params.augmentation,
         seed=params.seed,
         batch_size=params.batch_size,
-        frozen=frozen,
+        frozen=network.frozen,
         device=device,
-        in_bf16=trains_in_bf16(params.precision, device),
+        in_bf16=computes_in_bf16(params.precision, device),
     )
     setup = TrainingSetup(
-        network=network, depths=depths, inputs=inputs, train=train, val=val, class_weights=weights, params=params
+        network=network.classifier,
+        depths=network.depths,
+        inputs=inputs,
+        train=train,
+        val=val,
+        class_weights=weights,
+        params=params,
+        in_bf16=trains_in_bf16(network.classifier, params.precision, device),
     )
-    return backbone, inputs, setup
+    return network.backbone, inputs, setup
 
 
 def _labelled(task: FinetuneTask) -> list[LabelledImages]:
@@ -183,14 +193,6 @@ def _labelled(task: FinetuneTask) -> list[LabelledImages]:
     ]
 
 
-def _depth(name: str | None, blocks: list[str]) -> int:
-    """Depth of a parameter of the backbone, or of the head, which has no name; one outside all blocks follows them."""
-    if name is None:
-        return 0
-    block = block_of(name, blocks)
-    return 1 if block is None else len(blocks) - block
-
-
 def _finetune(setup: TrainingSetup, checkpoint: Path, on_epoch: Callable[[Epoch], None]) -> Outcome:
     shared_lock(checkpoint.parent, setup.network)
     return finetune(setup, checkpoint, on_epoch)
@@ -200,7 +202,8 @@ def _cached(task: FinetuneTask, setup: TrainingSetup, inputs: ComputedInputs) ->
     """Cache the output of the frozen part, if there is one."""
     if task.params.num_views is None:
         return inputs
-    ids = {None: setup.val.ids} | dict.fromkeys(range(task.params.num_views), setup.train.ids)
+    unchanged = (*setup.val.ids, *setup.train.ids)  # training images too: the head is fitted again on them
+    ids: IdsByView = {None: unchanged} | dict.fromkeys(range(task.params.num_views), setup.train.ids)
     return cached(inputs, ids, _cache_key(task), task.files.store / "activations", task.params.cache_gb)
 
 
@@ -213,7 +216,7 @@ def _cache_key(task: FinetuneTask) -> dict[str, Any]:
         "augmentation": params.augmentation,
         "seed": params.seed,
         "batch_size": params.batch_size,
-        "in_bf16": trains_in_bf16(params.precision, device),
+        "in_bf16": computes_in_bf16(params.precision, device),
         "libraries": [version(name) for name in ("torch", "torchvision", "pillow", "opencv-python-headless")],
         "device": str(device),
         "threads": torch.get_num_threads(),

@@ -51,10 +51,6 @@ class Forgetting:
     """Linear CKA between the features before and after, in [0, 1]; 1 when they differ only by rotation and scale."""
     source_agreement: float
     """Share of those images for which the source's output layer predicts the same class as before, in [0, 1]."""
-    blocks: pd.DataFrame
-    """Change of each block, as `block_distances` measures it."""
-    distance: float
-    """Change of all weights of the backbone: the norm of the change divided by the norm before."""
     source: PairedComparison | None
     """Comparison on labelled images of the source; None without them."""
 
@@ -81,9 +77,6 @@ def measure_forgetting(
     """
     network = load_network(weights)
     tuned = with_backbone(network, trained)
-    state = network.state_dict()
-    part = {name: state[name] for name in map(name_in_network, trained) if name in state}
-    distances = block_distances(part, tuned.state_dict(), block_names(weights.name))
     chosen = sorted(ids)[:MAX_IMAGES]
     networks = [_normalised(module, weights.preprocessing, device) for module in (network, tuned)]
     compared = None if source is None else compare_on_source(networks[0], networks[1], weights, source, device)
@@ -97,8 +90,6 @@ def measure_forgetting(
         num_images=len(chosen),
         cka=linear_cka(features[0], features[1]),
         source_agreement=source_agreement(logits[0], logits[1]),
-        blocks=distances,
-        distance=float(np.sqrt((distances["change"] ** 2).sum() / (distances["norm"] ** 2).sum())),
         source=compared,
     )
 
@@ -131,6 +122,19 @@ def linear_cka(x: npt.NDArray[np.floating], y: npt.NDArray[np.floating]) -> floa
 def source_agreement(before: Float32, after: Float32) -> float:
     """Share of images with the same predicted class before and after, from logits of shape (n, c)."""
     return float((before.argmax(axis=1) == after.argmax(axis=1)).mean())
+
+
+def weight_changes(weights: Weights, trained: State) -> pd.DataFrame:
+    """Measure how far a fine-tuned backbone's weights are from the pretrained ones, as `block_distances` does."""
+    state = load_network(weights).state_dict()
+    after = {name_in_network(name): value.cpu() for name, value in trained.items()}
+    before = {name: state[name] for name in after if name in state}
+    return block_distances(before, after, block_names(weights.name))
+
+
+def whole_distance(changes: pd.DataFrame) -> float:
+    """Change of all weights of the backbone: the norm of the change divided by the norm before."""
+    return float(np.sqrt((changes["change"] ** 2).sum() / (changes["norm"] ** 2).sum()))
 
 
 def block_distances(before: State, after: State, blocks: Sequence[str]) -> pd.DataFrame:
@@ -173,12 +177,11 @@ def with_backbone(network: nn.Module, trained: State) -> nn.Module:
 
 
 def forgetting_record(forgetting: Forgetting) -> dict[str, Any]:
-    """Flatten the results for a report, without the table of blocks."""
+    """Flatten the results for a report."""
     record: dict[str, Any] = {
         "forgetting_num_images": forgetting.num_images,
         "cka": forgetting.cka,
         "source_agreement": forgetting.source_agreement,
-        "weight_distance": forgetting.distance,
     }
     if (source := forgetting.source) is not None:
         record |= {
@@ -193,12 +196,10 @@ def forgetting_record(forgetting: Forgetting) -> dict[str, Any]:
 
 def format_forgetting(forgetting: Forgetting) -> str:
     """Describe in one line what the network forgot."""
-    farthest = forgetting.blocks.iloc[int(forgetting.blocks["distance"].argmax())]
     text = (
         f"on {forgetting.num_images} validation images the features' linear CKA with the pretrained ones is "
         f"{forgetting.cka:.3f}, and the source's output layer predicts the same class as before for "
-        f"{forgetting.source_agreement:.1%}; weights moved by {forgetting.distance:.2%}, most in {farthest['block']} "
-        f"({farthest['distance']:.2%})"
+        f"{forgetting.source_agreement:.1%}"
     )
     if (source := forgetting.source) is None:
         return text
@@ -206,6 +207,12 @@ def format_forgetting(forgetting: Forgetting) -> str:
         f"{text}; source accuracy {source.accuracy_before:.1%} before, {source.accuracy_after:.1%} after "
         f"({source.num_images} images)"
     )
+
+
+def format_changes(changes: pd.DataFrame) -> str:
+    """Describe in one line how far the weights moved."""
+    farthest = changes.iloc[int(changes["distance"].argmax())]
+    return f"weights moved by {whole_distance(changes):.2%}, most in {farthest['block']} ({farthest['distance']:.2%})"
 
 
 def _normalised(network: nn.Module, preprocessing: Preprocessing, device: torch.device) -> NormalisedNetwork:

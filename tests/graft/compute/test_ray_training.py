@@ -74,7 +74,7 @@ class TestTraining:
         local = trainings.run(unfreeze_from="stage4.2", epochs=2)
         remote = trainings.run(nodes.compute, unfreeze_from="stage4.2", epochs=2)  # a step has one part
         assert bytes_of(remote) == bytes_of(local)
-        assert remote.outcome.val_after.tobytes() == local.outcome.val_after.tobytes()
+        assert remote.val_after.tobytes() == local.val_after.tobytes()
         assert trainings.logged[0] == trainings.logged[1]
         assert not list((files.store / "finetuning").iterdir())
 
