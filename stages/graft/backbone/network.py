@@ -103,7 +103,11 @@ def load_backbone(weights: Weights) -> NormalisedNetwork:
 
 def load_averaged(weights: Weights) -> NormalisedNetwork | AveragedViews:
     """Build the backbone as its features are used: averaged over views, if the weights say so; as `load_backbone`."""
-    backbone = load_backbone(weights)
+    return averaged(load_backbone(weights), weights)
+
+
+def averaged(backbone: NormalisedNetwork, weights: Weights) -> NormalisedNetwork | AveragedViews:
+    """Give a backbone as its features are used; both share the parameters."""
     return backbone if weights.views == 1 else AveragedViews(backbone, weights.preprocessing.crop_px).eval()
 
 

@@ -27,7 +27,7 @@ from stages.graft.storage.locks import exclusive_lock, shared_lock
 from stages.graft.training.activation_cache import ComputedInputs, IdsByView, Inputs, LabelledImages, cached
 from stages.graft.training.finetune_loop import Outcome, TrainingSetup, finetune
 from stages.graft.training.finetune_params import FinetuneParams
-from stages.graft.training.head_refit import refit_head
+from stages.graft.training.head_refit import as_used, refit_head, trained_features
 from stages.graft.training.precision import computes_in_bf16, trains_in_bf16
 from stages.graft.training.process_group import ProcessGroup
 from stages.graft.training.trainable_network import trainable_network
@@ -107,6 +107,7 @@ def finetune_from_files(
         ParamsError: the network has no such block, or cannot be cut there.
     """
     backbone, inputs, setup = _load(task)
+    before = _over_views_before(task, as_used(setup, task.weights, backbone, inputs))
     checkpoint, report = checkpoint_path(task), partial(_report, log)
     with exclusive_lock(checkpoint, "finetune: another run trains the very same; waiting for it"):
         if remote_trainer is None:
@@ -115,19 +116,26 @@ def finetune_from_files(
         else:
             checkpoint = remote_trainer(task, report)
             outcome = _finetune(setup, checkpoint, _ignore_epoch)  # the training is finished: computes only the scores
-        head, val_after = task.head, outcome.val_before
+        head, val_after = task.head, outcome.val_before if before is None else before
         if best_epoch(outcome.epochs).epoch > 0:
-            head, val_after = refit_head(setup, task.head_params, head.classes)
+            head, val_after = refit_head(as_used(setup, task.weights, backbone, inputs), task.head_params, head.classes)
         checkpoint.unlink(missing_ok=True)
     return Finetuned(
         head=head,
         backbone=backbone,
-        outcome=outcome,
+        outcome=outcome if before is None else replace(outcome, val_before=before),
         val_after=val_after,
         val=setup.val,
         locate=inputs.locate,
         device=inputs.device,
     )
+
+
+def _over_views_before(task: FinetuneTask, setup: TrainingSetup) -> Float32 | None:
+    """Score the validation images before the training as the model without it does, if that takes several views."""
+    if task.weights.views == 1:
+        return None
+    return task.head.logits(trained_features(setup, setup.val, task.head.classes).x)
 
 
 def train(task: FinetuneTask, group: ProcessGroup) -> None:

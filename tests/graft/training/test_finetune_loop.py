@@ -325,12 +325,19 @@ def task(head: Head, files: PipelineFiles, **changes: object) -> FinetuneTask:
 
 
 @pytest.mark.parametrize("scope", [{}, {"unfreeze_from": 3}], ids=["full", "partial"])
-def test_what_the_files_model_scores_on_validation_is_what_training_measured(images, files, rng, tmp_path, scope):
+@pytest.mark.parametrize("views", [1, 4])
+def test_what_the_files_model_scores_on_validation_is_what_training_measured(
+    images, files, rng, tmp_path, scope, views
+):
     logged: dict[int, dict[str, float]] = {}
+    weights = replace(WEIGHTS, views=views)
     to_train = task(linear_head(rng, 1024), files, epochs=2, learning_rate=1e-3, **scope)
-    found = finetune_from_files(to_train, logged.__setitem__)
+    found = finetune_from_files(replace(to_train, weights=weights), logged.__setitem__)
     save_tensors(found.backbone.network, tmp_path / "model" / BACKBONE)
-    write_model(found.head, WEIGHTS.to_record(), tmp_path / "model")
+    write_model(found.head, weights.to_record(), tmp_path / "model")
+    pretrained = TorchRuntime(weights, "cpu", "fp32", 8, compiled=False)
+    before = score_images(to_train.head, weights, pretrained, found.val.ids, images.locate)(found.val.ids)[1]
+    np.testing.assert_allclose(found.outcome.val_before, before, rtol=1e-3, atol=1e-4)
     epochs = found.outcome.epochs
     logits = predict_logits(tmp_path / "model", found.val.ids, images)
     best = best_epoch(epochs)
