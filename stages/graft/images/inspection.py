@@ -8,7 +8,7 @@ from stages.graft.images.decode import decode_opened, open_whole
 from stages.graft.images.dicom import NO_WINDOW, PATIENT
 from stages.graft.images.white_level import DeepRange, deep_range, deep_values
 
-BLANK_LEVELS = 3
+BLANK_LEVELS = 2
 """An image is blank when its darkest and its brightest of 256 levels are at most this far apart, in every colour."""
 
 IGNORED_SHARE = 0.001
