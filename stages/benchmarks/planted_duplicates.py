@@ -35,7 +35,8 @@ class Plant:
 
 def as_jpeg(picture: Picture, quality: int) -> Picture:
     """Save as JPEG, and read again."""
-    return cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 1).astype(np.uint8)
+    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
 
 
 def scale(picture: Picture, rng: Rng, low: float = 0.6, high: float = 1.6) -> Picture:

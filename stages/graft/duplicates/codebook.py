@@ -63,7 +63,7 @@ def summarise(descriptors: Float32) -> npt.NDArray[np.int8]:
     differences /= np.linalg.norm(differences, axis=1, keepdims=True) + 1e-6
     sums = (np.arange(NUM_CENTRES)[:, None] == nearest).astype(np.float32) @ differences
     sums /= np.linalg.norm(sums, axis=1, keepdims=True) + 1e-6
-    return np.round(sums.reshape(-1) * SUMMARY_SCALE).astype(np.int8)
+    return np.asarray(np.round(sums.reshape(-1) * SUMMARY_SCALE), dtype=np.int8)
 
 
 def _mirrored_order() -> npt.NDArray[np.int64]:

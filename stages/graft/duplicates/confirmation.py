@@ -4,7 +4,6 @@ Letters: p and q points of the two images, m matches.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -116,7 +115,7 @@ def _motion(start: Float32, end: Float32) -> tuple[Motion | None, int]:
     if motion is None or not 1 / MAX_SCALE < np.hypot(motion[0, 0], motion[0, 1]) < MAX_SCALE:
         return None, 0
     places = np.round(end[agrees.ravel() > 0] / 2).astype(np.int64)
-    return motion, len(np.unique(places[:, 0] * 1000 + places[:, 1]))
+    return np.asarray(motion, dtype=np.float64), len(np.unique(places[:, 0] * 1000 + places[:, 1]))
 
 
 def correlate(first: Float32, second: Float32, motion: Motion) -> tuple[float, float]:
@@ -137,4 +136,4 @@ def correlate(first: Float32, second: Float32, motion: Motion) -> tuple[float, f
     x, y = x - x.mean(), y - y.mean()
     norm = np.sqrt(float(x @ x) * float(y @ y))
     area = abs(float(np.linalg.det(motion[:, :2]))) * first.size
-    return float(x @ y) / max(norm, 1e-9), num_covered / min(height * width, area)
+    return float(x @ y) / max(float(norm), 1e-9), num_covered / min(height * width, area)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from stages.graft.duplicates.codebook import DESCRIPTOR_DIM, SUMMARY_DIM, summarise
 from stages.graft.images.crop import DECODER, decode_whole
+from stages.graft.images.decode import Batch
 
 VERSION = 1
 """Increase it with any change that alters a description."""
@@ -86,7 +87,7 @@ def describe(data: bytes) -> Rows:
         things everyone should know to improve object retrieval, CVPR 2012 (the square root).
     """
     pixels = decode_whole(data, SIDE_PX)
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    grey = _grey(pixels)
     picture, small = _scaled(grey, SIDE_PX), _scaled(grey, PATTERN_PX)
     points, descriptors = _local_features(picture)
     row = np.zeros(1, ROW)
@@ -102,7 +103,7 @@ def describe(data: bytes) -> Rows:
 
 def local_descriptors(data: bytes) -> Float32:
     """Give the descriptors of an image file, of length 1, shape (p, 128); errors are those of `describe`."""
-    grey = cv2.cvtColor(decode_whole(data, SIDE_PX), cv2.COLOR_RGB2GRAY)
+    grey = _grey(decode_whole(data, SIDE_PX))
     return unit_rows(_local_features(_scaled(grey, SIDE_PX))[1])
 
 
@@ -112,7 +113,7 @@ def description_of(row: Rows) -> Description:
     return Description(
         points=row["points"][:num].astype(np.float32),
         descriptors=unit_rows(row["descriptors"][:num]),
-        pattern=row["pattern"][:height, :width].astype(np.float32) / PATTERN_SCALE,
+        pattern=row["pattern"][:height, :width] * np.float32(1 / PATTERN_SCALE),
         is_plain=bool(row["contrast"] < LEAST_CONTRAST),
     )
 
@@ -141,6 +142,10 @@ def unit_rows(values: npt.NDArray[Any]) -> Float32:
     return np.asarray(rows / np.maximum(lengths, 1e-9))
 
 
+def _grey(pixels: Batch) -> Grey:
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
 def _scaled(grey: Grey, longer_px: int) -> Grey:
     height, width = grey.shape
     scale = longer_px / max(height, width)
@@ -150,9 +155,9 @@ def _scaled(grey: Grey, longer_px: int) -> Grey:
 
 def _local_features(picture: Grey) -> tuple[Float32, npt.NDArray[np.uint8]]:
     """Places (p, 2) and stored descriptors (p, 128) of the strongest points."""
-    even = _whole(band_pass(picture, 0.7, 8.0) + 128 / 40, 40, 255).astype(np.uint8)  # faint textures have points too
-    detector = cv2.SIFT_create(nfeatures=NUM_POINTS, contrastThreshold=0.01, edgeThreshold=20, enable_precise_upscale=True)
-    found, descriptors = detector.detectAndCompute(even, None)  # type: ignore[call-overload]
+    even = _whole(band_pass(picture, 0.7, 8.0) * 40 + 128, 1, 255).astype(np.uint8)  # faint textures have points too
+    detector = cv2.SIFT.create(NUM_POINTS, contrastThreshold=0.01, edgeThreshold=20, enable_precise_upscale=True)
+    found, descriptors = detector.detectAndCompute(even, None)
     if descriptors is None:
         return np.zeros((0, 2), np.float32), np.zeros((0, DESCRIPTOR_DIM), np.uint8)
     points = np.array([point.pt for point in found[:NUM_POINTS]], np.float32).reshape(-1, 2)

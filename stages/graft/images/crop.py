@@ -74,7 +74,7 @@ def least_px(p: Preprocessing) -> int:
     return REDUCING_GAP * (p.resize_px if p.fit == "crop" else p.crop_px)
 
 
-def decode_whole(data: bytes, longer_px: int, white_level: WhiteLevel) -> Batch:
+def decode_whole(data: bytes, longer_px: int, white_level: float | None = None) -> Batch:
     """Decode an image upright and uncropped; a JPEG no larger than needed for its longer side to become `longer_px`.
 
     Args:

@@ -25,10 +25,10 @@ PAGE, DECISION = "reports/report.html", "data/bundle/decision.json"
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
-REPORTS = ("metrics", "ingest", "split", "extract", "finetune", "verdict")
+REPORTS = ("metrics", "ingest", "duplicates", "split", "extract", "finetune", "verdict")
 """Names of the JSON files in reports/ that the page shows."""
 
-STAGES = ("ingest", "split", "extract", "train_head", "finetune", "explore", "evaluate", "report")
+STAGES = ("ingest", "duplicates", "split", "extract", "train_head", "finetune", "explore", "evaluate", "report")
 
 MAX_DAMAGED_FILES = 200
 """Rows of the table of damaged files, at most."""
