@@ -22,7 +22,7 @@ from stages.graft.backbone.runtime_choice import RuntimeChoice, as_extracted, ch
 from stages.graft.backbone.weights import OfflineParams
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
-from stages.graft.data.image_groups import DUPLICATES, DuplicatesParams, independent_groups, leaked
+from stages.graft.data.image_groups import DUPLICATES, DuplicatesParams
 from stages.graft.data.image_locations import image_locations
 from stages.graft.data.splits import BASELINES, SPLITS, UNUSED, read_splits
 from stages.graft.data.synthetic.strangers import stranger_path
@@ -35,7 +35,7 @@ from stages.graft.evaluation.baseline_comparison import (
 )
 from stages.graft.evaluation.evaluate_params import EvaluateParams
 from stages.graft.evaluation.quality_gate import GateParams, format_gate, gate_record, judge
-from stages.graft.evaluation.results import Evaluation, metrics_record, strangers_record, write_tables
+from stages.graft.evaluation.results import Evaluation, evaluate_answers, metrics_record, strangers_record, write_tables
 from stages.graft.evaluation.terminal_summary import format_summary
 from stages.graft.heads.features import read_features, read_precision
 from stages.graft.heads.head import load_head
@@ -77,17 +77,9 @@ def main() -> None:
     # The rule is fitted to train and validation; the test images are only scored.
     rule = fit_rule(model.classes, train, val, params.target_accuracy, params.false_alarm_rate)
     write_bundle(MODEL, rule, weights, runtime, BUNDLE)
-    is_test = (images["split"] == "test").to_numpy(dtype=bool)
-    evaluation = Evaluation(
-        images=images[is_test],
-        groups=independent_groups(images)[is_test],
-        leaked=leaked(images)[is_test],
-        is_checked=load_params("duplicates", DuplicatesParams).method != "off",
-        classes=model.classes,
-        logits=test.logits,
-        answers=answer(rule, test),
-        confidence_level=params.confidence_level,
-    )
+    is_checked = load_params("duplicates", DuplicatesParams).method != "off"
+    level, answers = params.confidence_level, answer(rule, test)
+    evaluation = evaluate_answers(images, model.classes, test.logits, answers, level, is_checked)
     strangers = answer(rule, score_strangers(score_stranger, stranger_ids))
     write_reports(evaluation, strangers, rule, params.gate, verdict(model, images, test))
 

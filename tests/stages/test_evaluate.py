@@ -21,7 +21,13 @@ from tests.support.exploration import NUM_STRANGERS, write_baselines, write_stra
 from tests.support.features import write_features
 from tests.support.pipeline import write_pipeline_start
 
-FRACTIONS = {"seed": 0, "val_fraction": 0.25, "test_fraction": 0.25, "train_per_class": None}
+FRACTIONS = {
+    "seed": 0,
+    "keep_duplicates_together": True,
+    "val_fraction": 0.25,
+    "test_fraction": 0.25,
+    "train_per_class": None,
+}
 PLOTS = [evaluate.REPORTS / f"plots/{name}.csv" for name in ("confusion", "per_class", "reliability", "risk_coverage")]
 DECISION = [evaluate.BUNDLE / name for name in ("decision.json", "novelty.safetensors")]
 NAMES = ("metrics.json", "gate.json", "verdict.json", "predictions.csv", "baselines.csv")
@@ -78,7 +84,7 @@ def test_the_gate_is_held_against_what_is_reported(folder, project, capsys):
     per_class = pd.read_csv(folder / "reports/plots/per_class.csv")
     assert gate["lowest_recall"] == per_class["recall"].min()
     assert "evaluate: the gate refuses this model. Accuracy may be as low as " in capsys.readouterr().out
-    low = {"min_accuracy": metrics["accuracy_low"], "min_recall": None}
+    low = {"min_accuracy": metrics["accuracy_low"], "min_recall": None, "max_leaked": 0}
     project(split=FRACTIONS, evaluate={"target_accuracy": 0.9, "gate": low})
     run("evaluate", evaluate.main)
     assert read_json(folder / "reports/gate.json")["passed"]

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from stages.graft.data.image_groups import independent_groups, leaked
 from stages.graft.heads.head import Float32
 from stages.graft.metrics import classification
 from stages.graft.metrics.calibration import reliability_table
@@ -82,6 +83,29 @@ class Evaluation:
     def names(self) -> list[str]:
         """Names of the predicted classes, n of them."""
         return [self.classes[k] for k in self.answers.predicted]
+
+
+def evaluate_answers(
+    images: pd.DataFrame, classes: tuple[str, ...], logits: Float32, answers: Answers, level: float, is_checked: bool
+) -> Evaluation:
+    """Put together the scored test images, and what the other images say of them.
+
+    Args:
+        images: all of them, columns id, file, label, group, duplicates and split; those in test in the order scored.
+        classes, logits, answers, is_checked: as in Evaluation.
+        level: the confidence level.
+    """
+    is_test = (images["split"] == "test").to_numpy(dtype=bool)
+    return Evaluation(
+        images=images[is_test],
+        groups=independent_groups(images)[is_test],
+        leaked=leaked(images)[is_test],
+        is_checked=is_checked,
+        classes=classes,
+        logits=logits,
+        answers=answers,
+        confidence_level=level,
+    )
 
 
 def accuracy_record(evaluation: Evaluation, predicted: classification.Labels) -> dict[str, float]:

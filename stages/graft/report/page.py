@@ -12,8 +12,9 @@ from stages.graft.core.params import flatten, read_yaml
 from stages.graft.core.stage import read_duration
 from stages.graft.images.preprocessing import LEAST_SEEN
 from stages.graft.report.commit_diff import read_changes
+from stages.graft.report.duplicate_gallery import duplicate_images
 from stages.graft.report.figures import draw_figures
-from stages.graft.report.gallery import data_address, read_galleries
+from stages.graft.report.gallery import data_address, image_thumbnails, read_galleries
 from stages.graft.report.headline import format_details, format_headline, read_comparisons
 from stages.graft.report.plot_tables import read_table
 from stages.graft.report.report_params import ReportParams
@@ -72,6 +73,7 @@ def write_page(root: Path, figures: Path, captions: Mapping[str, str], gallery_i
             for name, caption in captions.items()
         ],
         galleries=read_galleries(root, gallery_images),
+        duplicate_images=duplicate_images(reports["duplicates"], image_thumbnails(root)),
         max_damaged_files=MAX_DAMAGED_FILES,
         least_seen=LEAST_SEEN,
         params={section: flatten(values) for section, values in params.items() if isinstance(values, Mapping)},
