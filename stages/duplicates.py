@@ -3,7 +3,7 @@
 Reads   data/images/, data/manifest.csv
 Writes  data/duplicates.csv (the manifest with each image's group of near-duplicates), reports/duplicates.csv (their
         pairs), reports/duplicates.json
-Params  duplicates, ingest.on_conflict
+Params  duplicates, ingest.on_conflict, ingest.white_level
 """
 
 from pathlib import Path
@@ -26,6 +26,7 @@ from stages.graft.duplicates.groups import (
     group_names,
     pairs_table,
 )
+from stages.graft.images.white_level import WhiteLevel
 from stages.graft.storage.cache_folder import feature_store_location, store_folder
 from stages.graft.storage.files import write_json
 from stages.graft.storage.tables import write_csv
@@ -34,26 +35,28 @@ IMAGES, MANIFEST = Path("data/images"), Path("data/manifest.csv")
 TABLE, PAIRS, REPORT = Path("data/duplicates.csv"), Path("reports/duplicates.csv"), Path("reports/duplicates.json")
 
 
-class ConflictParams(Params):
-    """The value of the section `ingest` that this stage reads."""
+class IngestedParams(Params):
+    """The values of the section `ingest` that this stage reads."""
 
     model_config = ConfigDict(extra="ignore")
 
     on_conflict: OnConflict
     """Near-duplicates under two labels: stop with an error, or list them."""
+    white_level: WhiteLevel
+    """Value that becomes white where pixels have more than 8 bits; null: 65535."""
 
 
 def main() -> None:
     """Find the near-duplicates, write their groups and pairs."""
     method = load_params("duplicates", DuplicatesParams).method
-    on_conflict = load_params("ingest", ConflictParams).on_conflict
+    ingested = load_params("ingest", IngestedParams)
     locate, manifest = image_locations(MANIFEST, IMAGES), read_manifest(MANIFEST, ("id", "file", "label"))
     found = NOTHING
     if method != "off":
-        found = find_duplicates(locate.ids, locate, feature_store_location(), store_folder())
+        found = find_duplicates(locate.ids, locate, feature_store_location(), store_folder(), ingested.white_level)
     pairs = found.pairs[found.pairs["kind"].isin(KINDS[method])]
     table, groups = pairs_table(pairs, manifest), group_names(pairs, locate.ids)
-    if on_conflict == "error":
+    if ingested.on_conflict == "error":
         check_conflicts(conflicts(table))
     record = duplicates_record(method, found, table, manifest.assign(duplicates=groups))
     extend_table(MANIFEST, TABLE, duplicates=groups)

@@ -15,11 +15,11 @@ from stages.graft.duplicates.codebook import DESCRIPTOR_DIM, SUMMARY_DIM, summar
 from stages.graft.images.crop import DECODER, decode_whole
 from stages.graft.images.decode import Batch
 
+IMAGES_KIND = "near-duplicates, images"
+"""Of the rows in the store."""
+
 VERSION = 1
 """Increase it with any change that alters a description."""
-
-RECORD = {"kind": "near-duplicates, images", "version": VERSION, "decoder": DECODER}
-"""All that can change a bit of a description; its fingerprint in the store."""
 
 SIDE_PX = 160
 """Longer side of the image in which points are found, in pixels."""
@@ -73,11 +73,17 @@ class Description:
     """Whether the image has too little contrast to be compared by anything but the hash of its pixels."""
 
 
-def describe(data: bytes) -> Rows:
+def description_record(white_level: float | None) -> dict[str, Any]:
+    """Give all that can change a bit of a description: their fingerprint in the store is made of it."""
+    return {"name": IMAGES_KIND, "version": VERSION, "decoder": DECODER, "white_level": white_level}
+
+
+def describe(data: bytes, white_level: float | None = None) -> Rows:
     """Describe an image file.
 
     Args:
         data: the file's bytes.
+        white_level: as in `images.decode`.
     Returns:
         One row, shape (1,), of type ROW.
     Raises:
@@ -86,7 +92,7 @@ def describe(data: bytes) -> Rows:
         Lowe, Distinctive image features from scale-invariant keypoints, IJCV 2004; Arandjelović and Zisserman, Three
         things everyone should know to improve object retrieval, CVPR 2012 (the square root).
     """
-    pixels = decode_whole(data, SIDE_PX)
+    pixels = decode_whole(data, SIDE_PX, white_level)
     grey = _grey(pixels)
     picture, small = _scaled(grey, SIDE_PX), _scaled(grey, PATTERN_PX)
     points, descriptors = _local_features(picture)

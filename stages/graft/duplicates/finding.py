@@ -22,15 +22,15 @@ from stages.graft.core.threads import in_threads
 from stages.graft.data.image_groups import RELATED, SAME, STRICT
 from stages.graft.duplicates.candidates import Pairs, candidate_pairs
 from stages.graft.duplicates.confirmation import LEAST_POINTS, Agreement, compare
-from stages.graft.duplicates.description import LEAST_CONTRAST, RECORD, ROW, Rows, describe, description_of
+from stages.graft.duplicates.description import LEAST_CONTRAST, ROW, Rows, describe, description_of, description_record
 from stages.graft.images.loading import LocateImage
 from stages.graft.images.location import BRING_BACK, ImageLocation, read_image_bytes
 from stages.graft.storage.arrays import rows_header
 from stages.graft.storage.feature_store import Features, FeatureStore
 from stages.graft.storage.files import temporary_folder
 
-PAIRS_RECORD = {**RECORD, "kind": "near-duplicates, pairs", "comparison": 1}
-"""All that can change a bit of a comparison. Increase the number with any change to confirmation.py."""
+PAIRS_KIND, COMPARISON = "near-duplicates, pairs", 1
+"""Of the rows of pairs in the store; increase the number with any change to confirmation.py."""
 
 CONDITIONS = {STRICT: (0.8, 0.5), RELATED: (0.6, 0.3)}
 """Least correlation and overlap of each kind, set on two sets of photographs (steel surfaces and clothes)."""
@@ -63,7 +63,9 @@ NOTHING = Found(pairs=pd.DataFrame(columns=list(COLUMNS)), num_described=0, num_
 """When nothing was looked for."""
 
 
-def find_duplicates(ids: Sequence[str], locate: LocateImage, store: Path | str, scratch: Path) -> Found:
+def find_duplicates(
+    ids: Sequence[str], locate: LocateImage, store: Path | str, scratch: Path, white_level: float | None = None
+) -> Found:
     """Find the near-duplicates among images.
 
     Args:
@@ -71,12 +73,15 @@ def find_duplicates(ids: Sequence[str], locate: LocateImage, store: Path | str, 
         locate: gives the location of each.
         store: the feature store, a folder or s3://….
         scratch: folder for the descriptions, about 31 kB an image, until the function ends.
+        white_level: as in `images.decode`.
     Raises:
         DataError: an image cannot be decoded; names its path. The images before it are in the store.
     """
-    descriptions, comparisons = FeatureStore(store, RECORD), FeatureStore(store, PAIRS_RECORD)
+    record = description_record(white_level)
+    descriptions = FeatureStore(store, record)
+    comparisons = FeatureStore(store, {**record, "name": PAIRS_KIND, "comparison": COMPARISON})
     missing = list(descriptions.missing(ids))
-    described = in_threads(lambda id_: _describe_image(locate(id_)), missing)
+    described = in_threads(lambda id_: _describe_image(locate(id_), white_level), missing)
     _add(descriptions, missing, described, IMAGES_PER_FRAGMENT, "images")
     with temporary_folder(scratch, "duplicates") as folder, _packed(descriptions, ids, folder / "images") as packed:
         rows: Rows = packed.view(ROW).reshape(-1)
@@ -93,9 +98,9 @@ def find_duplicates(ids: Sequence[str], locate: LocateImage, store: Path | str, 
     )
 
 
-def _describe_image(location: ImageLocation) -> Features:
+def _describe_image(location: ImageLocation, white_level: float | None) -> Features:
     try:
-        return describe(read_image_bytes(location)).view(np.float32)
+        return describe(read_image_bytes(location), white_level).view(np.float32)
     except DataError as error:
         raise DataError(f"{location}: {error}; {BRING_BACK}") from None
 
