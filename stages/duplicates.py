@@ -14,7 +14,7 @@ from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.data.image_groups import KINDS, DuplicatesParams
 from stages.graft.data.image_locations import image_locations
-from stages.graft.data.ingestion import OnConflict
+from stages.graft.data.ingest_params import OnConflict
 from stages.graft.data.manifest import read_manifest
 from stages.graft.data.splits import extend_table
 from stages.graft.duplicates.finding import NOTHING, find_duplicates
