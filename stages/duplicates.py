@@ -7,6 +7,7 @@ Params  duplicates, ingest.on_conflict, ingest.white_level
 """
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ConfigDict
 
@@ -14,7 +15,6 @@ from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.data.image_groups import KINDS, DuplicatesParams
 from stages.graft.data.image_locations import image_locations
-from stages.graft.data.ingest_params import OnConflict
 from stages.graft.data.manifest import read_manifest
 from stages.graft.data.splits import extend_table
 from stages.graft.duplicates.finding import NOTHING, find_duplicates
@@ -40,7 +40,7 @@ class IngestedParams(Params):
 
     model_config = ConfigDict(extra="ignore")
 
-    on_conflict: OnConflict
+    on_conflict: Literal["error", "drop"]
     """Near-duplicates under two labels: stop with an error, or list them."""
     white_level: WhiteLevel
     """Value that becomes white where pixels have more than 8 bits; null: 65535."""
