@@ -32,26 +32,28 @@ class DuplicatesParams(Params):
     """Pairs that make a group: none; those of the same picture; also those of the same thing, or a part of it."""
 
 
-def connected(first: Codes, second: Codes, num_images: int) -> Codes:
-    """Number the connected parts of a graph of images in the order of their first image, shape (n,).
+def connected(first: Codes, second: Codes, num_nodes: int) -> Codes:
+    """Number the connected parts of a graph in the order of their first node, shape (num_nodes,).
 
     Args:
-        first, second: numbers of the images at the ends of each edge.
-        num_images: n.
+        first, second: numbers of the nodes at the ends of each edge.
+        num_nodes: nodes, with and without edges; only those with edges cost time.
     Source:
         Tarjan and van Leeuwen, Worst-case analysis of set union algorithms, JACM 1984 (path halving).
     """
-    parent = list(range(num_images))
+    parent = {node: node for node in np.union1d(first, second).tolist()}
 
-    def root(image: int) -> int:
-        while parent[image] != image:
-            parent[image] = image = parent[parent[image]]
-        return image
+    def root(node: int) -> int:
+        while parent[node] != node:
+            parent[node] = node = parent[parent[node]]
+        return node
 
     for a, b in zip(first.tolist(), second.tolist(), strict=True):
         low, high = sorted((root(a), root(b)))
         parent[high] = low
-    return in_order([root(image) for image in range(num_images)])
+    codes = np.arange(num_nodes)
+    codes[list(parent)] = [root(node) for node in parent]
+    return in_order(codes)
 
 
 def in_order(values: npt.ArrayLike) -> Codes:
@@ -65,10 +67,11 @@ def independent_groups(images: pd.DataFrame) -> Codes:
     Args:
         images: columns `group` and `duplicates`, either may be missing; empty text means none.
     """
-    columns = [images[name] for name in ("group", DUPLICATES) if name in images]
-    edges = [_edges(column) for column in columns]
-    first, second = (np.concatenate([edge[side] for edge in edges] or [np.empty(0, np.int64)]) for side in (0, 1))
-    return connected(first, second, len(images)) if len(first) else np.arange(len(images))
+    codes = _named(images["group"]) if "group" in images else np.arange(len(images))
+    if DUPLICATES in images:
+        first, second = _edges(images[DUPLICATES])
+        codes = connected(codes[first], codes[second], len(images))[codes]
+    return codes
 
 
 def join_duplicates(manifest: pd.DataFrame) -> "pd.Series[str]":
@@ -82,8 +85,10 @@ def join_duplicates(manifest: pd.DataFrame) -> "pd.Series[str]":
     Returns:
         The name of each image's group; empty for an image of its own.
     """
-    codes = independent_groups(manifest)
     own = manifest["group"] if "group" in manifest else pd.Series("", manifest.index, dtype=str)
+    if (manifest[DUPLICATES] == "").all():
+        return own
+    codes = independent_groups(manifest)
     codes = _divided(codes, own, manifest["split"]) if "split" in manifest else codes
     names = own.where(own != "").groupby(codes).transform("min")
     names = names.fillna(manifest["id"].groupby(codes).transform("min"))
@@ -109,7 +114,7 @@ def leaks_record(images: pd.DataFrame, is_checked: bool) -> dict[str, int | None
         images: all of them, columns group, duplicates and split.
         is_checked: whether near-duplicates were looked for; without it their number is None.
     """
-    in_test = independent_groups(images)[images["split"] == "test"]
+    in_test = independent_groups(images)[(images["split"] == "test").to_numpy(dtype=bool)]
     return {"num_test_groups": len(np.unique(in_test)), "num_leaked": int(leaked(images).sum()) if is_checked else None}
 
 
@@ -121,6 +126,13 @@ def format_leaks(record: Mapping[str, int | None]) -> str:
         return f"{groups}; near-duplicates were not looked for"
     has = "has" if num_leaked < 2 else "have"
     return f"{groups}; {num_leaked or 'none'} of them {has} a near-duplicate in train or validation"
+
+
+def _named(names: "pd.Series[str]") -> Codes:
+    """Number images by the name of their group; an image without a name has a number of its own."""
+    codes, unique = pd.factorize(names)
+    is_alone = (names == "").to_numpy(dtype=bool)
+    return in_order(np.where(is_alone, len(unique) + np.arange(len(names)), codes))
 
 
 def _edges(names: "pd.Series[str]") -> tuple[Codes, Codes]:
