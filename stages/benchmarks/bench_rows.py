@@ -161,8 +161,8 @@ and memory, carry over to another machine.
 {table(steps)}
 
 ingest: images of one pixel that stay in S3, their bytes from memory, decoded, merged and written to a manifest. It
-holds all their names and rows: {bytes_more:.0f} bytes for each image more. split: the whole stage, from data/duplicates.csv
-to data/splits.csv. lookup: what `extract` does before it reads an image: the manifest's ids and addresses, the store
+holds all their names and rows: {bytes_more:.0f} bytes for each image more. split: the whole stage, without
+near-duplicates. lookup: what `extract` does before it reads an image: the manifest's ids and addresses, the store
 opened ({ROWS_PER_FRAGMENT:,} rows a fragment, one image in {MISSING_EVERY} missing), the ids that it lacks.
 """
 
