@@ -27,8 +27,8 @@ IMAGES_PER_NUMBER = 4
 MAX_FITTED = 5000
 """Images to which the whitening is fitted, at most."""
 
-CHUNK = 1024
-"""Images whose neighbours are looked for at the same time, which bounds memory."""
+MAX_COSINES = 2**24
+"""Similarities that are computed at the same time, which bounds memory."""
 
 
 def candidate_pairs(summaries: npt.NDArray[np.int8]) -> Pairs:
@@ -56,16 +56,16 @@ def _whitened(summaries: npt.NDArray[np.int8]) -> Float32:
     num_whitened = max(1, min(NUM_WHITENED, len(rows) // IMAGES_PER_NUMBER))
     _, scales, components = randomized_svd(fitted - mean, num_whitened, random_state=0)
     weights = (components / np.maximum(scales, 1e-6)[:, None]).T.astype(np.float32)
-    starts = range(0, len(summaries), CHUNK)
-    x = np.concatenate([(summaries[s : s + CHUNK].astype(np.float32) - mean) @ weights for s in starts])
+    starts = range(0, len(summaries), MAX_FITTED)
+    x = np.concatenate([(summaries[s : s + MAX_FITTED].astype(np.float32) - mean) @ weights for s in starts])
     return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12))
 
 
 def _neighbours(x: Float32) -> Iterator[Pairs]:
     """Pairs of each image and its nearest neighbours that are similar enough."""
-    num = min(NUM_NEIGHBOURS, len(x) - 1)
-    for start in range(0, len(x), CHUNK):
-        cosines = x[start : start + CHUNK] @ x.T
+    num, chunk = min(NUM_NEIGHBOURS, len(x) - 1), max(1, MAX_COSINES // len(x))
+    for start in range(0, len(x), chunk):
+        cosines = x[start : start + chunk] @ x.T
         own = np.arange(len(cosines))
         cosines[own, start + own] = -1
         nearest = np.argpartition(cosines, -num, axis=1)[:, -num:]

@@ -5,7 +5,6 @@ Letters: n images.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -22,7 +21,7 @@ from stages.graft.core.threads import in_threads
 from stages.graft.data.image_groups import RELATED, SAME, STRICT
 from stages.graft.duplicates.candidates import Pairs, candidate_pairs
 from stages.graft.duplicates.confirmation import LEAST_POINTS, Agreement, compare
-from stages.graft.duplicates.description import LEAST_CONTRAST, ROW, Rows, describe, description_of, description_record
+from stages.graft.duplicates.description import LEAST_CONTRAST, ROW, describe, description_of, description_record
 from stages.graft.images.loading import LocateImage
 from stages.graft.images.location import BRING_BACK, ImageLocation, read_image_bytes
 from stages.graft.storage.arrays import rows_header
@@ -83,13 +82,13 @@ def find_duplicates(
     missing = list(descriptions.missing(ids))
     described = in_threads(lambda id_: _describe_image(locate(id_), white_level), missing)
     _add(descriptions, missing, described, IMAGES_PER_FRAGMENT, "images")
-    with temporary_folder(scratch, "duplicates") as folder, _packed(descriptions, ids, folder / "images") as packed:
-        rows: Rows = packed.view(ROW).reshape(-1)
-        same, others = _same_pixels(rows["pixels"])
-        is_plain = (rows["contrast"] < LEAST_CONTRAST) | (rows["num_points"] < LEAST_POINTS)
+    with temporary_folder(scratch, "duplicates") as folder:
+        rows = DescriptionFile.pack(descriptions, ids, folder / "images")
+        same, others = _same_pixels(rows.column("pixels"))
+        is_plain = (rows.column("contrast") < LEAST_CONTRAST) | (rows.column("num_points") < LEAST_POINTS)
         compared = others[~is_plain[others]]
-        pairs = compared[candidate_pairs(rows["summary"][compared])]
-        agreements = _compared(comparisons, ids, pairs, rows, folder)
+        pairs = compared[candidate_pairs(rows.column("summary")[compared])]
+        agreements = _compared(comparisons, ids, pairs, rows, folder / "pairs")
     return Found(
         pairs=_pairs_table(same, pairs, agreements),
         num_described=len(missing),
@@ -116,14 +115,41 @@ def _add(store: FeatureStore, ids: Sequence[str], rows: Iterator[Features], num_
             store.add(ids[start : start + num_at_a_time], np.stack(fragment))
 
 
-@contextmanager
-def _packed(store: FeatureStore, ids: Sequence[str], path: Path) -> Iterator[Features]:
-    """The rows of the ids as an array on disk, of which only what is looked at takes memory."""
-    num_features = store.pack(ids, path, {})
-    shapes: dict[str, Any] = {"features": (np.float32, (len(ids), num_features)), "ids": (np.uint8, (len(ids), 32))}
+@dataclass(frozen=True, kw_only=True)
+class DescriptionFile:
+    """Descriptions in a file, read row by row: there may be more than fit in memory."""
+
+    path: Path
+    """Of the file."""
+    start: int
+    """Where the rows begin, in bytes."""
+    num_rows: int
+    """n."""
+
+    @classmethod
+    def pack(cls, store: FeatureStore, ids: Sequence[str], path: Path) -> "DescriptionFile":
+        """Copy the rows of the ids, in their order, from the store to a new file."""
+        return cls(path=path, start=_pack(store, ids, path), num_rows=len(ids))
+
+    def __getitem__(self, row: int) -> Any:
+        """Read one description."""
+        return np.fromfile(self.path, ROW, 1, offset=self.start + row * ROW.itemsize)[0]
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Read one field of all descriptions, shape (n, ...)."""
+        starts = range(0, self.num_rows, IMAGES_PER_FRAGMENT)
+        offsets = (self.start + first * ROW.itemsize for first in starts)
+        return np.concatenate(
+            [np.fromfile(self.path, ROW, IMAGES_PER_FRAGMENT, offset=offset)[name] for offset in offsets]
+        )[: self.num_rows]
+
+
+def _pack(store: FeatureStore, ids: Sequence[str], path: Path) -> int:
+    """Copy the rows of the ids to a new file, and give where they begin in it, in bytes."""
+    width = store.pack(ids, path, {})
+    shapes: dict[str, Any] = {"features": (np.float32, (len(ids), width)), "ids": (np.uint8, (len(ids), 32))}
     header, offsets = rows_header(shapes, {})
-    yield np.memmap(path, np.float32, "r", len(header) + offsets["features"], (len(ids), num_features))
-    path.unlink()
+    return len(header) + offsets["features"]
 
 
 def _same_pixels(hashes: npt.NDArray[np.uint8]) -> tuple[Pairs, npt.NDArray[np.int64]]:
@@ -136,25 +162,25 @@ def _same_pixels(hashes: npt.NDArray[np.uint8]) -> tuple[Pairs, npt.NDArray[np.i
 
 
 def _compared(
-    store: FeatureStore, ids: Sequence[str], pairs: Pairs, rows: Rows, folder: Path
+    store: FeatureStore, ids: Sequence[str], pairs: Pairs, rows: DescriptionFile, path: Path
 ) -> npt.NDArray[np.float32]:
     """Compare the pairs; columns are the fields of Agreement."""
     if not len(pairs):
         return np.empty((0, 4), np.float32)
     packed = pack_ids(ids)
     names = [hashlib.sha256(packed[pair].tobytes()).hexdigest() for pair in pairs]
-    pair_of = dict(zip(names, pairs.tolist(), strict=True))
+    number_of = {name: number for number, name in enumerate(names)}
 
     def compare_some(some: Sequence[str]) -> list[Features]:
-        chosen = (rows[pair_of[name]] for name in some)
-        return [_agreement_row(compare(description_of(first), description_of(second))) for first, second in chosen]
+        chosen = ([description_of(rows[int(row)]) for row in pairs[number_of[name]]] for name in some)
+        return [_agreement_row(compare(first, second)) for first, second in chosen]
 
     missing = list(store.missing(names))
     tasks = [missing[start : start + PAIRS_PER_TASK] for start in range(0, len(missing), PAIRS_PER_TASK)]
     results = chain.from_iterable(in_threads(compare_some, tasks))
     _add(store, missing, results, PAIRS_PER_FRAGMENT, "pairs")
-    with _packed(store, names, folder / "pairs") as agreements:
-        return np.array(agreements)
+    start = _pack(store, names, path)
+    return np.fromfile(path, np.float32, 4 * len(names), offset=start).reshape(len(names), 4)
 
 
 def _agreement_row(found: Agreement) -> Features:
