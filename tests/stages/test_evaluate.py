@@ -10,6 +10,7 @@ import pytest
 from stages import evaluate, split, train_head
 from stages.graft.backbone.weights import weights_from_record
 from stages.graft.core.stage import run
+from stages.graft.data.splits import extend_table, read_splits
 from stages.graft.heads.features import read_features
 from stages.graft.heads.head import load_head
 from stages.graft.model.decision import load_rule
@@ -89,6 +90,19 @@ def test_the_gate_is_held_against_what_is_reported(folder, project, capsys):
     run("evaluate", evaluate.main)
     assert read_json(folder / "reports/gate.json")["passed"]
     assert "evaluate: the gate holds" in capsys.readouterr().out
+
+
+def test_images_that_leak_are_counted_and_refused(folder):
+    splits = read_splits(folder / "data/splits.csv", ("id", "split"))["split"]
+    twins = [int((splits == "test").idxmax()), int((splits == "train").idxmax())]
+    names = pd.Series("", splits.index).where(~splits.index.isin(twins), "twins")
+    for table in ("splits", "baselines"):
+        extend_table(folder / f"data/{table}.csv", folder / f"data/{table}.csv", duplicates=names)
+    run("evaluate", evaluate.main)
+    metrics, gate = read_json(folder / "reports/metrics.json"), read_json(folder / "reports/gate.json")
+    assert (metrics["num_leaked"], metrics["num_test"], metrics["num_test_groups"]) == (1, 9, 9)
+    assert 0 <= metrics["accuracy_unleaked_low"] < metrics["accuracy_unleaked"] <= 1
+    assert any("1 test image has a near-duplicate in train or validation" in reason for reason in gate["reasons"])
 
 
 def test_test_images_decide_nothing(folder):
