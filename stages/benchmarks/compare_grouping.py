@@ -35,7 +35,8 @@ from stages.graft.storage.cache_folder import feature_store_location, store_fold
 from stages.graft.storage.files import temporary_folder
 from stages.graft.storage.hashing import sha256_of
 from stages.graft.storage.tables import write_csv
-from stages.pretraining.compare_inputs import ImageFiles, features, read_files
+from stages.pretraining.compare_inputs import features
+from stages.pretraining.transfer_accuracy import LabelledSet, read_set
 
 TABLE, LINE = Path("reports/grouping.csv"), Path("reports/grouping_line.csv")
 
@@ -91,22 +92,23 @@ def main() -> None:
     rows = list[dict[str, object]]()
     with temporary_folder(store_folder(), "grouping") as folder:
         for name, _, source in (argument.partition("=") for argument in sys.argv[1:]):
-            rows += set_rows(name, measure(read_files(name, source, folder / name)))
-        rows += set_rows("scenes with labels by lot", measure(write_scenes(folder / "scenes")))
+            rows += set_rows(name, measure(read_set(name, source, folder), folder))
+        rows += set_rows("scenes with labels by lot", measure(write_scenes(folder / "scenes"), folder))
         write_csv(pd.DataFrame(rows), TABLE)
-        line = pd.DataFrame(line_rows(measure(write_line(folder / "line", PLATES, MAX_PHOTOGRAPHS)), folder))
+        line = pd.DataFrame(line_rows(measure(write_line(folder / "line", PLATES, MAX_PHOTOGRAPHS), folder), folder))
     write_csv(line, LINE)
     inside = line.groupby("together")["inside"].sum()
     print(f"compare_grouping: never-seen accuracy inside the interval of {inside.to_dict()} of {LINE_SEEDS} seeds")
 
 
-def measure(files: ImageFiles) -> MeasuredSet:
-    """Extract features and find near-duplicates, both through the store."""
-    backbone = load_params("backbone", BackboneParams)
-    x = features(files, find_weights(backbone, Path("data/backbones")))
-    ids = list(files.paths)
-    pairs = find_duplicates(ids, files.paths.__getitem__, feature_store_location(), store_folder()).pairs
-    return MeasuredSet(table=files.labelled.table.assign(**{DUPLICATES: group_names(pairs, ids)}), x=x)
+def measure(labelled: LabelledSet, folder: Path) -> MeasuredSet:
+    """Compute features, and find near-duplicates among files that are written to the folder."""
+    x = features(labelled, find_weights(load_params("backbone", BackboneParams), Path("data/backbones")))
+    ids = labelled.table["id"].to_list()
+    for id_, data in zip(ids, labelled.files, strict=True):
+        (folder / id_).write_bytes(data)
+    pairs = find_duplicates(ids, lambda id_: folder / id_, feature_store_location(), folder).pairs
+    return MeasuredSet(table=labelled.table.assign(**{DUPLICATES: group_names(pairs, ids)}), x=x)
 
 
 def set_rows(name: str, images: MeasuredSet) -> Iterator[dict[str, object]]:
@@ -157,7 +159,7 @@ def feature_set(images: MeasuredSet, chosen: "pd.Series[bool]") -> FeatureSet:
 
 def line_rows(line: MeasuredSet, folder: Path) -> Iterator[dict[str, object]]:
     """For each seed, the accuracy that is reported and the one on plates never seen."""
-    future = measure(write_line(folder / "future", NEVER_SEEN, 1))
+    future = measure(write_line(folder / "future", NEVER_SEEN, 1), folder)
     everything = feature_set(future, pd.Series(True, future.table.index))
     for seed in range(LINE_SEEDS):
         plates = np.random.default_rng(seed).permutation(PLATES.per_class)[:PLATES_OF_A_SEED].astype(str)
@@ -171,7 +173,7 @@ def line_rows(line: MeasuredSet, folder: Path) -> Iterator[dict[str, object]]:
             yield row | {"num_leaked": scored.num_leaked, "inside": scored.low <= true <= scored.high}
 
 
-def write_line(folder: Path, spec: PlatesSpec, most: int) -> ImageFiles:
+def write_line(folder: Path, spec: PlatesSpec, most: int) -> LabelledSet:
     """Photograph each plate 1 to `most` times, with a shift, light and noise of its own."""
     rng, source = np.random.default_rng(spec.seed), folder / "source"
     plate_of = {}
@@ -183,9 +185,8 @@ def write_line(folder: Path, spec: PlatesSpec, most: int) -> ImageFiles:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(as_png(photograph(whole, rng)))
             plate_of[sha256_of(path)] = str(index // len(CLASSES))
-    files = read_files("line", str(source), folder / "files")
-    table = files.labelled.table
-    return replace(files, labelled=replace(files.labelled, table=table.assign(plate=table["id"].map(plate_of))))
+    line = read_set("line", str(source), folder)
+    return replace(line, table=line.table.assign(plate=line.table["id"].map(plate_of)))
 
 
 def photograph(whole: Picture, rng: Rng) -> Picture:
@@ -194,7 +195,7 @@ def photograph(whole: Picture, rng: Rng) -> Picture:
     return noise(light(whole[top : top + 200, left : left + 200], rng, 0.15), rng, 3)
 
 
-def write_scenes(folder: Path) -> ImageFiles:
+def write_scenes(folder: Path) -> LabelledSet:
     """Save each of some plates four times, with a label by lot."""
     rng, source = np.random.default_rng(0), folder / "source"
     for index in range(NUM_SCENES):
@@ -204,7 +205,7 @@ def write_scenes(folder: Path) -> ImageFiles:
             path = source / label / f"{index}_{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(as_png(as_jpeg(np.ascontiguousarray(crop(whole, rng, 0.95)), int(rng.integers(70, 96)))))
-    return read_files("scenes", str(source), folder / "files")
+    return read_set("scenes", str(source), folder)
 
 
 if __name__ == "__main__":
