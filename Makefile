@@ -23,7 +23,7 @@ repro: $(INSTALLED)  ## run what has changed, from the images to the evaluated c
 
 compare: $(INSTALLED)  ## show experiments and the last commits: accuracy, and the parameters that differ (COMMITS=5)
 	@dvc exp show --no-pager --num $(COMMITS) --only-changed --sort-by accuracy --sort-order desc --keep '($(SCORES))$$' \
-	--drop '(?!(Experiment|$(SCORES)|(ingest|split|backbone|extract|train_head|finetune|explore|evaluate)\..*)$$)'
+	--drop '(?!(Experiment|$(SCORES)|(ingest|duplicates|split|backbone|extract|train_head|finetune|explore|evaluate)\..*)$$)'
 
 test: $(INSTALLED)  ## run the tests on all cores
 	python -m pytest -n auto --dist loadfile --no-loadscope-reorder

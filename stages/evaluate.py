@@ -1,4 +1,4 @@
-"""Stage 7 of 8, evaluate: score the test split, once.
+"""Stage 8 of 9, evaluate: score the test split, once.
 
 Fits to train and validation what the model needs to say "unsure" and "unknown", lets it classify the test images, and
 assembles the bundle: all that is needed to classify images elsewhere.
@@ -8,7 +8,7 @@ Reads   data/baselines.csv, data/model/, data/features.safetensors, data/strange
 Writes  data/bundle/, reports/metrics.json, gate.json (whether the model is good enough to be offered), verdict.json
         (against the best baseline, and fine-tuned against head-only), predictions.csv and baselines.csv, and for plots
         reports/plots/confusion.csv, per_class.csv, reliability.csv and risk_coverage.csv
-Params  evaluate, backbone.offline, extract
+Params  evaluate, backbone.offline, duplicates.method, extract
 """
 
 from functools import partial
@@ -22,6 +22,7 @@ from stages.graft.backbone.runtime_choice import RuntimeChoice, as_extracted, ch
 from stages.graft.backbone.weights import OfflineParams
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
+from stages.graft.data.image_groups import DUPLICATES, DuplicatesParams
 from stages.graft.data.image_locations import image_locations
 from stages.graft.data.splits import BASELINES, SPLITS, UNUSED, read_splits
 from stages.graft.data.synthetic.strangers import stranger_path
@@ -34,7 +35,7 @@ from stages.graft.evaluation.baseline_comparison import (
 )
 from stages.graft.evaluation.evaluate_params import EvaluateParams
 from stages.graft.evaluation.quality_gate import GateParams, format_gate, gate_record, judge
-from stages.graft.evaluation.results import Evaluation, metrics_record, strangers_record, write_tables
+from stages.graft.evaluation.results import Evaluation, evaluate_answers, metrics_record, strangers_record, write_tables
 from stages.graft.evaluation.terminal_summary import format_summary
 from stages.graft.heads.features import read_features, read_precision
 from stages.graft.heads.head import load_head
@@ -52,7 +53,7 @@ STRANGERS, STRANGERS_FEATURES = Path("data/strangers"), Path("data/strangers/fea
 MODEL, BACKBONES, BUNDLE = Path("data/model"), Path("data/backbones"), Path("data/bundle")
 REPORTS = Path("reports")
 
-COLUMNS = ("id", "file", "label", "split", *BASELINES)
+COLUMNS = ("id", "file", "label", "group", "split", DUPLICATES, *BASELINES)
 """Columns of the table of images that the reports need."""
 
 
@@ -76,13 +77,9 @@ def main() -> None:
     # The rule is fitted to train and validation; the test images are only scored.
     rule = fit_rule(model.classes, train, val, params.target_accuracy, params.false_alarm_rate)
     write_bundle(MODEL, rule, weights, runtime, BUNDLE)
-    evaluation = Evaluation(
-        images=images[images["split"] == "test"],
-        classes=model.classes,
-        logits=test.logits,
-        answers=answer(rule, test),
-        confidence_level=params.confidence_level,
-    )
+    is_checked = load_params("duplicates", DuplicatesParams).method != "off"
+    level, answers = params.confidence_level, answer(rule, test)
+    evaluation = evaluate_answers(images, model.classes, test.logits, answers, level, is_checked)
     strangers = answer(rule, score_strangers(score_stranger, stranger_ids))
     write_reports(evaluation, strangers, rule, params.gate, verdict(model, images, test))
 
@@ -93,7 +90,7 @@ def write_reports(
     """Write the numbers and the tables, and show the most important of them; `finetuning` is as `verdict` gives it."""
     metrics = metrics_record(evaluation) | strangers_record(evaluation, strangers)
     comparison, baseline = comparison_table(evaluation), compare_with_best(evaluation)
-    gate = judge(conditions, metrics["accuracy_low"] or 0.0, evaluation.class_scores)
+    gate = judge(conditions, metrics["accuracy_low"] or 0.0, evaluation.num_leaked, evaluation.class_scores)
     write_json(metrics | baselines_record(comparison), REPORTS / "metrics.json")
     write_json(gate_record(gate), REPORTS / "gate.json")
     write_json(finetuning | verdict_record(baseline), REPORTS / "verdict.json")

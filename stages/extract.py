@@ -1,4 +1,4 @@
-"""Stage 3 of 8, extract: turn images into features with a frozen, pretrained network.
+"""Stage 4 of 9, extract: turn images into features with a frozen, pretrained network.
 
 Reads   data/images/, data/manifest.csv, the bundled backbone or the weights named
 Writes  data/features.safetensors, data/strangers/, reports/extract.json

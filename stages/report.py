@@ -1,4 +1,4 @@
-"""Stage 8 of 8, report: draw the figures, write the page of results, and publish the run.
+"""Stage 9 of 9, report: draw the figures, write the page of results, and publish the run.
 
 The page shows times and the last commit: it is no output of the stage, and `graft report` writes it again.
 

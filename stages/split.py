@@ -1,8 +1,8 @@
-"""Stage 2 of 8, split: put every image in train, validation or test.
+"""Stage 3 of 9, split: put every image in train, validation or test.
 
-Reads   data/manifest.csv
+Reads   data/duplicates.csv
 Writes  data/splits.csv, reports/split.json
-Params  split
+Params  split, duplicates.method
 """
 
 from pathlib import Path
@@ -12,16 +12,17 @@ from pydantic import Field, PositiveInt, model_validator
 
 from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run_stage
+from stages.graft.data.image_groups import DUPLICATES, DuplicatesParams, format_leaks, join_duplicates, leaks_record
 from stages.graft.data.manifest import read_manifest
 from stages.graft.data.split_assignment import assign_splits
 from stages.graft.data.split_checks import describe_given, splits_given
 from stages.graft.data.splits import count_splits, extend_table
 from stages.graft.storage.files import write_json
 
-COLUMNS = ("id", "label", "group", "split")
-"""Of the manifest, what decides."""
+COLUMNS = ("id", "label", "group", "split", DUPLICATES)
+"""Of the images, what decides."""
 
-MANIFEST, SPLITS, REPORT = Path("data/manifest.csv"), Path("data/splits.csv"), Path("reports/split.json")
+IMAGES, SPLITS, REPORT = Path("data/duplicates.csv"), Path("data/splits.csv"), Path("reports/split.json")
 
 
 class SplitParams(Params):
@@ -35,6 +36,8 @@ class SplitParams(Params):
     """Share of each class in test; 0 as above."""
     train_per_class: PositiveInt | None
     """Train with at most this many images of each class; null takes all. Validation and test stay the same."""
+    keep_duplicates_together: bool
+    """Near-duplicates stay on one side of the split, like the images of one group."""
 
     @model_validator(mode="after")
     def _leave_some_for_train(self) -> Self:
@@ -46,14 +49,17 @@ class SplitParams(Params):
 def main() -> None:
     """Assign the splits, write the table and its counts."""
     params = load_params("split", SplitParams)
-    manifest = read_manifest(MANIFEST, COLUMNS)
-    splits = assign_splits(manifest, **params.model_dump())
-    given = splits_given(manifest)
-    report = count_splits(manifest["label"], splits) | {"given": given}
-    extend_table(MANIFEST, SPLITS, split=splits)
+    images = read_manifest(IMAGES, COLUMNS)
+    groups = join_duplicates(images) if params.keep_duplicates_together else images["group"]
+    fractions = params.val_fraction, params.test_fraction
+    splits = assign_splits(images.assign(group=groups), params.seed, *fractions, params.train_per_class)
+    is_checked, given = load_params("duplicates", DuplicatesParams).method != "off", splits_given(images)
+    report = count_splits(images["label"], splits) | {"given": given}
+    report |= leaks_record(images.assign(split=splits), is_checked)
+    extend_table(IMAGES, SPLITS, group=groups, split=splits)
     write_json(report, REPORT)
     counts = ", ".join(f"{report[f'num_{name}']} {name}" for name in ("train", "val", "test", "unused"))
-    print(f"split: {counts}{describe_given(given)}")
+    print(f"split: {counts}{describe_given(given)}\nsplit: {format_leaks(report)}")
 
 
 if __name__ == "__main__":

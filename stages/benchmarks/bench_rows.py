@@ -38,6 +38,7 @@ SIZES_INGESTED = (50_000, 500_000)
 
 MODULE, REPORT = "stages.benchmarks.bench_rows", Path("reports/bench_rows.md")
 MANIFEST, IMAGES, STORE = Path("data/manifest.csv"), Path("data/images"), Path("store")
+DUPLICATES = Path("data/duplicates.csv")
 
 ROWS_PER_FRAGMENT = 5_000
 """About as many rows as extraction writes to a fragment, of the bundled network's features."""
@@ -83,8 +84,9 @@ def ingest_rows(num_rows: int) -> None:
 
 
 def write_rows(num_rows: int) -> None:
-    """Generate a manifest, and a store that has most of its rows."""
-    write_shards((_shard(first) for first in range(0, num_rows, ROWS_PER_SHARD)), MANIFEST)
+    """Generate a manifest without near-duplicates, and a store that has most of its rows."""
+    for path in (MANIFEST, DUPLICATES):
+        write_shards((_shard(first) for first in range(0, num_rows, ROWS_PER_SHARD)), path)
     store = FeatureStore(STORE, RECORD)
     is_stored = np.arange(num_rows) % MISSING_EVERY != 0
     packed = pack_ids(texts(read_manifest(MANIFEST, ("id",))["id"]))[is_stored]
@@ -109,7 +111,7 @@ def _shard(first: int) -> pd.DataFrame:
     files = [f"{label}/image {number:09}.jpg" for label, number in zip(labels, numbers, strict=True)]
     addresses = [f"s3://bucket/images/{file}" for file in files]
     table = pd.DataFrame({"id": unpack_ids(_packed_ids(numbers)), "file": files, "label": labels, "group": groups})
-    return table.assign(split="", width=200, height=200, format="JPEG", mode="L", address=addresses)
+    return table.assign(split="", width=200, height=200, format="JPEG", mode="L", address=addresses, duplicates="")
 
 
 def _packed_ids(numbers: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Packed:
@@ -159,8 +161,8 @@ and memory, carry over to another machine.
 {table(steps)}
 
 ingest: images of one pixel that stay in S3, their bytes from memory, decoded, merged and written to a manifest. It
-holds all their names and rows: {bytes_more:.0f} bytes for each image more. split: the whole stage, from the manifest to
-data/splits.csv. lookup: what `extract` does before it reads an image: the manifest's ids and addresses, the store
+holds all their names and rows: {bytes_more:.0f} bytes for each image more. split: the whole stage, without
+near-duplicates. lookup: what `extract` does before it reads an image: the manifest's ids and addresses, the store
 opened ({ROWS_PER_FRAGMENT:,} rows a fragment, one image in {MISSING_EVERY} missing), the ids that it lacks.
 """
 

@@ -69,8 +69,8 @@ def make_project(folder: Path, source: str) -> Sandbox:
     project = Sandbox.project(folder).with_environment(MLFLOW_TRACKING_URI=NO_TRACKING_SERVER)
     project.set_params("ingest", source=str(Path(source).resolve()) if Path(source).exists() else source)
     project.set_params("finetune", strategy="none", keep="always", source_images=None)
-    run_stage(project, "ingest")
-    run_stage(project, "extract")
+    for stage in ("ingest", "duplicates", "extract"):
+        run_stage(project, stage)
     return project
 
 

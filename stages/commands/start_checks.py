@@ -18,6 +18,7 @@ from stages.graft.storage.hashing import sha256_of
 
 MODELS = {
     "ingest": "stages.graft.data.ingest_params.IngestParams",
+    "duplicates": "stages.graft.data.image_groups.DuplicatesParams",
     "split": "stages.split.SplitParams",
     "backbone": "stages.graft.backbone.weights.BackboneParams",
     "extract": "stages.graft.backbone.runtime_choice.ExtractParams",

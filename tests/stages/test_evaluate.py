@@ -10,6 +10,7 @@ import pytest
 from stages import evaluate, split, train_head
 from stages.graft.backbone.weights import weights_from_record
 from stages.graft.core.stage import run
+from stages.graft.data.splits import extend_table, read_splits
 from stages.graft.heads.features import read_features
 from stages.graft.heads.head import load_head
 from stages.graft.model.decision import load_rule
@@ -21,7 +22,13 @@ from tests.support.exploration import NUM_STRANGERS, write_baselines, write_stra
 from tests.support.features import write_features
 from tests.support.pipeline import write_pipeline_start
 
-FRACTIONS = {"seed": 0, "val_fraction": 0.25, "test_fraction": 0.25, "train_per_class": None}
+FRACTIONS = {
+    "seed": 0,
+    "keep_duplicates_together": True,
+    "val_fraction": 0.25,
+    "test_fraction": 0.25,
+    "train_per_class": None,
+}
 PLOTS = [evaluate.REPORTS / f"plots/{name}.csv" for name in ("confusion", "per_class", "reliability", "risk_coverage")]
 DECISION = [evaluate.BUNDLE / name for name in ("decision.json", "novelty.safetensors")]
 NAMES = ("metrics.json", "gate.json", "verdict.json", "predictions.csv", "baselines.csv")
@@ -78,11 +85,24 @@ def test_the_gate_is_held_against_what_is_reported(folder, project, capsys):
     per_class = pd.read_csv(folder / "reports/plots/per_class.csv")
     assert gate["lowest_recall"] == per_class["recall"].min()
     assert "evaluate: the gate refuses this model. Accuracy may be as low as " in capsys.readouterr().out
-    low = {"min_accuracy": metrics["accuracy_low"], "min_recall": None}
+    low = {"min_accuracy": metrics["accuracy_low"], "min_recall": None, "max_leaked": 0}
     project(split=FRACTIONS, evaluate={"target_accuracy": 0.9, "gate": low})
     run("evaluate", evaluate.main)
     assert read_json(folder / "reports/gate.json")["passed"]
     assert "evaluate: the gate holds" in capsys.readouterr().out
+
+
+def test_images_that_leak_are_counted_and_refused(folder):
+    splits = read_splits(folder / "data/splits.csv", ("id", "split"))["split"]
+    twins = [int((splits == "test").idxmax()), int((splits == "train").idxmax())]
+    names = pd.Series("", splits.index).where(~splits.index.isin(twins), "twins")
+    for table in ("splits", "baselines"):
+        extend_table(folder / f"data/{table}.csv", folder / f"data/{table}.csv", duplicates=names)
+    run("evaluate", evaluate.main)
+    metrics, gate = read_json(folder / "reports/metrics.json"), read_json(folder / "reports/gate.json")
+    assert (metrics["num_leaked"], metrics["num_test"], metrics["num_test_groups"]) == (1, 9, 9)
+    assert 0 <= metrics["accuracy_unleaked_low"] < metrics["accuracy_unleaked"] <= 1
+    assert any("1 test image has a near-duplicate in train or validation" in reason for reason in gate["reasons"])
 
 
 def test_test_images_decide_nothing(folder):

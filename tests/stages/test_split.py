@@ -6,7 +6,7 @@ from stages.graft.data.manifest import read_manifest
 from stages.graft.data.splits import read_splits
 from stages.graft.storage.files import read_json
 from stages.graft.storage.tables import write_csv
-from tests.support.pipeline import CLASSES, write_pipeline_start
+from tests.support.pipeline import CLASSES, write_duplicates, write_pipeline_start
 
 
 @pytest.fixture
@@ -30,7 +30,27 @@ def test_it_writes_the_table_and_the_counts(splits, capsys):
     report = read_json(folder / "reports/split.json")
     assert report["num_train"] == 18
     assert report["classes"] == {name: {"train": 6, "val": 3, "test": 3, "unused": 0} for name in CLASSES}
-    assert capsys.readouterr().out == "split: 18 train, 9 val, 9 test, 0 unused\n"
+    assert capsys.readouterr().out == (
+        "split: 18 train, 9 val, 9 test, 0 unused\n"
+        "split: the 9 test images are 9 independent groups; none of them has a near-duplicate in train or validation\n"
+    )
+
+
+def test_near_duplicates_stay_together_unless_told_otherwise(splits, capsys):
+    folder = splits(val_fraction=0.25, test_fraction=0.25)
+    ids = read_splits(folder / "data/splits.csv")["id"]
+    test = read_splits(folder / "data/splits.csv")["split"] == "test"
+    twins = [int(test.idxmax()), int((~test).idxmax())]  # one in test, one elsewhere
+    write_duplicates(folder, twins=twins)
+    splits(val_fraction=0.25, test_fraction=0.25)
+    table = read_splits(folder / "data/splits.csv", ("id", "split", "group", "duplicates"))
+    assert len(set(table["split"][twins])) == 1
+    assert set(table["group"][twins]) == {ids[min(twins)]}
+    assert read_json(folder / "reports/split.json")["num_leaked"] == 0
+    splits(val_fraction=0.25, test_fraction=0.25, keep_duplicates_together=False)
+    report = read_json(folder / "reports/split.json")
+    assert (report["num_leaked"], report["num_test_groups"]) == (1, 9)
+    assert "; 1 of them has a near-duplicate in train or validation" in capsys.readouterr().out
 
 
 def test_few_shots_leave_the_other_train_images_unused(splits):
@@ -68,9 +88,10 @@ def test_splits_of_the_source_are_kept_and_the_line_says_what_is_drawn(splits, c
     first = manifest.groupby("label").cumcount() < 4
     manifest["split"] = first.map({True: "val", False: "train"})
     write_csv(manifest, folder / "data/manifest.csv")
+    write_duplicates(folder)
     capsys.readouterr()
     table = read_splits(splits() / "data/splits.csv")
     assert set(table["id"][table["split"] == "val"]) == set(manifest["id"][first])
     said = "split: 18 train, 12 val, 6 test, 0 unused; the source gives train and val, so test is drawn from train\n"
-    assert capsys.readouterr().out == said
+    assert capsys.readouterr().out.startswith(said)
     assert read_json(folder / "reports/split.json")["given"] == ["train", "val"]

@@ -6,6 +6,7 @@ from tests.conftest import REPOSITORY
 
 DOCS = (
     "docs/sources.md",
+    "docs/duplicates.md",
     "docs/networks.md",
     "docs/fine-tuning.md",
     "docs/results.md",

@@ -90,13 +90,20 @@ def _write_records(folder, classes, per_class, right):
         "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high, "balanced_accuracy": accuracy,
         "macro_f1": accuracy, "log_loss": 0.3, "log_loss_uncalibrated": 0.4, "ece": 0.05, "ece_uncalibrated": 0.06,
         "coverage": 0.8, "selective_accuracy": 0.9, "false_alarms": 0.04, "num_test": len(right), "novelty_auroc": 0.99,
-        "strangers_found": 0.95, "majority_accuracy": 0.3,
+        "strangers_found": 0.95, "majority_accuracy": 0.3, "num_test_groups": len(right), "num_leaked": 0,
     }  # fmt: skip
     write_json(metrics, folder / "reports/metrics.json")
     counts = dict.fromkeys(("train", "val", "test", "unused"), per_class)
     split = {f"num_{name}": per_class * len(classes) for name in counts}
-    split |= {"num_classes": len(classes), "classes": dict.fromkeys(classes, counts)}
+    split |= {"num_leaked": 0, "num_classes": len(classes), "classes": dict.fromkeys(classes, counts)}
     write_json(split, folder / "reports/split.json")
+    images = [{"id": id_, "file": f"{NASTY}.png", "label": NASTY} for id_ in ids_of(2)]
+    sides = {f"{side}_{name}": NASTY for side in ("first", "second") for name in ("file", "label")}
+    pair = dict(zip(("first", "second"), ids_of(2), strict=True)) | sides
+    counts = {"num_images": 3 * len(right), "num_in_groups": 2, "num_groups": 1, "num_plain": 1, "num_conflicts": 1}
+    write_json(
+        {"method": "related", **counts, "groups": [images], "conflicts": [pair]}, folder / "reports/duplicates.json"
+    )
     bad = [{"file": f"{NASTY}.png", "label": NASTY, "reason": f"damaged: {NASTY}"}]
     ingest = {"num_images": 3 * len(right), "num_classes": len(classes), "num_quarantined": 1, "num_duplicates": 0}
     ingest |= {"num_conflicts": 0, "num_hidden": 0, "num_non_images": 0, "quarantined": bad}

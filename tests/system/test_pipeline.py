@@ -21,7 +21,7 @@ FLOORS = (
     {"storage"},
     {"images", "metrics"},
     {"data", "backbone"},
-    {"heads"},
+    {"heads", "duplicates"},
     {"model"},
     {"training", "evaluation", "tracking"},
     {"compute", "report", "maintenance"},
@@ -31,7 +31,7 @@ FLOORS = (
 OUTSIDE = frozenset({"tracking"})
 """No stage depends on it: what MLflow is told of a run changes no output."""
 
-TORCH_FREE = {"ingest", "split", "explore"}
+TORCH_FREE = {"ingest", "duplicates", "split", "explore"}
 """Scripts that never reach torch, not even lazily."""
 
 
@@ -90,7 +90,8 @@ def test_a_stage_depends_on_its_script_and_on_the_packages_it_reaches(stage: str
 
 UPSTREAM = {
     "ingest": set(),
-    "split": {"ingest"},
+    "duplicates": {"ingest"},
+    "split": {"duplicates"},
     "extract": {"ingest"},
     "train_head": {"extract", "split"},
     "finetune": {"split", "train_head"},

@@ -59,16 +59,18 @@ def write_manifest(rows: Iterable[ManifestRow], path: Path) -> None:
     write_table(rows_of, len(ordered), path)
 
 
-def read_manifest(path: Path, columns: Sequence[str] = (*COLUMNS, ADDRESS)) -> pd.DataFrame:
+def read_manifest(path: Path, columns: Sequence[str] | None = (*COLUMNS, ADDRESS)) -> pd.DataFrame:
     """Read the manifest: width and height are integers, all else is text, as it stands ("" for nothing; NA, 007, true).
 
     Args:
         path: the CSV file, or the folder of Parquet files.
         columns: those wanted, the id among them; the others take no memory. The address comes where there is one.
+            None: all that the table has.
     Raises:
         DataError: the file is missing, lacks columns or rows, or an id is twice in it or is no SHA-256.
     """
     table = read_shards(path, columns) if path.is_dir() else _read_csv(path, columns)
+    columns = tuple(table.columns) if columns is None else columns
     missing = [name for name in columns if name not in table.columns and name != ADDRESS]
     if missing:
         raise DataError(f"{path}: columns missing: {', '.join(missing)}; found {', '.join(table.columns)}")
@@ -80,12 +82,11 @@ def read_manifest(path: Path, columns: Sequence[str] = (*COLUMNS, ADDRESS)) -> p
         raise DataError(f"{path}: width and height must be whole numbers ({error})") from None
 
 
-def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def _read_csv(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
+    wanted = None if columns is None else columns.__contains__
     try:
         # With "\n" as the only line end, a carriage return in a label is just a character.
-        return pd.read_csv(
-            path, dtype=str, keep_default_na=False, na_filter=False, lineterminator="\n", usecols=columns.__contains__
-        )
+        return pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False, lineterminator="\n", usecols=wanted)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; run `dvc repro`") from None
     except ValueError as error:  # pandas' parser errors and bad UTF-8 are ValueErrors

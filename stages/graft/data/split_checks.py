@@ -66,8 +66,8 @@ def check_all_splits(classes: Sequence[ClassCounts], fractions: Mapping[str, flo
     if small:
         problems.append(
             f"too few images for train, val and test in class {_listed(map(_images_and_groups, small))}: each class "
-            f"needs {len(SPLITS)}, of {len(SPLITS)} groups where images have groups; add images, or leave such classes "
-            f"out with `ingest.min_images_per_class: {len(SPLITS)}`"
+            f"needs {len(SPLITS)}, of {len(SPLITS)} groups where images have groups or near-duplicates; add images, or "
+            f"leave such classes out with `ingest.min_images_per_class: {len(SPLITS)}`"
         )
     if others:
         splits = [split for split in SPLITS if any(split in counts.lacking for counts in others)]

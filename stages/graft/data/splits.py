@@ -51,7 +51,9 @@ def extend_table(table: Path, path: Path, **columns: "pd.Series[str]") -> None:
     if table.is_dir():
         write_shards(_extended_shards(table, columns), path)
     else:
-        write_csv(read_manifest(table).assign(**{name: column.to_numpy() for name, column in columns.items()}), path)
+        write_csv(
+            read_manifest(table, None).assign(**{name: column.to_numpy() for name, column in columns.items()}), path
+        )
 
 
 def read_splits(path: Path, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:

@@ -14,7 +14,7 @@ class EvaluateParams(Params):
     """The section `evaluate`."""
 
     confidence_level: Share
-    """Confidence level of every interval (Wilson)."""
+    """Confidence level of every interval (Wilson, of groups)."""
     target_accuracy: Share
     """Accuracy of the model's answers; where it would be lower, the model is unsure."""
     false_alarm_rate: Share

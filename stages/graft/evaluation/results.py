@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from stages.graft.data.image_groups import independent_groups, leaked
 from stages.graft.heads.head import Float32
 from stages.graft.metrics import classification
 from stages.graft.metrics.calibration import reliability_table
@@ -24,12 +25,21 @@ NUM_DIGITS = 6
 """Decimal digits of every number written, so that reports can be compared line by line."""
 
 
+Interval = tuple[float, float]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """Scored test images."""
 
     images: pd.DataFrame
     """Columns id, file, label; n rows."""
+    groups: classification.Labels
+    """Number of each image's group: images of one group are no independent evidence, shape (n,)."""
+    leaked: npt.NDArray[np.bool_]
+    """Whether an image has a near-duplicate in train or val, shape (n,)."""
+    is_checked: bool
+    """Whether near-duplicates were looked for."""
     classes: tuple[str, ...]
     """Class names in the order of the logits, c of them."""
     logits: Float32
@@ -37,17 +47,27 @@ class Evaluation:
     answers: Answers
     """The decision rule's answers."""
     confidence_level: float
-    """Of every interval (Wilson), in (0, 1)."""
+    """Of every interval (Wilson, of groups), in (0, 1)."""
 
     @cached_property
     def y(self) -> classification.Labels:
         """True classes, shape (n,)."""
         return class_indices(self.images["label"].to_list(), self.classes)
 
+    @property
+    def num_leaked(self) -> int | None:
+        """Number of leaked images; None when near-duplicates were not looked for."""
+        return int(self.leaked.sum()) if self.is_checked else None
+
     @cached_property
     def correct(self) -> npt.NDArray[np.bool_]:
         """Whether the predicted class is the true one, shape (n,)."""
         return np.asarray(self.answers.predicted == self.y)
+
+    def interval(self, correct: npt.NDArray[np.bool_], chosen: npt.NDArray[np.bool_] | None = None) -> Interval:
+        """Compute the interval of a share of images, all or those chosen, shape (n,); NaN without images."""
+        chosen = np.ones(len(correct), bool) if chosen is None else chosen
+        return classification.group_interval(correct[chosen], self.groups[chosen], self.confidence_level)
 
     @cached_property
     def confusion(self) -> classification.Labels:
@@ -65,10 +85,33 @@ class Evaluation:
         return [self.classes[k] for k in self.answers.predicted]
 
 
+def evaluate_answers(
+    images: pd.DataFrame, classes: tuple[str, ...], logits: Float32, answers: Answers, level: float, is_checked: bool
+) -> Evaluation:
+    """Put together the scored test images, and what the other images say of them.
+
+    Args:
+        images: all of them, columns id, file, label, group, duplicates and split; those in test in the order scored.
+        classes, logits, answers, is_checked: as in Evaluation.
+        level: the confidence level.
+    """
+    is_test = (images["split"] == "test").to_numpy(dtype=bool)
+    return Evaluation(
+        images=images[is_test],
+        groups=independent_groups(images)[is_test],
+        leaked=leaked(images)[is_test],
+        is_checked=is_checked,
+        classes=classes,
+        logits=logits,
+        answers=answers,
+        confidence_level=level,
+    )
+
+
 def accuracy_record(evaluation: Evaluation, predicted: classification.Labels) -> dict[str, float]:
     """Score predicted classes, shape (n,), of the test images; means over classes leave out those without images."""
     y, classes = evaluation.y, evaluation.classes
-    low, high = classification.wilson_interval(int((predicted == y).sum()), len(y), evaluation.confidence_level)
+    low, high = evaluation.interval(predicted == y)
     scores = classification.class_scores(classification.confusion_matrix(predicted, y, len(classes)), classes)
     present = [score for score in scores if score.num_images]
     return {
@@ -93,7 +136,23 @@ def metrics_record(evaluation: Evaluation) -> dict[str, float | None]:
         "selective_accuracy": selective_accuracy(~answers.unsure, evaluation.correct),
         "false_alarms": float(np.mean(answers.unknown)),
     }
-    return rounded(record) | {"num_test": len(y)}
+    return rounded(record | unleaked_record(evaluation)) | {
+        "num_test": len(y),
+        "num_test_groups": len(np.unique(evaluation.groups)),
+        "num_leaked": evaluation.num_leaked,
+    }
+
+
+def unleaked_record(evaluation: Evaluation) -> dict[str, float | None]:
+    """Score the test images without near-duplicates in train or val; empty when none has any, None when all have."""
+    chosen = ~evaluation.leaked
+    if chosen.all():
+        return {}
+    names = ("accuracy_unleaked", "accuracy_unleaked_low", "accuracy_unleaked_high")
+    if not chosen.any():
+        return dict.fromkeys(names)
+    values = float(evaluation.correct[chosen].mean()), *evaluation.interval(evaluation.correct, chosen)
+    return dict(zip(names, values, strict=True))
 
 
 def strangers_record(evaluation: Evaluation, strangers: Answers) -> dict[str, float | None]:
@@ -146,12 +205,10 @@ def per_class_table(evaluation: Evaluation) -> pd.DataFrame:
 
     A share of no image has no interval; its cells are empty.
     """
-    num_predicted = evaluation.confusion.sum(axis=0)
     rows = []
     for k, score in enumerate(evaluation.class_scores):
-        num_correct = int(evaluation.confusion[k, k])
-        precision = _interval(num_correct, int(num_predicted[k]), evaluation.confidence_level)
-        recall = _interval(num_correct, score.num_images, evaluation.confidence_level)
+        precision = evaluation.interval(evaluation.correct, evaluation.answers.predicted == k)
+        recall = evaluation.interval(evaluation.correct, evaluation.y == k)
         rows.append((score.label, score.precision, *precision, score.recall, *recall, score.f1, score.num_images))
     shares = ("precision", "precision_low", "precision_high", "recall", "recall_low", "recall_high", "f1")
     return pd.DataFrame(rows, columns=["class", *shares, "num_test"]).round(NUM_DIGITS)
@@ -161,7 +218,7 @@ def reliability(evaluation: Evaluation) -> pd.DataFrame:
     """List confidence against accuracy in bins, before and after calibration (column `calibration`)."""
     probabilities = {"before": classification.softmax(evaluation.logits), "after": evaluation.answers.probabilities}
     tables = [
-        reliability_table(values, evaluation.y, evaluation.confidence_level).assign(calibration=name)
+        reliability_table(values, evaluation.y, evaluation.groups, evaluation.confidence_level).assign(calibration=name)
         for name, values in probabilities.items()
     ]
     return pd.concat(tables).round(NUM_DIGITS)
@@ -170,7 +227,3 @@ def reliability(evaluation: Evaluation) -> pd.DataFrame:
 def risk_coverage(evaluation: Evaluation) -> pd.DataFrame:
     """List risk and coverage of the test images for every threshold of confidence."""
     return risk_coverage_table(evaluation.answers.confidence, evaluation.correct).round(NUM_DIGITS)
-
-
-def _interval(part: int, whole: int, confidence_level: float) -> tuple[float, float]:
-    return classification.wilson_interval(part, whole, confidence_level) if whole else (np.nan, np.nan)

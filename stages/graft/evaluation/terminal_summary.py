@@ -28,6 +28,7 @@ def format_summary(evaluation: Evaluation, record: Mapping[str, float | None], r
         [
             f"{record['num_test']} test images, accuracy {shown['accuracy']:.1%} ({evaluation.confidence_level:.0%} "
             f"interval {shown['accuracy_low']:.1%} to {shown['accuracy_high']:.1%})",
+            *_independence_lines(record),
             f"  balanced accuracy {shown['balanced_accuracy']:.1%}, macro-F1 {shown['macro_f1']:.1%}, "
             f"log loss {shown['log_loss']:.3f} nats, ECE {shown['ece']:.1%}",
             _calibration_line(shown, rule.temperature),
@@ -38,6 +39,23 @@ def format_summary(evaluation: Evaluation, record: Mapping[str, float | None], r
             *_confused_lines(evaluation.confusion, evaluation.classes),
         ]
     )
+
+
+def _independence_lines(record: Mapping[str, float | None]) -> list[str]:
+    """Nothing when every test image is independent evidence, and none has a near-duplicate in train or val."""
+    lines = []
+    if record["num_test_groups"] != record["num_test"]:
+        lines.append(f"  they are {record['num_test_groups']} independent groups; intervals are of groups")
+    if record["num_leaked"]:
+        accuracy = record["accuracy_unleaked"]
+        rest = "none is left" if accuracy is None else f"without them, accuracy {accuracy:.1%} ({_range(record)})"
+        lines.append(f"  {record['num_leaked']} of them have a near-duplicate in train or validation; {rest}")
+    return lines
+
+
+def _range(record: Mapping[str, float | None]) -> str:
+    low, high = (record[f"accuracy_unleaked_{end}"] for end in ("low", "high"))
+    return f"{low:.1%} to {high:.1%}"
 
 
 def _calibration_line(shown: Mapping[str, float], temperature: float) -> str:

@@ -74,6 +74,22 @@ def least_px(p: Preprocessing) -> int:
     return REDUCING_GAP * (p.resize_px if p.fit == "crop" else p.crop_px)
 
 
+def decode_whole(data: bytes, longer_px: int, white_level: float | None = None) -> Batch:
+    """Decode an image upright and uncropped; a JPEG no larger than needed for its longer side to become `longer_px`.
+
+    Args:
+        data: the file's bytes, in one of `formats.ALL_FORMATS`.
+        longer_px: the longer side that is wanted, in pixels; the image is not scaled to it.
+        white_level: as in `images.decode`.
+    Returns:
+        shape (h, w, 3), uint8.
+    Raises:
+        DataError: as in `images.decode`.
+    """
+    pixels, turn = _decode_jpeg(data, REDUCING_GAP * longer_px, max) or (np.asarray(decode(data, white_level)), None)
+    return pixels if turn is None else np.asarray(Image.fromarray(pixels).transpose(turn))
+
+
 def _decode_jpeg(
     data: bytes, least_px: int, side_of: Callable[[tuple[int, int]], int] = min
 ) -> tuple[Batch, Image.Transpose | None] | None:

@@ -13,6 +13,8 @@ import yaml
 from stages.graft.backbone.weights import FINETUNED
 from stages.graft.core.errors import GraftError
 from stages.graft.core.git import ask_git
+from stages.graft.duplicates.description import IMAGES_KIND
+from stages.graft.duplicates.finding import PAIRS_KIND
 from stages.graft.maintenance.store_inventory import Entry
 from stages.graft.storage.files import temporary_folder
 from stages.graft.storage.locks import try_exclusive
@@ -37,6 +39,8 @@ class InUse:
 
     def needs(self, entry: Entry) -> bool | None:
         """Tell whether a revision uses an entry; None when that is unknown."""
+        if entry.cache_key.get("name") in (IMAGES_KIND, PAIRS_KIND):
+            return None  # git does not record the versions of what near-duplicates were found with
         if not entry.cache_key or entry.cache_key.get("weights") == FINETUNED:
             return None  # git does not record which fine-tuned weights a revision has
         if entry.kind == "download":

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from stages.graft.metrics.classification import Float, Labels, confidence_bins, log_loss, softmax, wilson_interval
+from stages.graft.metrics.classification import Float, Labels, confidence_bins, group_interval, log_loss, softmax
 
 PRIOR_DEVIATION = 0.5
 """Standard deviation of the normal prior of the temperature's logarithm, with mean 0. When every validation image is
@@ -47,18 +47,18 @@ def fit_temperature(logits: Float, y: Labels) -> float:
     return temperature if gain >= MIN_GAIN else 1.0
 
 
-def reliability_table(probabilities: Float, y: Labels, confidence_level: float) -> pd.DataFrame:
+def reliability_table(probabilities: Float, y: Labels, groups: Labels, confidence_level: float) -> pd.DataFrame:
     """Compare confidence and accuracy of probabilities (n, c) in bins of equal width; empty bins are left out.
 
     Returns:
-        Columns confidence (mean of the bin), accuracy, accuracy_low and accuracy_high (Wilson), num_images.
+        Columns confidence (mean of the bin), accuracy, accuracy_low and accuracy_high (of groups), num_images.
     """
     confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == y
     bins = confidence_bins(confidence)
     rows = []
     for inside in (bins == k for k in np.unique(bins)):
         num_images, num_correct = int(inside.sum()), int(correct[inside].sum())
-        interval = wilson_interval(num_correct, num_images, confidence_level)
+        interval = group_interval(correct[inside], groups[inside], confidence_level)
         rows.append((float(confidence[inside].mean()), num_correct / num_images, *interval, num_images))
     return pd.DataFrame(rows, columns=["confidence", "accuracy", "accuracy_low", "accuracy_high", "num_images"])
 

@@ -35,8 +35,10 @@ def log_losses(logits: Float, y: Labels) -> npt.NDArray[np.float64]:
     return -_log_softmax(logits)[np.arange(len(y)), y]
 
 
-def wilson_interval(num_correct: int, num_images: int, confidence_level: float = 0.95) -> tuple[float, float]:
+def wilson_interval(num_correct: float, num_images: float, confidence_level: float = 0.95) -> tuple[float, float]:
     """Compute the confidence interval of an accuracy on at least one image; reliable for few and for accuracies near 1.
+
+    The numbers need not be whole: an effective number of images is a fraction.
 
     Source:
         Wilson, Probable inference, JASA 1927; Brown, Cai and DasGupta, Statistical Science 2001, eq. 4.
@@ -46,6 +48,33 @@ def wilson_interval(num_correct: int, num_images: int, confidence_level: float =
     middle = (share + z**2 / (2 * num_images)) / shrink
     half = z / shrink * np.sqrt(share * (1 - share) / num_images + z**2 / (4 * num_images**2))
     return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+
+
+def group_interval(correct: npt.NDArray[np.bool_], groups: Labels, confidence_level: float) -> tuple[float, float]:
+    """Compute the interval of an accuracy on images that are not independent: Wilson's, of an effective number.
+
+    A group counts as a single answer, as if its images were always right or wrong together; where they are not, the
+    interval is wider than it need be. With groups of one image it is Wilson's own.
+
+    Args:
+        correct: whether each answer is right, shape (n,).
+        groups: number of each image's group, shape (n,).
+    Returns:
+        Both ends; NaN without images.
+    Source:
+        Kish, Survey Sampling, 1965, section 5.4 (design effect of clusters with a correlation of 1); Korn and Graubard,
+        Survey Methodology 1998 (an effective sample size in an interval for proportions).
+    """
+    if not len(correct):
+        return np.nan, np.nan
+    num_images = effective_number(groups)
+    return wilson_interval(float(correct.mean()) * num_images, num_images, confidence_level)
+
+
+def effective_number(groups: Labels) -> float:
+    """Number of independent images that n images in groups are worth, n² / sum of squared sizes; n when all differ."""
+    sizes = np.unique(groups, return_counts=True)[1].astype(np.float64)
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
 def expected_calibration_error(probabilities: Float, y: Labels, num_bins: int = NUM_BINS) -> float:

@@ -83,7 +83,7 @@ def read_galleries(root: Path, max_images: int) -> Galleries:
         DataError: a table is missing or cannot be read.
     """
     predictions, doubtful = (read_table(root / f"reports/{name}.csv") for name in ("predictions", "label_errors"))
-    thumbnail = _thumbnails(root)
+    thumbnail = image_thumbnails(root)
     return Galleries(
         errors=confident_errors(predictions, max_images, thumbnail),
         num_errors=int((predictions["label"] != predictions["predicted"]).sum()),
@@ -177,7 +177,8 @@ def data_address(data: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
-def _thumbnails(root: Path) -> FindThumbnail:
+def image_thumbnails(root: Path) -> FindThumbnail:
+    """Give the thumbnails of a project's images; none when its manifest is not here."""
     manifest, report = root / "data/manifest.csv", root / "reports/ingest.json"
     if not manifest.exists():  # `dvc pull` brings it
         return lambda _: None

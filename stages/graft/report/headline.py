@@ -42,6 +42,7 @@ def format_headline(metrics: Record, confidence_level: float) -> str:
 def format_details(metrics: Record) -> list[str]:
     """Describe in a few sentences what else to know before using the classifier."""
     return [
+        _format_independence(metrics),
         _format_baselines(metrics),
         _format_coverage(metrics),
         f"Of the test images, {metrics['false_alarms']:.1%} are called unknown though they are not; of images that "
@@ -59,6 +60,20 @@ def read_comparisons(finetune: Record, verdict: Record) -> list[SplitComparison]
         if {"accuracy_before", "accuracy_after", "difference_low", "difference_high"} <= values.keys():
             comparisons.append(SplitComparison(split=SPLIT_NAMES[split], values=values))
     return comparisons
+
+
+def _format_independence(metrics: Record) -> str:
+    groups = f"The test images are {metrics['num_test_groups']:,} independent groups, of which the intervals are"
+    num_leaked, unleaked = metrics["num_leaked"], metrics.get("accuracy_unleaked")
+    if num_leaked is None:
+        return f"{groups}; near-duplicates were not looked for."
+    if not num_leaked:
+        return f"{groups}; none of them has a near-duplicate in train or validation."
+    text = f"{groups}. {num_leaked:,} of the images have a near-duplicate in train or validation"
+    if unleaked is None:
+        return f"{text}: this accuracy says nothing about new images."
+    low, high = metrics["accuracy_unleaked_low"], metrics["accuracy_unleaked_high"]
+    return f"{text}; without them the accuracy is {unleaked:.1%} ({low:.1%} to {high:.1%})."
 
 
 def _format_baselines(metrics: Record) -> str:

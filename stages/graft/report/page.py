@@ -12,8 +12,9 @@ from stages.graft.core.params import flatten, read_yaml
 from stages.graft.core.stage import read_duration
 from stages.graft.images.preprocessing import LEAST_SEEN
 from stages.graft.report.commit_diff import read_changes
+from stages.graft.report.duplicate_gallery import duplicate_images
 from stages.graft.report.figures import draw_figures
-from stages.graft.report.gallery import data_address, read_galleries
+from stages.graft.report.gallery import data_address, image_thumbnails, read_galleries
 from stages.graft.report.headline import format_details, format_headline, read_comparisons
 from stages.graft.report.plot_tables import read_table
 from stages.graft.report.report_params import ReportParams
@@ -25,10 +26,10 @@ PAGE, DECISION = "reports/report.html", "data/bundle/decision.json"
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
-REPORTS = ("metrics", "ingest", "split", "extract", "finetune", "verdict")
+REPORTS = ("metrics", "ingest", "duplicates", "split", "extract", "finetune", "verdict")
 """Names of the JSON files in reports/ that the page shows."""
 
-STAGES = ("ingest", "split", "extract", "train_head", "finetune", "explore", "evaluate", "report")
+STAGES = ("ingest", "duplicates", "split", "extract", "train_head", "finetune", "explore", "evaluate", "report")
 
 MAX_DAMAGED_FILES = 200
 """Rows of the table of damaged files, at most."""
@@ -72,6 +73,7 @@ def write_page(root: Path, figures: Path, captions: Mapping[str, str], gallery_i
             for name, caption in captions.items()
         ],
         galleries=read_galleries(root, gallery_images),
+        duplicate_images=duplicate_images(reports["duplicates"], image_thumbnails(root)),
         max_damaged_files=MAX_DAMAGED_FILES,
         least_seen=LEAST_SEEN,
         params={section: flatten(values) for section, values in params.items() if isinstance(values, Mapping)},

@@ -12,7 +12,7 @@ from stages.graft.evaluation.results import (
     risk_coverage,
     strangers_record,
 )
-from stages.graft.metrics.classification import softmax
+from stages.graft.metrics.classification import softmax, wilson_interval
 from stages.graft.model.decision import Answers
 
 CLASSES = ("hole", "inclusion", "scratch")
@@ -31,15 +31,22 @@ def answers(logits, temperature=1, unsure_below=0.0, distance=None):
     )
 
 
-def evaluation(labels, probabilities, classes=CLASSES, **rule):
-    """Scored images with these probabilities before calibration."""
+def evaluation(labels, probabilities, classes=CLASSES, groups=None, leaked=None, is_checked=True, **rule):
+    """Scored images with these probabilities before calibration, by default independent ones."""
     ids = [f"{k:064x}" for k in range(len(labels))]
     images = pd.DataFrame(
         {"id": ids, "file": [f"{label}/{k}, b.png" for k, label in enumerate(labels)], "label": labels}
     )
     logits = np.log(np.asarray(probabilities, dtype=np.float32))
     return Evaluation(
-        images=images, classes=classes, logits=logits, answers=answers(logits, **rule), confidence_level=0.95
+        images=images,
+        groups=np.arange(len(labels)) if groups is None else np.asarray(groups),
+        leaked=np.zeros(len(labels), bool) if leaked is None else np.asarray(leaked),
+        is_checked=is_checked,
+        classes=classes,
+        logits=logits,
+        answers=answers(logits, **rule),
+        confidence_level=0.95,
     )
 
 
@@ -66,6 +73,8 @@ def test_metrics_by_hand(six):
         "selective_accuracy": 0.666667,
         "false_alarms": 0.0,
         "num_test": 6,
+        "num_test_groups": 6,
+        "num_leaked": 0,
     }
 
 
@@ -128,3 +137,27 @@ def test_plot_tables(six):
 def test_a_class_without_a_test_image_does_not_count():
     record = metrics_record(evaluation(["hole", "scratch"], [[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]]))
     assert record["balanced_accuracy"] == record["macro_f1"] == 1
+
+
+def test_twins_are_one_piece_of_evidence():
+    """Four images in two groups of two are worth two: 4² / (2² + 2²)."""
+    right = [[0.8, 0.1, 0.1]] * 4
+    record = metrics_record(evaluation(["hole"] * 4, right, groups=[0, 0, 1, 1]))
+    assert record["accuracy_low"] == round(wilson_interval(2, 2)[0], 6)
+    assert (record["num_test"], record["num_test_groups"]) == (4, 2)
+    table = per_class_table(evaluation(["hole"] * 4, right, groups=[0, 0, 1, 1]))
+    assert table.loc[0, "recall_low"] == record["accuracy_low"]
+
+
+def test_accuracy_without_the_images_that_leak():
+    sure, missed = [0.8, 0.1, 0.1], [0.1, 0.8, 0.1]
+    scored = evaluation(["hole"] * 3, [sure, sure, missed], leaked=[True, False, False])
+    record = metrics_record(scored)
+    assert (record["num_leaked"], record["accuracy"], record["accuracy_unleaked"]) == (1, 0.666667, 0.5)
+    assert record["accuracy_unleaked_low"] == round(wilson_interval(1, 2)[0], 6)
+    every = metrics_record(evaluation(["hole"], [sure], leaked=[True]))
+    assert every["accuracy_unleaked"] is None
+
+
+def test_what_was_not_looked_for_is_not_counted():
+    assert metrics_record(evaluation(["hole"], [[0.8, 0.1, 0.1]], is_checked=False))["num_leaked"] is None

@@ -54,7 +54,7 @@ def test_without_images_nothing_changes():
 
 def test_reliability_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.92, 0.08], [0.4, 0.6], [0.35, 0.65]])
-    table = reliability_table(probabilities, np.array([0, 1, 1, 1]), 0.95)
+    table = reliability_table(probabilities, np.array([0, 1, 1, 1]), np.arange(4), 0.95)
     # Of fifteen bins, (13/15, 14/15] has two images, (8/15, 9/15] and (9/15, 10/15] one each.
     assert table["confidence"].to_list() == pytest.approx([0.6, 0.65, 0.91])
     assert table["accuracy"].to_list() == [1, 1, 0.5]

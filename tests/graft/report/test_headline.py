@@ -6,6 +6,7 @@ METRICS = {
     "accuracy": 0.95, "accuracy_low": 0.912, "accuracy_high": 0.975, "num_test": 1200, "balanced_accuracy": 0.94,
     "macro_f1": 0.93, "coverage": 0.8, "selective_accuracy": 0.99, "false_alarms": 0.03, "strangers_found": 0.875,
     "ece": 0.0123, "majority_accuracy": 0.4, "pixels_accuracy": 0.5,
+    "num_test_groups": 1100, "num_leaked": 0,
 }  # fmt: skip
 
 
@@ -27,6 +28,16 @@ def test_the_details():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({}, "are 1,100 independent groups, of which the intervals are; none of them has a near-duplicate in train"),
+        ({"num_leaked": None}, "near-duplicates were not looked for"),
+        (
+            {"num_leaked": 9, "accuracy_unleaked": None},
+            "9 of the images have a near-duplicate in train or",
+        ),
+        (
+            {"num_leaked": 9, "accuracy_unleaked": 0.5, "accuracy_unleaked_low": 0.4, "accuracy_unleaked_high": 0.6},
+            "without them the accuracy is 50.0% (40.0% to 60.0%).",
+        ),
         ({"coverage": 1.0}, "sure enough of every test image"),
         ({"coverage": 0.0, "selective_accuracy": None}, "unsure of every test image"),
     ],

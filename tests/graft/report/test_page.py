@@ -88,14 +88,27 @@ def test_nothing_comes_from_outside_and_nothing_can_run(root):
 def test_the_sections_stand_in_the_order_of_deciding(root):
     commit_all(root)
     write_json({"passed": True, "reasons": []}, root / "reports/gate.json")
-    sections = ["changes", "gate", "baselines", "figures", "errors", "unsure", "labels", "data", "parameters", "times"]
+    sections = ["changes", "gate", "baselines", "figures", "errors", "unsure", "labels", "duplicates", "data"]
     reader = read(root)
-    assert reader.ids == [*sections, "versions"]
+    assert reader.ids == [*sections, "parameters", "times", "versions"]
     assert "15 of 18 test images are put in the right class: 83.3%" in reader.text
     assert "No parameter and no metric has changed." in reader.text
     assert "3 of 3 wrong answers on test" in reader.text
     assert "damaged: " in reader.text
     assert "passed" in reader.text
+
+
+def test_near_duplicates_are_shown_and_what_leaks_is_said(root):
+    text = read(root).text
+    assert "2 of 54 images (3.7%) show what another one shows: 1 groups." in text
+    assert "None of the test images has a near-duplicate in train or validation." in text
+    assert "The surest pairs under two labels" in text
+    path = root / "reports/split.json"
+    write_json(read_json(path) | {"num_leaked": 7}, path)
+    assert "7 test images have a near-duplicate in train or validation." in read(root).text
+    path = root / "reports/duplicates.json"
+    write_json(read_json(path) | {"method": "off"}, path)
+    assert "They were not looked for (" in read(root).text
 
 
 def test_fine_tuning_shows_its_verdict_on_both_splits(root):

@@ -1,0 +1,32 @@
+import numpy as np
+
+from stages.graft.duplicates.candidates import NUM_NEIGHBOURS, candidate_pairs
+
+
+def summaries(num, rng):
+    return rng.integers(-60, 60, (num, 2304)).astype(np.int8)
+
+
+def test_near_summaries_are_candidates_in_order(rng):
+    x = summaries(300, rng)
+    x[200] = x[7]
+    x[201] = np.clip(x[9] + rng.integers(-9, 9, 2304), -127, 127)
+    pairs = candidate_pairs(x)
+    assert [7, 200] in pairs.tolist()
+    assert [9, 201] in pairs.tolist()
+    assert (pairs[:, 0] < pairs[:, 1]).all()
+    assert pairs.tolist() == sorted(pairs.tolist())
+    assert np.bincount(pairs.ravel()).max() < 300
+    assert len(pairs) <= NUM_NEIGHBOURS * len(x)
+
+
+def test_few_images(rng):
+    assert candidate_pairs(summaries(0, rng)).shape == (0, 2)
+    assert candidate_pairs(summaries(1, rng)).shape == (0, 2)
+    twins = np.repeat(summaries(3, rng), 2, axis=0)
+    assert {(0, 1), (2, 3), (4, 5)} <= set(map(tuple, candidate_pairs(twins).tolist()))
+
+
+def test_a_second_look_finds_the_same(rng):
+    x = summaries(500, rng)
+    assert candidate_pairs(x).tolist() == candidate_pairs(x).tolist()

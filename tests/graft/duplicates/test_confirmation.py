@@ -1,0 +1,77 @@
+import cv2
+import numpy as np
+import pytest
+
+from stages.graft.duplicates.confirmation import NONE, compare, correlate, match
+from stages.graft.duplicates.description import describe, description_of
+from tests.support.scenes import png_of, scene
+
+
+def described(picture):
+    return description_of(describe(png_of(np.ascontiguousarray(picture)))[0])
+
+
+def brighter(picture):
+    return np.clip(picture * 1.2 + 20, 0, 255).astype(np.uint8)
+
+
+CHANGES = {
+    "brighter": brighter,
+    "smaller": lambda picture: cv2.resize(picture, None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA),
+    "cropped": lambda picture: picture[10:190, 20:220],
+    "flipped": lambda picture: picture[:, ::-1],
+    "upside down": lambda picture: picture[::-1],
+    "turned": np.rot90,
+    "turned and brighter": lambda picture: brighter(np.rot90(picture)),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_copy_is_confirmed(name):
+    picture = scene(3)
+    found = compare(described(picture), described(CHANGES[name](picture)))
+    assert found.correlation > 0.85
+    assert found.overlap > 0.75
+    assert found.num_points >= 15
+    assert found.is_mirrored == (name in ("flipped", "upside down"))
+
+
+def test_another_scene_is_not():
+    found = compare(described(scene(3)), described(scene(4)))
+    assert found.correlation < 0.6
+
+
+def test_the_same_ground_with_another_light_is_confirmed_in_part():
+    wide = scene(5, width=400)
+    found = compare(described(wide[:, :240]), described(brighter(wide[:, 120:360])))
+    assert found.correlation > 0.8
+    assert found.overlap == pytest.approx(0.5, abs=0.08)
+
+
+def test_noise_alone_agrees_with_nothing():
+    first, second = (np.random.default_rng(k).normal(120, 9, (160, 160, 3)).astype(np.uint8) for k in (0, 1))
+    assert compare(described(first), described(second)) == NONE
+
+
+def test_the_seed_of_opencv_changes_nothing():
+    pair = described(scene(6)), described(brighter(np.rot90(scene(6))))
+    cv2.setRNGSeed(1)
+    first = compare(*pair)
+    cv2.setRNGSeed(2)
+    assert compare(*pair) == first
+
+
+def test_matches_by_hand():
+    """The first points choose each other; the second is as near to two, the third is nobody's choice."""
+    first = np.array([[1, 0, 0], [0, 1, 0], [0.9, 0.1, 0]], np.float32)
+    second = np.array([[1, 0, 0], [0, 0.8, 0.6], [0, 0.8, -0.6]], np.float32)
+    assert match(first, second).tolist() == [[0, 0]]
+
+
+def test_a_correlation_by_hand():
+    pattern = np.random.default_rng(0).normal(size=(40, 60)).astype(np.float32)
+    stays, moves = np.array([[1.0, 0, 0], [0, 1, 0]]), np.array([[1.0, 0, 30], [0, 1, 0]])
+    assert correlate(pattern, pattern, stays)[0] == pytest.approx(1)
+    assert correlate(pattern, -pattern, stays)[0] == pytest.approx(-1)
+    assert correlate(pattern, np.roll(pattern, 30, axis=1), moves) == pytest.approx((1, 28 * 38 / 2400), abs=0.02)
+    assert correlate(pattern, pattern, np.array([[1.0, 0, 59], [0, 1, 0]])) == (0, 0)
