@@ -11,12 +11,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
-
 from stages.graft.backbone.extraction import Images
 from stages.graft.backbone.precision_check import sample_images
 from stages.graft.backbone.runtime_choice import ExtractParams
-from stages.graft.backbone.weights import BackboneParams, Weights, find_weights
+from stages.graft.backbone.weights import BackboneParams, find_weights, fit_to_sizes
 from stages.graft.compute.extractors import open_extractor
 from stages.graft.compute.settings import load_compute
 from stages.graft.core.params import load_params
@@ -26,7 +24,7 @@ from stages.graft.data.manifest import read_manifest
 from stages.graft.data.synthetic.strangers import stranger_path, write_strangers
 from stages.graft.images.crop import decoder_of
 from stages.graft.images.loading import LocateImage
-from stages.graft.images.preprocessing import LEAST_SEEN, seen_share
+from stages.graft.images.preprocessing import LEAST_SEEN, MIN_CROPPED, Lengths, Preprocessing, middle_share, seen_share
 from stages.graft.images.white_level import WhiteLevelParams
 from stages.graft.storage.cache_folder import feature_store_location, store_folder
 from stages.graft.storage.feature_store import FeatureStore
@@ -43,10 +41,11 @@ def main() -> None:
     """Compute the features of every image in the manifest, and of the strangers."""
     params, networks = load_params("extract", ExtractParams), store_folder() / "networks"
     white_level = load_params("ingest", WhiteLevelParams).white_level
-    weights = find_weights(load_params("backbone", BackboneParams), BACKBONES, white_level)
-    weights = replace(weights, views=params.views)
-    manifest, backbone = read_manifest(MANIFEST, (*LOCATION_COLUMNS, "width", "height")), weights.to_record()
-    seen, locate = share_seen(weights, manifest), ImageLocations(manifest, IMAGES)
+    manifest = read_manifest(MANIFEST, (*LOCATION_COLUMNS, "width", "height"))
+    sizes = manifest["width"].to_numpy(), manifest["height"].to_numpy()
+    backbone_params = fit_to_sizes(load_params("backbone", BackboneParams), *sizes)
+    weights = replace(find_weights(backbone_params, BACKBONES, white_level), views=params.views)
+    backbone, locate = weights.to_record(), ImageLocations(manifest, IMAGES)
     ids, compute = locate.ids, load_compute()
     sample = sample_images(ids, locate)
     with ThreadPoolExecutor(1) as thread, open_extractor(weights, params, networks, compute, sample) as extractor:
@@ -57,20 +56,26 @@ def main() -> None:
     origin = {"backbone": backbone, "precision": extractor.record["precision"]}
     num_features = store.pack(ids, FEATURES, origin)
     store.pack(drawn.result(), STRANGERS / "features.safetensors", origin)
-    report = {"num_images": len(ids), "num_features": num_features, "seen_share": seen}
+    report = {
+        "num_images": len(ids),
+        "num_features": num_features,
+        "seen_share": share_seen(weights.preprocessing, *sizes),
+    }
     write_json(report | {"backbone": backbone, "runtime": dict(extractor.record)}, REPORT)
     reused = len(ids) - num_extracted
     print(f"extract: {len(ids)} images, {num_extracted} extracted, {reused} reused, {num_features} features each")
 
 
-def share_seen(weights: Weights, manifest: pd.DataFrame) -> float:
-    """Give the share of the images' pixels that the network sees, and tell the user when it is small."""
-    seen = seen_share(weights.preprocessing, manifest["width"].to_numpy(), manifest["height"].to_numpy())
+def share_seen(p: Preprocessing, widths: Lengths, heights: Lengths) -> float:
+    """Give the share of the images' pixels that the network sees, and tell the user when a crop hides many."""
+    seen = seen_share(p, widths, heights)
     if seen < LEAST_SEEN:
         print(
             f"extract: the network sees the middle {seen:.0%} of these images' pixels on average; "
             "`backbone.fit: squash` shows it all"
         )
+    elif (middle := middle_share(widths, heights)) < MIN_CROPPED:
+        print(f"extract: the images are made square as a whole; a crop would show {middle:.0%} of them on average")
     return round(seen, NUM_DIGITS)
 
 

@@ -18,7 +18,7 @@ from stages.graft.backbone.available import NetworkName, find_available, parse_n
 from stages.graft.backbone.extraction import rows_of
 from stages.graft.backbone.precision_check import sample_images
 from stages.graft.backbone.runtime_choice import ExtractParams, choose_runtime
-from stages.graft.backbone.weights import BackboneParams, Weights, find_weights
+from stages.graft.backbone.weights import BackboneParams, Weights, find_weights, fit_to_sizes
 from stages.graft.compute.extractors import open_extractor
 from stages.graft.compute.settings import load_compute
 from stages.graft.core.errors import DataError, ParamsError
@@ -109,6 +109,8 @@ def weights_of(network: NetworkName) -> Weights:
     The fit, the white level and the views are those of params.yaml for every network.
     """
     params, white_level = load_params("backbone", BackboneParams), load_params("ingest", WhiteLevelParams).white_level
+    sizes = read_splits(SPLITS, ("id", "split", "width", "height"))
+    params = fit_to_sizes(params, sizes["width"].to_numpy(), sizes["height"].to_numpy())
     if (network.name, network.weights) != (params.name, params.weights):
         own = {"name": network.name, "weights": network.weights}
         params = params.model_copy(update=own | dict.fromkeys(("sha256", "input_px", "layer", "pooling")))

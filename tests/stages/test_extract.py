@@ -129,7 +129,7 @@ def test_an_image_that_cannot_be_read_ends_in_one_line_and_keeps_the_last_featur
         ({}, {"batch_size": 0}, r"`extract\.batch_size` should be greater than or equal to 1, got 0"),
         ({}, {"device": "gpu"}, r"`extract\.device` should be 'auto', 'cpu' or 'cuda', got 'gpu'"),
         ({}, {"views": 3}, r"`extract\.views` should be 1 or 4, got 3"),
-        ({"fit": "stretch"}, {}, r"`backbone\.fit` should be 'squash', 'pad' or 'crop', got 'stretch'"),
+        ({"fit": "stretch"}, {}, r"`backbone\.fit` should be 'auto', 'squash', 'pad' or 'crop', got 'stretch'"),
         ({}, {"threads": 2}, r"`extract\.threads` is not a parameter"),
         ({"input_px": 16}, {}, r"`backbone\.input_px` should be greater than or equal to 32, got 16"),
         ({"name": "shufflenet"}, {}, r"`backbone\.name`: torchvision has no network 'shufflenet'; nearest: shufflenet"),

@@ -11,7 +11,15 @@ from stages.graft.backbone.providers import provider_of
 from stages.graft.backbone.torchvision_networks import DEFAULT
 from stages.graft.core.errors import DataError, ParamsError, WeightsError
 from stages.graft.core.params import Params
-from stages.graft.images.preprocessing import Fit, Preprocessing, preprocessing_from, resized
+from stages.graft.images.preprocessing import (
+    Fit,
+    FitChoice,
+    Lengths,
+    Preprocessing,
+    choose_fit,
+    preprocessing_from,
+    resized,
+)
 from stages.graft.storage.arrays import read_metadata
 from stages.graft.storage.files import read_json
 from stages.graft.storage.hashing import check_sha256, sha256_of
@@ -38,9 +46,9 @@ class BackboneParams(Params):
     """Expected SHA-256 of a local weights file; null for other weights, whose SHA-256 is known."""
     input_px: int | None = Field(ge=32)
     """Side of the network's square input, in pixels; null for the size its weights were trained for."""
-    fit: Fit = "crop"
-    """How an image becomes that square: squash (all of it, sides scaled unequally), pad (all of it, and a plain border)
-    or crop (its middle square)."""
+    fit: FitChoice = "crop"
+    """How an image becomes that square: squash (all of it, sides scaled unequally), pad (all of it, with a border),
+    crop (its middle square), or auto, as `choose_fit` says from the images' sizes."""
     layer: Annotated[Layers | None, BeforeValidator(_as_tuple)] = None
     """penultimate, a node of the network's graph, or several, concatenated; null for the layers in the weights' record,
     or else penultimate."""
@@ -89,10 +97,16 @@ class Weights:
         return {name: value for name, value in record.items() if name != "path" and (name, value) != ("views", 1)}
 
 
+def fit_to_sizes(params: BackboneParams, widths: Lengths, heights: Lengths) -> BackboneParams:
+    """Give the parameters with the fit for images of these sizes, in pixels, in place of auto."""
+    return params.model_copy(update={"fit": choose_fit(params.fit, widths, heights)})
+
+
 def find_weights(params: BackboneParams, bundled: Path, white_level: float | None = None) -> Weights:
     """Find the weights that the parameters name, download them if necessary, and check their SHA-256.
 
     Networks that ship with the repository are in the folder `bundled`; `white_level` is as in `Preprocessing`.
+    A fit that is still auto, where no sizes are known, is crop.
 
     Raises:
         WeightsError: the file is missing, damaged, a Git-LFS pointer or cannot be downloaded.
@@ -105,13 +119,14 @@ def find_weights(params: BackboneParams, bundled: Path, white_level: float | Non
     else:
         published = DEFAULT if params.weights == RANDOM or _is_local(params.weights) else params.weights
         preprocessing = provider_of(params.name).preprocessing(params.name, published)
+    fit: Fit = "crop" if params.fit == "auto" else params.fit
     # The record's pooling is for its own layers; the network itself pools the penultimate features.
     pooling = "avg" if params.layer == (PENULTIMATE,) else record.get("pooling", "avg")
     return Weights(
         name=params.name,
         weights=params.weights,
         sha256=sha256,
-        preprocessing=replace(resized(preprocessing, params.input_px), fit=params.fit, white_level=white_level),
+        preprocessing=replace(resized(preprocessing, params.input_px), fit=fit, white_level=white_level),
         layers=params.layer or tuple(record.get("layers", [PENULTIMATE])),
         pooling=params.pooling or pooling,
         path=path,

@@ -11,6 +11,16 @@ Fit = Literal["squash", "pad", "crop"]
 """How an image becomes a square. squash: both sides are scaled to the square's; pad: the longer side is, and the rest
 is filled; crop: the middle square is kept. A square image without a margin (resize_px = crop_px) is the same in all."""
 
+FitChoice = Literal["auto", "squash", "pad", "crop"]
+"""The parameter `backbone.fit`."""
+
+Lengths = npt.NDArray[np.int64]
+"""Widths or heights of images, in pixels, shape (n,)."""
+
+MIN_CROPPED = 0.7
+"""Least share of the images' pixels that a crop must show on average for auto to crop. A crop is better for photographs
+of things, 4 by 3 (0.75), squash for longer surfaces, with marks anywhere; `data/backbones/` has the measurements."""
+
 LEAST_SEEN = 0.9
 """Share of the images' pixels below which the user is told how little of them the network sees."""
 
@@ -56,9 +66,20 @@ def resized(preprocessing: Preprocessing, input_px: int | None) -> Preprocessing
     return replace(preprocessing, resize_px=resize_px, crop_px=input_px)
 
 
-def seen_share(p: Preprocessing, widths: npt.NDArray[np.int64], heights: npt.NDArray[np.int64]) -> float:
+def choose_fit(choice: FitChoice, widths: Lengths, heights: Lengths) -> Fit:
+    """Give the fit for images of these sizes, in pixels: auto crops where that shows most of them, else squashes."""
+    if choice != "auto":
+        return choice
+    return "crop" if middle_share(widths, heights) >= MIN_CROPPED else "squash"
+
+
+def middle_share(widths: Lengths, heights: Lengths) -> float:
+    """Give the share of an image's pixels in its middle square, the mean over images of these sizes."""
+    return float((np.minimum(widths, heights) / np.maximum(widths, heights)).mean())
+
+
+def seen_share(p: Preprocessing, widths: Lengths, heights: Lengths) -> float:
     """Give the share of an image's pixels that the network sees, the mean over images of these sizes in pixels."""
     if p.fit != "crop":
         return 1.0
-    shares = np.minimum(widths, heights) / np.maximum(widths, heights)
-    return float(shares.mean()) * (p.crop_px / p.resize_px) ** 2
+    return middle_share(widths, heights) * (p.crop_px / p.resize_px) ** 2

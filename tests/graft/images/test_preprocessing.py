@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, asdict, fields, replace
 import numpy as np
 import pytest
 
-from stages.graft.images.preprocessing import Preprocessing, preprocessing_from, resized, seen_share
+from stages.graft.images.preprocessing import Preprocessing, choose_fit, preprocessing_from, resized, seen_share
 
 PREPROCESSING = Preprocessing(
     resize_px=256, crop_px=224, interpolation="bicubic", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
@@ -70,3 +70,17 @@ def test_the_share_that_is_seen_is_the_mean_over_images():
     assert seen_share(with_margin, widths[2:], heights[2:]) == pytest.approx(0.64)
     assert seen_share(replace(with_margin, fit="squash"), widths, heights) == 1
     assert seen_share(replace(with_margin, fit="pad"), widths, heights) == 1
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "fit"), [(400, 400, "crop"), (400, 300, "crop"), (300, 400, "crop"), (600, 400, "squash")]
+)
+def test_auto_crops_what_is_nearly_square_and_squashes_longer_images(width: int, height: int, fit: str):
+    widths, heights = np.full(3, width), np.full(3, height)
+    assert choose_fit("auto", widths, heights) == fit
+    assert choose_fit("pad", widths, heights) == "pad"
+
+
+def test_auto_looks_at_the_mean_over_the_images():
+    assert choose_fit("auto", np.array([100, 100, 100]), np.array([100, 100, 20])) == "crop"  # 0.73
+    assert choose_fit("auto", np.array([100, 100, 100]), np.array([100, 30, 20])) == "squash"  # 0.5
