@@ -116,7 +116,7 @@ def main() -> None:
             seen = {"images_seen": budget, "source_top1": round(records[-1].val_accuracy, 4)}
             x, measured = judge(network, labelled, base.input_px)
             trial_features = Measured(network=name, weights="trial", views=1, heads=["logistic"], x=x)
-            found = transfer_rows(labelled, trial_features, transfer, dataset.test_fraction, head_params)
+            found = transfer_rows(labelled, trial_features, transfer, dataset, head_params)
             rows += [row | seen | measured for row in found]
     write_csv(pd.DataFrame(rows), BACKBONES / "compare_architectures.csv")
 

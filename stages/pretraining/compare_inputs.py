@@ -118,7 +118,7 @@ def compare(
         preprocessing = replace(weights.preprocessing, fit=shown.fit)
         x = features(labelled, replace(weights, preprocessing=preprocessing, views=shown.views))
         for shots in params.shots:
-            draws = Draws(shots, params.num_seeds, dataset.test_fraction)
+            draws = Draws(shots, params.num_seeds, dataset)
             accuracy = score_splits(labelled, x, draws, head_params)[:, 0]
             gains = accuracy - first.setdefault(shots, accuracy)
             yield {

@@ -2,7 +2,7 @@
 
 Reads   the bundled networks, the data sets that data/backbones/params.yaml names
 Writes  reports/few_shot.csv, and of each network data/backbones/<name>_transfer.csv
-Params  transfer, in data/backbones/params.yaml; backbone, train_head
+Params  transfer, in data/backbones/params.yaml; train_head
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def main() -> None:
     for name, dataset in params.datasets.items():
         labelled = read_set(name, dataset.source, store_folder())
         for measured in all_features(labelled, params):
-            rows += transfer_rows(labelled, measured, params, dataset.test_fraction, head_params)
+            rows += transfer_rows(labelled, measured, params, dataset, head_params)
     table = pd.DataFrame(rows)
     write_csv(table, TABLE)
     for network in params.networks:
@@ -56,7 +56,8 @@ def all_features(labelled: LabelledSet, params: TransferParams) -> Iterator[Meas
     """
     default = params.heads[:1]
     for network in params.networks:
-        bundled = bundled_weights(network)
+        backbone = BackboneParams(name=network, weights=BUNDLED, sha256=None, input_px=None, fit=params.fit)
+        bundled = find_weights(backbone, BACKBONES)
         of_views = features(labelled, bundled, max(params.views))
         for views in params.views:
             x = np.stack(of_views[:views]).mean(axis=0, dtype=np.float32)
@@ -73,12 +74,6 @@ def features(labelled: LabelledSet, weights: Weights, num_views: int) -> list[Fl
     runtime = choose_runtime(weights, AUTOMATIC, store_folder() / "networks")
     batch_size = int(runtime.record["batch_size"])
     return view_features(labelled, weights.preprocessing, runtime.load(), batch_size, num_views)
-
-
-def bundled_weights(network: str) -> Weights:
-    """Find the weights of a bundled network; what is no matter of the weights is as in the section `backbone`."""
-    own = {"name": network, "weights": BUNDLED, "sha256": None, "input_px": None, "layer": None, "pooling": None}
-    return find_weights(load_params("backbone", BackboneParams).model_copy(update=own), BACKBONES)
 
 
 if __name__ == "__main__":

@@ -29,13 +29,11 @@ from stages.graft.heads.head import Float32
 from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.images.crop import decode_square
 from stages.graft.images.decode import Batch, decode
-from stages.graft.images.preprocessing import Preprocessing
+from stages.graft.images.preprocessing import Fit, Preprocessing
 from stages.graft.metrics.classification import accuracy, log_loss
 
 PIXELS_PX = 32
 """Side of the grey images that the pixel baseline sees, in pixels."""
-
-VAL_FRACTION = 0.15
 
 FLIPS: Sequence[tuple[slice, slice]] = [
     (slice(None), slice(None)),
@@ -56,6 +54,8 @@ class DatasetParams(Params):
     """As in `ingest.source`; one that does not exist is an error."""
     test_fraction: Annotated[float, Field(ge=0, lt=1)]
     """Share of each class for the test; 0: the images that the source's split column names."""
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Share of each class for validation."""
 
 
 class TransferParams(Params):
@@ -63,6 +63,8 @@ class TransferParams(Params):
 
     datasets: dict[str, DatasetParams]
     """By name."""
+    fit: Fit
+    """How an image becomes the network's square, as in `backbone.fit`."""
     networks: tuple[str, ...]
     """Bundled networks."""
     heads: Annotated[tuple[Literal["auto", "lda", "logistic", "prototype"], ...], Field(min_length=1)]
@@ -83,8 +85,8 @@ class Draws:
     """Training images per class; None for all."""
     num_seeds: int
     """s; the seeds are 0, 1, …"""
-    test_fraction: float
-    """As in `DatasetParams`."""
+    dataset: DatasetParams
+    """The shares of validation and test."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +172,7 @@ def transfer_rows(
     labelled: LabelledSet,
     measured: Measured,
     params: TransferParams,
-    test_fraction: float,
+    dataset: DatasetParams,
     head_params: TrainHeadParams,
 ) -> list[dict[str, object]]:
     """Fit heads with each number of training images a class, and score the test images once for each seed.
@@ -179,7 +181,7 @@ def transfer_rows(
         labelled: the data set.
         measured: its features, and the kinds of heads.
         params: numbers of training images, seeds.
-        test_fraction: share of the images for the test.
+        dataset: shares of the images for validation and test.
         head_params: the section `train_head` of the pipeline, but for the kind.
     Returns:
         The table's rows, one for each head and number of training images.
@@ -188,7 +190,7 @@ def transfer_rows(
     for head in measured.heads:
         kind = head_params.model_copy(update={"kind": head})
         for shots in params.shots:
-            scores = score_splits(labelled, measured.x, Draws(shots, params.num_seeds, test_fraction), kind)
+            scores = score_splits(labelled, measured.x, Draws(shots, params.num_seeds, dataset), kind)
             accuracies, losses = scores.T
             row: dict[str, object] = {
                 "dataset": labelled.name,
@@ -217,7 +219,7 @@ def score_splits(
 def _score(
     table: pd.DataFrame, x: Float32, draws: Draws, seed: int, head_params: TrainHeadParams
 ) -> tuple[float, float]:
-    sides = assign_splits(table, seed, VAL_FRACTION, draws.test_fraction, draws.shots).to_numpy()
+    sides = assign_splits(table, seed, draws.dataset.val_fraction, draws.dataset.test_fraction, draws.shots).to_numpy()
     classes = tuple(sorted(set(table["label"])))
     y = np.searchsorted(np.array(classes), table["label"].to_numpy(dtype=str)).astype(np.int64)
     train, val, test = (

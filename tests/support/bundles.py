@@ -62,7 +62,7 @@ def make_bundle(folder: Path, runtime: str = "auto", name: str = "squeezenet1_1"
         FeatureSet(ids=tuple(f"{k:064x}" for k in range(36)), x=x[part::2], y=y[part::2], classes=CLASSES)
         for part in (0, 1)
     )
-    head, *_ = fit_lda(train, val, np.ones(3), 5)  # with a squash, which every way to apply a head must know
+    head, *_ = fit_lda(train, val, np.ones(3), 5)  # with a softsign, which every way to apply a head must know
     write_model(head, weights.to_record(), folder / "model")
     rule = fit_rule(
         CLASSES, *(ScoredSet(x=one.x, logits=head.logits(one.x), y=one.y) for one in (train, val)), 0.9, 0.05

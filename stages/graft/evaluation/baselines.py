@@ -63,7 +63,7 @@ def predict_neighbours(train: FeatureSet, x: Float32) -> Probabilities:
 
 
 def predict_pixels(train: FeatureSet, val: FeatureSet, x: Float32) -> Probabilities:
-    """Fit the default head to grey pixels instead of features, score x by it; validation chooses the penalty."""
+    """Fit a logistic head to grey pixels instead of features, score x by it; validation chooses the penalty."""
     head, _ = fit_logistic(train, val, L2_GRID, np.ones(len(train.classes)))
     return softmax(head.logits(x))
 

@@ -1,4 +1,4 @@
-"""The pipeline's default head, fitted to part of the images to learn about the images; it is not kept.
+"""A logistic head, fitted to part of the images to learn about the images; it is not kept.
 
 Letters: n images, d features, c classes.
 """
@@ -16,7 +16,7 @@ from stages.graft.metrics.classification import Labels, softmax
 from stages.graft.metrics.sampling import deal_folds, stratified_rows
 
 L2_GRID = (10000.0, 1000.0, 100.0, 10.0, 1.0, 0.1, 0.01)
-"""Penalties of the default head. They are constant: results about the images must not change with the head in use."""
+"""Penalties to try. They are constant: results about the images must not change with the head in use."""
 
 MAX_IMAGES = 10_000
 """Largest number of images that a head is fitted to; more images change the results little and take long."""
@@ -25,7 +25,7 @@ Probabilities = npt.NDArray[np.float64]
 
 
 def choose_penalty(train: FeatureSet, val: FeatureSet) -> float:
-    """Let validation choose the penalty, as for the default head."""
+    """Let validation choose the penalty."""
     rows = stratified_rows(train.y, MAX_IMAGES)
     return fit_logistic(select_rows(train, rows), val, L2_GRID, np.ones(len(train.classes)))[1]["l2"]
 

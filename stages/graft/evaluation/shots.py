@@ -22,7 +22,7 @@ NUM_DIGITS = 6
 
 
 def shots_table(train: FeatureSet, val: FeatureSet, l2: float, num_draws: int, seed: int) -> pd.DataFrame:
-    """Fit the default head to a few images of each class and score validation; test images are not used.
+    """Fit a logistic head to a few images of each class and score validation; test images are not used.
 
     One penalty is used for all sizes, that of the complete training split: its effect decreases with more images.
 

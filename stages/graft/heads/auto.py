@@ -13,14 +13,14 @@ from stages.graft.heads.cross_validation import HeldOut
 from stages.graft.heads.features import FeatureSet
 from stages.graft.heads.head import Head
 from stages.graft.heads.lda import fit_lda
-from stages.graft.heads.logistic import choose_penalty, fit_path, squashed
+from stages.graft.heads.logistic import choose_penalty, fit_path, limited
 from stages.graft.heads.standardisation import fit_standardisation
 from stages.graft.metrics.classification import accuracy, log_loss
 
 SHARES: Mapping[str, float] = {"lda": 1.0, "logistic": 0.0, "lda_and_logistic": 0.5}
 """Share of the discriminants in the logits of each candidate, the simplest first; the rest is of logistic regression.
 
-Both are linear in the same squashed features, so their mean is one linear layer too. Over draws of 5 to 60 images of
+Both are linear in the same limited features, so their mean is one linear layer too. Over draws of 5 to 60 images of
 each class of steel and of clothes, the mean had the lowest log loss nearly everywhere, and never the highest.
 """
 
@@ -59,8 +59,8 @@ def fit_auto(
     """
     lda, choices, of_lda = fit_lda(train, val, weights, num_folds)
     l2, of_logistic = choose_penalty(train, val, l2_grid, weights, num_folds)
-    squash = fit_standardisation(train.x).to_squash()
-    logistic = next(fit_path(squashed(train, squash), [l2], weights))
+    softsign = fit_standardisation(train.x).to_softsign()
+    logistic = next(fit_path(limited(train, softsign), [l2], weights))
     candidates = judge(of_lda, of_logistic, weights)
     best = min(candidates, key=lambda candidate: candidate.log_loss)  # of equal ones, the first
     head = replace(mean_head(lda, logistic.head, SHARES[best.kind]), kind=best.kind)
@@ -82,7 +82,7 @@ def judge(of_lda: HeldOut, of_logistic: HeldOut, weights: ClassWeights) -> list[
 
 
 def mean_head(first: Head, second: Head, share: float) -> Head:
-    """Mix two heads of one layer after the same squash, which the first one has: one layer with the mean logits."""
+    """Mix two heads of one layer after the same softsign, which the first one has: one layer with the mean logits."""
     weight, bias = (
         (share * a + (1 - share) * b).astype(np.float32) for a, b in zip(first.layers[0], second.layers[0], strict=True)
     )

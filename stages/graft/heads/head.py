@@ -21,12 +21,12 @@ Layer = tuple[Float32, Float32]
 HEAD = "head.safetensors"
 """Name of the file in the folder of a head or a model."""
 
-SQUASH = "squash"
-"""Start of the names of a squash's arrays in the file. Versions that know no squash refuse a file with such names."""
+SOFTSIGN = "softsign"
+"""Start of the names of its arrays in the file. Versions that know no softsign refuse a file with such names."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Squash:
+class Softsign:
     """Softly limits every feature to (-1, 1), so that none that lies far out dominates the others: z / (1 + |z|)."""
 
     weight: Float32
@@ -35,14 +35,14 @@ class Squash:
     """Added to each feature after that, which makes z of it, shape (d,)."""
 
     def apply(self, x: Float32) -> Float32:
-        """Squash features, shape (n, d)."""
+        """Limit features, shape (n, d)."""
         z = x * self.weight + self.bias
         return np.asarray(z / (1 + np.abs(z)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """Linear layers with a ReLU between each two, after a squash if there is one; from raw features to logits."""
+    """Linear layers with a ReLU between each two, after a softsign if there is one; from raw features to logits."""
 
     kind: str
     """lda, logistic, prototype or mlp."""
@@ -50,20 +50,24 @@ class Head:
     """Names of the c classes, in the order of the logits."""
     layers: tuple[Layer, ...]
     """Layers in the order from features to logits."""
-    squash: Squash | None = None
+    softsign: Softsign | None = None
     """Comes before the layers; None in the kinds whose layers take raw features."""
 
     @property
     def arrays(self) -> dict[str, Float32]:
         """All numbers of the head; those of the layers are named like the state of Sequential(Linear, ReLU, Linear)."""
-        arrays = {} if self.squash is None else {f"{SQUASH}.{name}": value for name, value in vars(self.squash).items()}
+        arrays = (
+            {}
+            if self.softsign is None
+            else {f"{SOFTSIGN}.{name}": value for name, value in vars(self.softsign).items()}
+        )
         for number, (weight, bias) in enumerate(self.layers):
             arrays |= {f"{2 * number}.weight": weight, f"{2 * number}.bias": bias}  # the ReLU has a number too
         return arrays
 
     def logits(self, x: Float32) -> Float32:
         """Compute logits, shape (n, c), from features, shape (n, d)."""
-        x = x if self.squash is None else self.squash.apply(x)
+        x = x if self.softsign is None else self.softsign.apply(x)
         for number, (weight, bias) in enumerate(self.layers):
             x = np.maximum(x, 0) if number else x
             x = x @ weight.T + bias
@@ -86,10 +90,12 @@ def load_head(folder: Path, name: str = HEAD) -> Head:
     arrays, metadata = read_arrays(path), read_metadata(path)
     try:
         parts = [name.removesuffix(".weight") for name in arrays if name.endswith(".weight")]
-        has_squash = SQUASH in parts
-        numbers = sorted(int(part) for part in parts if part != SQUASH)
+        has_softsign = SOFTSIGN in parts
+        numbers = sorted(int(part) for part in parts if part != SOFTSIGN)
         layers = tuple((arrays[f"{number}.weight"], arrays[f"{number}.bias"]) for number in numbers)
-        squash = Squash(weight=arrays[f"{SQUASH}.weight"], bias=arrays[f"{SQUASH}.bias"]) if has_squash else None
-        return Head(kind=metadata["kind"], classes=tuple(metadata["classes"]), layers=layers, squash=squash)
+        softsign = (
+            Softsign(weight=arrays[f"{SOFTSIGN}.weight"], bias=arrays[f"{SOFTSIGN}.bias"]) if has_softsign else None
+        )
+        return Head(kind=metadata["kind"], classes=tuple(metadata["classes"]), layers=layers, softsign=softsign)
     except (KeyError, ValueError) as error:
         raise DataError(f"{path} is not a head: {error} is missing; run `dvc repro` to make it again") from None

@@ -1,4 +1,4 @@
-"""Linear discriminant analysis on squashed features: class means, and one covariance within the classes, shrunk.
+"""Linear discriminant analysis on limited features: class means, and one covariance within the classes, shrunk.
 
 Nothing is searched for, so it needs few images. Letters: n images, d features, c classes.
 """
@@ -49,11 +49,11 @@ def fit_lda(
     layer = ((sharpness * weight).astype(np.float32), (sharpness * bias + offsets).astype(np.float32))
     calibrated = HeldOut(logits=(sharpness * found.logits + offsets).astype(np.float32), y=found.y)
     choices = {"shrinkage": round(shrinkage, 6), "sharpness": round(sharpness, 6)}
-    return Head(kind="lda", classes=train.classes, layers=(layer,), squash=head.squash), choices, calibrated
+    return Head(kind="lda", classes=train.classes, layers=(layer,), softsign=head.softsign), choices, calibrated
 
 
 def fit_discriminants(train: FeatureSet, weights: ClassWeights) -> tuple[Head, float]:
-    """Compute Fisher's linear discriminants of squashed features for classes that are equally frequent.
+    """Compute Fisher's linear discriminants of limited features for classes that are equally frequent.
 
     Returns:
         A head whose logits are -1/2 of the squared Mahalanobis distances to the class means, up to a term that is the
@@ -61,8 +61,8 @@ def fit_discriminants(train: FeatureSet, weights: ClassWeights) -> tuple[Head, f
     Source:
         Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2009, eq. 4.10.
     """
-    squash = fit_standardisation(train.x).to_squash()
-    x = squash.apply(train.x)
+    softsign = fit_standardisation(train.x).to_softsign()
+    x = softsign.apply(train.x)
     means = np.stack([x[train.y == k].mean(axis=0, dtype=np.float64) for k in range(len(train.classes))])
     of_image = weights[train.y] / weights[train.y].mean()
     residuals = (x - means[train.y].astype(np.float32)) * np.sqrt(of_image)[:, None].astype(np.float32)
@@ -70,7 +70,7 @@ def fit_discriminants(train: FeatureSet, weights: ClassWeights) -> tuple[Head, f
     weight, shrinkage = _solve(residuals, means - centre)
     bias = -0.5 * (weight * (means + centre)).sum(axis=1)
     layer = (weight.astype(np.float32), bias.astype(np.float32))
-    return Head(kind="lda", classes=train.classes, layers=(layer,), squash=squash), shrinkage
+    return Head(kind="lda", classes=train.classes, layers=(layer,), softsign=softsign), shrinkage
 
 
 def log_frequencies(train: FeatureSet, weights: ClassWeights) -> Float64:

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from stages.graft.heads.class_weights import ClassWeights
 from stages.graft.heads.cross_validation import HeldOut, score_held_out
 from stages.graft.heads.features import MAX_SINGLE_THREAD, FeatureSet
-from stages.graft.heads.head import Float32, Head, Squash
+from stages.graft.heads.head import Float32, Head, Softsign
 from stages.graft.heads.standardisation import fit_standardisation
 from stages.graft.metrics.classification import Labels, log_loss
 
@@ -71,7 +71,7 @@ def fit_logistic(
 def choose_penalty(
     train: FeatureSet, val: FeatureSet, l2_grid: Sequence[float], weights: ClassWeights, num_folds: int
 ) -> tuple[float, HeldOut]:
-    """Try one penalty after another, strongest first, for squashed features, on images that the fits leave out.
+    """Try one penalty after another, strongest first, for limited features, on images that the fits leave out.
 
     Args:
         train, val, l2_grid, weights: as in `fit_logistic`.
@@ -108,14 +108,14 @@ def fit_path(train: FeatureSet, l2_grid: Sequence[float], weights: ClassWeights)
 
 
 def _score_path(train: FeatureSet, x: Float32, l2_grid: Sequence[float], weights: ClassWeights) -> Iterator[Float32]:
-    squash = fit_standardisation(train.x).to_squash()
-    for candidate in fit_path(squashed(train, squash), l2_grid, weights):
-        yield candidate.head.logits(squash.apply(x))
+    softsign = fit_standardisation(train.x).to_softsign()
+    for candidate in fit_path(limited(train, softsign), l2_grid, weights):
+        yield candidate.head.logits(softsign.apply(x))
 
 
-def squashed(images: FeatureSet, squash: Squash) -> FeatureSet:
-    """Give images with their features squashed."""
-    return replace(images, x=squash.apply(images.x))
+def limited(images: FeatureSet, softsign: Softsign) -> FeatureSet:
+    """Give images with their features limited."""
+    return replace(images, x=softsign.apply(images.x))
 
 
 def _keeps_rising(losses: Sequence[float]) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.graft.core.errors import DataError
-from stages.graft.heads.head import Float32, Layer, Squash
+from stages.graft.heads.head import Float32, Layer, Softsign
 
 SHRINKAGE = 0.1
 """Share of the squared mean deviation that is added to every variance.
@@ -39,9 +39,9 @@ class Standardisation:
         raw = np.asarray(weight, dtype=np.float64) / self.scale
         return raw.astype(np.float32), (np.asarray(bias, dtype=np.float64) - raw @ self.mean).astype(np.float32)
 
-    def to_squash(self) -> Squash:
-        """Make the squash of standardised features, for raw features."""
-        return Squash(weight=(1 / self.scale).astype(np.float32), bias=(-self.mean / self.scale).astype(np.float32))
+    def to_softsign(self) -> Softsign:
+        """Make the softsign of standardised features, for raw features."""
+        return Softsign(weight=(1 / self.scale).astype(np.float32), bias=(-self.mean / self.scale).astype(np.float32))
 
 
 def fit_standardisation(x: Float32) -> Standardisation:

@@ -22,7 +22,7 @@ CAPTIONS = {
     "risk_coverage": "What leaving the least sure images to a person saves. The threshold was chosen on validation; "
     "the curve shows what any other would have given on test, and is not for choosing one.",
     "map": "Each point is an image. Marked: a head that was fitted without the image puts it in another class.",
-    "shots": "The default head fitted to fewer images. Where the curve still rises at its right end, more labelled "
+    "shots": "A logistic head fitted to fewer images. Where the curve still rises at its right end, more labelled "
     "images are likely to help; where it is flat, look at the errors instead.",
     "curve": "Training loss that falls while validation loss rises means that images are being learnt by heart.",
 }

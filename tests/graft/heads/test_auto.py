@@ -3,7 +3,7 @@ import pytest
 
 from stages.graft.heads.auto import SHARES, fit_auto, judge, mean_head
 from stages.graft.heads.cross_validation import HeldOut
-from stages.graft.heads.head import Head, Squash
+from stages.graft.heads.head import Head, Softsign
 from stages.graft.metrics.classification import accuracy, log_loss
 from tests.support.features import feature_set, sparse_features
 
@@ -24,9 +24,9 @@ def test_candidates_by_hand():
 
 
 def test_the_mean_of_two_heads_has_the_mean_of_their_logits(rng):
-    squash = Squash(weight=np.ones(3, np.float32), bias=np.zeros(3, np.float32))
+    softsign = Softsign(weight=np.ones(3, np.float32), bias=np.zeros(3, np.float32))
     layers = [(rng.normal(size=(2, 3)).astype(np.float32), rng.normal(size=2).astype(np.float32)) for _ in range(2)]
-    first, second = (Head(kind="lda", classes=("a", "b"), layers=(layer,), squash=squash) for layer in layers)
+    first, second = (Head(kind="lda", classes=("a", "b"), layers=(layer,), softsign=softsign) for layer in layers)
     x = rng.normal(size=(5, 3)).astype(np.float32)
     expected = 0.25 * first.logits(x) + 0.75 * second.logits(x)
     np.testing.assert_allclose(mean_head(first, second, 0.25).logits(x), expected, rtol=1e-5, atol=1e-6)

@@ -3,7 +3,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from stages.graft.core.errors import DataError
-from stages.graft.heads.head import HEAD, Head, Squash, load_head, save_head
+from stages.graft.heads.head import HEAD, Head, Softsign, load_head, save_head
 from stages.graft.storage.arrays import read_arrays, read_metadata
 
 CLASSES = ("NA", "plate, bent", "Ölfleck")
@@ -21,19 +21,19 @@ DEEP = Head(
     ),
 )
 
-SQUASHED = Head(
+WITH_SOFTSIGN = Head(
     kind="lda",
     classes=CLASSES,
     layers=LINEAR.layers,
-    squash=Squash(weight=np.array([2, 1], dtype=np.float32), bias=np.array([0, -1], dtype=np.float32)),
+    softsign=Softsign(weight=np.array([2, 1], dtype=np.float32), bias=np.array([0, -1], dtype=np.float32)),
 )
 
 
 def test_logits_by_hand():
     x = np.array([[2, 3], [-1, 0]], dtype=np.float32)
     assert LINEAR.logits(x).tolist() == [[2, 3, 4], [-1, 0, -2]]
-    # Squashed: 4 / 5 and 2 / 3; -2 / 3 and -1 / 2.
-    np.testing.assert_allclose(SQUASHED.logits(x), [[4 / 5, 2 / 3, 7 / 15], [-2 / 3, -1 / 2, -13 / 6]], rtol=1e-6)
+    # Limited: 4 / 5 and 2 / 3; -2 / 3 and -1 / 2.
+    np.testing.assert_allclose(WITH_SOFTSIGN.logits(x), [[4 / 5, 2 / 3, 7 / 15], [-2 / 3, -1 / 2, -13 / 6]], rtol=1e-6)
     assert DEEP.logits(x).tolist() == [[2, 4, 1], [1, 0, 4]]  # hidden: (2, -2) and (-1, 1), cut at 0
 
 
@@ -41,7 +41,7 @@ def test_no_image_gives_no_logits():
     assert LINEAR.logits(np.zeros((0, 2), dtype=np.float32)).shape == (0, 3)
 
 
-@pytest.mark.parametrize("head", [LINEAR, DEEP, SQUASHED])
+@pytest.mark.parametrize("head", [LINEAR, DEEP, WITH_SOFTSIGN])
 def test_a_saved_head_comes_back(tmp_path, head):
     save_head(head, tmp_path, {"name": "tiny"})
     again = load_head(tmp_path)
@@ -57,10 +57,10 @@ def test_names_are_those_of_a_torch_module(tmp_path):
     assert set(read_arrays(tmp_path / HEAD)) == {"0.weight", "0.bias", "2.weight", "2.bias"}
 
 
-def test_names_of_a_squash_are_refused_by_versions_that_know_none(tmp_path):
-    save_head(SQUASHED, tmp_path, {})
+def test_names_of_a_softsign_are_refused_by_versions_that_know_none(tmp_path):
+    save_head(WITH_SOFTSIGN, tmp_path, {})
     names = [name.removesuffix(".weight") for name in read_arrays(tmp_path / HEAD) if name.endswith(".weight")]
-    with pytest.raises(ValueError, match="squash"):
+    with pytest.raises(ValueError, match="softsign"):
         [int(name) for name in names]  # what they do
 
 

@@ -33,7 +33,7 @@ def slow_discriminants(x, y, num_classes, weights):
 def test_discriminants_are_those_of_the_formula(rng, counts, weights):
     train = drawn(rng, counts, num_features=12)
     head, shrinkage = fit_discriminants(train, weights)
-    x = head.squash.apply(train.x).astype(np.float64)
+    x = head.softsign.apply(train.x).astype(np.float64)
     expected = slow_discriminants(x, train.y, 3, weights)
     found = head.logits(train.x)
     np.testing.assert_allclose(found - found[:, :1], expected - expected[:, :1], rtol=2e-3, atol=2e-3)
@@ -43,7 +43,7 @@ def test_discriminants_are_those_of_the_formula(rng, counts, weights):
 def test_with_its_own_shrinkage_scikit_learn_gives_the_same_probabilities(rng):
     train = drawn(rng, (40, 40, 40))
     head, _ = fit_discriminants(train, np.ones(3))
-    x = head.squash.apply(train.x).astype(np.float64)
+    x = head.softsign.apply(train.x).astype(np.float64)
     means = np.stack([x[train.y == k].mean(axis=0) for k in range(3)])
     shrinkage = ledoit_wolf(x - means[train.y], assume_centered=True)[1]
     model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(x, train.y)

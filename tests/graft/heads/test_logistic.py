@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from stages.graft.heads import logistic
-from stages.graft.heads.logistic import choose_penalty, fit_logistic, squashed
+from stages.graft.heads.logistic import choose_penalty, fit_logistic, limited
 from stages.graft.heads.standardisation import fit_standardisation
 from stages.graft.metrics.classification import accuracy, log_loss
 from tests.support.features import feature_set, sparse_features
@@ -132,8 +132,8 @@ def test_cross_validation_chooses_the_penalty(rng):
 
 def test_without_folds_the_fit_on_all_training_images_is_scored_on_validation(rng):
     train, val = sparse_features(rng, 10), sparse_features(rng, 5)
-    squash = fit_standardisation(train.x).to_squash()
-    head, choices = fit_logistic(squashed(train, squash), squashed(val, squash), GRID, EVEN)
+    softsign = fit_standardisation(train.x).to_softsign()
+    head, choices = fit_logistic(limited(train, softsign), limited(val, softsign), GRID, EVEN)
     l2, found = choose_penalty(train, val, GRID, EVEN, 0)
     assert l2 == choices["l2"]
-    np.testing.assert_allclose(found.logits, head.logits(squash.apply(val.x)), atol=1e-4)
+    np.testing.assert_allclose(found.logits, head.logits(softsign.apply(val.x)), atol=1e-4)

@@ -22,7 +22,7 @@ from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError
 from stages.graft.core.params import load_params
 from stages.graft.heads.class_weights import class_weights
-from stages.graft.heads.head import Float32, Head, Squash, load_head, save_head
+from stages.graft.heads.head import Float32, Head, Softsign, load_head, save_head
 from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.images.loading import read_image
 from stages.graft.images.preprocessing import Preprocessing
@@ -100,9 +100,9 @@ def linear_head(rng: np.random.Generator, num_features: int = 4) -> Head:
     return Head(kind="logistic", classes=CLASSES, layers=(layer,))
 
 
-def squashed_head(rng: np.random.Generator) -> Head:
+def softsign_head(rng: np.random.Generator) -> Head:
     weight, bias = rng.normal(size=(2, 4)).astype(np.float32)
-    return replace(linear_head(rng), kind="lda", squash=Squash(weight=weight, bias=bias))
+    return replace(linear_head(rng), kind="lda", softsign=Softsign(weight=weight, bias=bias))
 
 
 def mlp_head(rng: np.random.Generator) -> Head:
@@ -179,7 +179,7 @@ def val_loss(classifier: Classifier, images: Images, val: LabelledImages) -> flo
     return log_loss(predict(classifier, val.ids, images), val.y)
 
 
-@pytest.mark.parametrize("make", [linear_head, squashed_head, mlp_head])
+@pytest.mark.parametrize("make", [linear_head, softsign_head, mlp_head])
 def test_a_head_becomes_layers_and_comes_back(rng, tmp_path, make: Callable[[np.random.Generator], Head]):
     head, x = make(rng), rng.normal(size=(6, 4)).astype(np.float32)
     save_head(head, tmp_path, {})
@@ -201,7 +201,7 @@ def test_training_the_layers_leaves_the_heads_arrays_alone(rng):
     np.testing.assert_array_equal(head.layers[0][0], before)
 
 
-@pytest.mark.parametrize("make", [linear_head, squashed_head, mlp_head])
+@pytest.mark.parametrize("make", [linear_head, softsign_head, mlp_head])
 def test_epoch_0_is_the_head_on_the_frozen_features(images, sets, rng, make: Callable[[np.random.Generator], Head]):
     head = make(rng)
     classifier = toy_classifier(head)

@@ -31,8 +31,13 @@ def project(tmp_path, monkeypatch):
 
     def make(**changes):
         params = yaml.safe_load((REPOSITORY / "data/backbones/params.yaml").read_text(encoding="utf-8"))
-        plates = {"source": "plates", "test_fraction": 0.25}
-        small = {"datasets": {"plates": plates}, "networks": [SMALL_NETWORK], "heads": ["lda", "prototype"]}
+        plates = {"source": "plates", "val_fraction": 0.15, "test_fraction": 0.25}
+        small = {
+            "datasets": {"plates": plates},
+            "fit": "crop",
+            "networks": [SMALL_NETWORK],
+            "heads": ["lda", "prototype"],
+        }
         params["transfer"] = small | {"views": [1, 2], "shots": [2, None], "num_seeds": 2} | changes
         shutil.copy(REPOSITORY / "params.yaml", tmp_path)
         (tmp_path / "data/backbones/params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
@@ -77,7 +82,9 @@ def test_one_seed_has_no_spread(project):
 
 def test_a_missing_set_ends_in_one_line_and_no_table(project):
     sources = {"plates": "plates", "steel": "nowhere"}
-    datasets = {name: {"source": source, "test_fraction": 0.25} for name, source in sources.items()}
+    datasets = {
+        name: {"source": source, "val_fraction": 0.15, "test_fraction": 0.25} for name, source in sources.items()
+    }
     folder = project(datasets=datasets, networks=[])
     with pytest.raises(SystemExit, match=r"^transfer: error: source nowhere does not exist"):
         run("transfer", transfer.main)

@@ -18,6 +18,7 @@ from stages.pretraining import transfer_accuracy
 from stages.pretraining.network_setup import square_preprocessing
 from stages.pretraining.transfer_accuracy import (
     FLIPS,
+    DatasetParams,
     LabelledSet,
     Measured,
     TransferParams,
@@ -29,15 +30,16 @@ from stages.pretraining.transfer_accuracy import (
 from tests.conftest import REPOSITORY
 from tests.support.pictures import class_folder, encoded, pixels, png, write
 
+DATASET = DatasetParams(source="toy", val_fraction=0.15, test_fraction=0.15)
 HEAD = load_params("train_head", TrainHeadParams, REPOSITORY / "params.yaml")
 
 
 def found(labelled: LabelledSet, x: Float32, shots: tuple[int | None, ...], num_seeds: int) -> dict[str, float]:
     """Accuracy by the number of training images."""
-    fields = {"datasets": {}, "networks": (), "views": (1,), "shots": shots, "num_seeds": num_seeds}
+    fields = {"datasets": {}, "fit": "crop", "networks": (), "views": (1,), "shots": shots, "num_seeds": num_seeds}
     params = TransferParams(heads=("prototype",), **fields)
     measured = Measured(network="toy", weights="bundled", views=1, heads=params.heads, x=x)
-    rows = transfer_rows(labelled, measured, params, 0.15, HEAD)
+    rows = transfer_rows(labelled, measured, params, DATASET, HEAD)
     return {row["train_per_class"]: row["accuracy"] for row in rows}
 
 
