@@ -136,7 +136,7 @@ One epoch of `strategy: full`, {NUM_VAL_FEW} images to choose with:
 
 def main() -> None:
     """Measure every pair and write the report."""
-    params = load_params("finetune", FinetuneParams).model_copy(update={"patience": 1000})
+    params = load_params("finetune", FinetuneParams)
     with tempfile.TemporaryDirectory(prefix="graft-bench-") as folder:
         plates = jpeg_plates()
         partial = partial_rows(write_plates(Path(folder) / "partial", plates, NUM_VAL), params)

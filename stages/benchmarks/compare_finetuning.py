@@ -1,219 +1,187 @@
-"""Beside the pipeline, compare_finetuning: no, partial and full fine-tuning, on few images per class.
+"""Beside the pipeline, compare_finetuning: what fine-tuning brings on few images, and how often worse weights are kept.
 
-Reads   the images that data/backbones/params.yaml names, params.yaml for all it does not set, the bundled backbone
-Writes  reports/finetuning.csv, reports/finetuning.md
-Params  compare_finetuning, in data/backbones/params.yaml
-Run     python -m stages.benchmarks.compare_finetuning (minutes a seed and strategy, with nothing beside it)
+Reads   the images that the params file names, params.yaml for all it does not set, the bundled backbone
+Writes  reports/finetuning.csv, a row for each draw and setting, and reports/finetuning.md; rows are also in the store,
+        and the next run goes on from them
+Params  compare_finetuning, in data/backbones/params.yaml or in the file that the command names
+Run     python -m stages.benchmarks.compare_finetuning [params file] (seconds a row on a GPU, half a minute on one core)
 """
 
 import itertools
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import pandas as pd
-from pydantic import Field, PositiveInt
+import torch
+from pydantic import PositiveFloat, PositiveInt
 
-from stages.benchmarks.report_parts import Row, machine_description, markdown_table
-from stages.benchmarks.sandbox import BACKBONES, Sandbox
-from stages.graft.backbone.runtime_choice import AUTOMATIC, choose_runtime
+from stages.benchmarks.finetune_trials import Trials, read_images
+from stages.benchmarks.report_parts import Row, machine_description, markdown_table, write_report
+from stages.graft.backbone.weights import BackboneParams, find_weights
 from stages.graft.core.params import PARAMS, Params, load_params, read_yaml
 from stages.graft.core.stage import run
-from stages.graft.data.image_locations import image_locations
-from stages.graft.heads.features import load_features
-from stages.graft.heads.head import HEAD, Float32, Head, load_head, save_head
-from stages.graft.images.loading import LocateImage
-from stages.graft.metrics.paired_comparison import PairedComparison, compare_paired, worth_keeping
-from stages.graft.model.model_folder import model_weights, read_model
-from stages.graft.model.scoring import score_images
-from stages.graft.storage.arrays import read_metadata
-from stages.graft.storage.files import read_json, write_text
+from stages.graft.core.threads import limit_cpus, num_cpus
+from stages.graft.heads.head_params import TrainHeadParams
+from stages.graft.metrics.paired_comparison import MAX_P_VALUE, is_better, mcnemar
+from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.tables import write_csv
+from stages.graft.training.finetune_params import FinetuneParams
 
+BACKBONES = Path("data/backbones")
 TABLE, REPORT = Path("reports/finetuning.csv"), Path("reports/finetuning.md")
 
-STARTS = ("trained", "fresh")
-"""Whether fine-tuning starts from the head of train_head or from a random one."""
+VALIDATION = ["val_refitted_gained", "val_refitted_lost", "val_refitted_change"]
+"""Columns by which the weights are kept."""
 
-SET_HERE = ("strategy", "keep", "seed", "source_images")
-"""Parameters of finetune that this comparison sets, whatever params.yaml says."""
-
-NO_TRACKING_SERVER = "http://127.0.0.1:1"
-"""Address without a server: live curves in MLflow are not part of the time."""
+KEY = ["dataset", "setting", "train_per_class", "val_per_class", "seed"]
+"""Columns that name a row."""
 
 
-NOT_OF_NONE = (
-    "starts from", "validation keeps it", "test, against none", "gained / lost", "McNemar p, by seed", "epoch kept",
-)  # fmt: skip
-"""Columns of the report that are empty for `none`."""
+class SourceParams(Params):
+    """A data set."""
+
+    source: str
+    """Source of its images, of any kind that ingest takes."""
+    augmentation: str
+    """Preset of the random views."""
 
 
 class CompareFinetuningParams(Params):
-    """The section `compare_finetuning` of data/backbones/params.yaml."""
+    """The section `compare_finetuning`."""
 
-    source: str
-    """Images, of any kind that ingest takes."""
-    train_per_class: PositiveInt | None
-    """Training images of each class; null takes all."""
+    datasets: dict[str, SourceParams]
+    """Data sets by name."""
+    settings: dict[str, dict[str, Any]]
+    """Parameters of finetune, by a name of the setting; the others are those of params.yaml."""
+    draws: tuple[tuple[PositiveInt, PositiveInt], ...]
+    """Training and validation images of each class; all others are held out."""
     num_seeds: PositiveInt
-    """Seeds 0, 1, … of the split and of the training."""
-    strategies: tuple[Literal["partial", "full"], ...] = Field(min_length=1)
-    """Strategies to compare with none."""
+    """Seeds 0, 1, … of the draw and of the training."""
+    workers: PositiveInt
+    """Processes, each with one setting of one data set at a time."""
+    minutes: PositiveFloat
+    """No row is begun after this time."""
 
 
-def make_project(folder: Path, source: str) -> Sandbox:
-    """Make a project and extract the features of its images."""
-    project = Sandbox.project(folder).with_environment(MLFLOW_TRACKING_URI=NO_TRACKING_SERVER)
-    project.set_params("ingest", source=str(Path(source).resolve()) if Path(source).exists() else source)
-    project.set_params("finetune", strategy="none", keep="always", source_images=None)
-    for stage in ("ingest", "duplicates", "extract"):
-        run_stage(project, stage)
-    return project
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The rows of one setting on one data set."""
 
-
-def run_stage(project: Sandbox, stage: str) -> float:
-    """Run a stage with an empty store, so that nothing cached by another run helps it; return its seconds."""
-    with tempfile.TemporaryDirectory(dir=project.folder, prefix="store-") as store:
-        return project.with_environment(GRAFT_STORE=store).stage_seconds(stage)
-
-
-def compare(project: Sandbox, before: Head, after: Head | None = None) -> tuple[PairedComparison, PairedComparison]:
-    """Compare a head on the frozen network with another head on it, or with the model, on validation and test."""
-    data = project.folder / "data"
-    locate = image_locations(data / "splits.csv", data / "images")
-    comparisons = []
-    for split in load_features(data / "features.safetensors", data / "splits.csv", "val", "test"):
-        logits = after.logits(split.x) if after else model_logits(data / "model", split.ids, locate)
-        comparisons.append(compare_paired(split.y, before.logits(split.x), logits))
-    return comparisons[0], comparisons[1]
-
-
-def model_logits(folder: Path, ids: Sequence[str], locate: LocateImage) -> Float32:
-    """Score images with the folder of a fine-tuned model, in torch and fp32, as in its validation."""
-    model, head = read_model(folder)
-    weights = model_weights(model, folder, BACKBONES, offline=True)
-    runtime = choose_runtime(weights, AUTOMATIC.model_copy(update={"runtime": "torch", "precision": "fp32"}), folder)
-    return score_images(head, weights, runtime, ids, locate)(ids)[1]
-
-
-def fresh_head(like: Head, seed: int) -> Head:
-    """Draw a head as torch starts its linear layers: uniform, up to one over the root of the number of inputs."""
-    rng = np.random.default_rng(seed)
-    layers = []
-    for weight, bias in like.layers:
-        limit = 1 / np.sqrt(weight.shape[1])
-        drawn = [rng.uniform(-limit, limit, array.shape).astype(np.float32) for array in (weight, bias)]
-        layers.append((drawn[0], drawn[1]))
-    return replace(like, layers=tuple(layers))
-
-
-def run_trials(project: Sandbox, params: CompareFinetuningParams, seed: int) -> Iterator[dict[str, Any]]:
-    """Fit a head on one split, then fine-tune from it, and from a fresh one, with every strategy; give table rows."""
-    project.set_params("split", seed=seed, train_per_class=params.train_per_class)
-    run_stage(project, "split")
-    seconds = run_stage(project, "train_head")
-    folder = project.folder / "data/head"
-    trained, backbone = load_head(folder), read_metadata(folder / HEAD)["backbone"]
-    first = {"seed": seed, "strategy": "none", "start": "trained", "epoch": 0}
-    yield first | comparison_columns(*compare(project, trained, trained), seconds)
-    for start, strategy in itertools.product(STARTS, params.strategies):
-        save_head(trained if start == "trained" else fresh_head(trained, seed), folder, backbone)
-        project.set_params("finetune", strategy=strategy, seed=seed)
-        seconds = run_stage(project, "finetune")
-        epoch = int(read_json(project.folder / "reports/finetune.json")["epoch"])
-        first = {"seed": seed, "strategy": strategy, "start": start, "epoch": epoch}
-        yield first | comparison_columns(*compare(project, trained), seconds)
-
-
-def comparison_columns(val: PairedComparison, test: PairedComparison, seconds: float) -> dict[str, Any]:
-    """Return the table's columns about validation, test and the time of the stage."""
-    return {
-        "val_accuracy": round(val.accuracy_after, 6),
-        "val_log_loss": round(val.log_loss_after, 6),
-        "validation_keeps_it": worth_keeping(val, "better"),
-        "num_val": val.num_images,
-        "test_accuracy": round(test.accuracy_after, 6),
-        "test_log_loss": round(test.log_loss_after, 6),
-        "num_test": test.num_images,
-        "gained": test.num_gained,
-        "lost": test.num_lost,
-        "p_value": round(test.p_value, 6),
-        "seconds": round(seconds, 1),
-    }
-
-
-def report_row(strategy: str, start: str, trials: pd.DataFrame, none_accuracy: float) -> Row:
-    """Format the mean over seeds of one strategy."""
-    mean, num_seeds = trials.mean(numeric_only=True), len(trials)
-    spread = f" ± {100 * trials['test_accuracy'].std():.1f}" if num_seeds > 1 else ""
-    row = {
-        "strategy": strategy,
-        "starts from": f"{start} head",
-        "validation accuracy": f"{mean['val_accuracy']:.1%}",
-        "validation log loss": f"{mean['val_log_loss']:.3f}",
-        "validation keeps it": f"{trials['validation_keeps_it'].sum()} of {num_seeds}",
-        "test accuracy": f"{mean['test_accuracy']:.1%}{spread}",
-        "test log loss": f"{mean['test_log_loss']:.3f}",
-        "test, against none": f"{100 * (mean['test_accuracy'] - none_accuracy):+.1f} points",
-        "gained / lost": f"{trials['gained'].sum()} / {trials['lost'].sum()}",
-        "McNemar p, by seed": ", ".join(f"{p:.2g}" for p in trials["p_value"]),
-        "epoch kept": ", ".join(map(str, trials["epoch"])),
-        "seconds": f"{mean['seconds']:.0f}",
-    }
-    return row | dict.fromkeys(NOT_OF_NONE, "-") if strategy == "none" else row
-
-
-def report(table: pd.DataFrame, params: CompareFinetuningParams) -> str:
-    """Format the means over seeds, the method, and the choice that validation would make."""
-    grouped = table.groupby(["strategy", "start"], sort=False)
-    groups = {(str(strategy), str(start)): trials for (strategy, start), trials in grouped}
-    accuracy = {key: trials["test_accuracy"].mean() for key, trials in groups.items()}
-    none_accuracy = accuracy["none", "trained"]
-    best = min(groups, key=lambda key: groups[key]["val_log_loss"].mean())
-    best_name = "none" if best[0] == "none" else f"{best[0]} from a {best[1]} head"
-    shots = params.train_per_class or "all"
-    finetune = [f"{name} {value}" for name, value in read_yaml(PARAMS)["finetune"].items() if name not in SET_HERE]
-    return f"""# Fine-tuning against the head alone, measured by `python -m stages.benchmarks.compare_finetuning`
-
-{Path(params.source).name}: {shots} training images per class, {table["num_val"][0]} to choose with, \
-{table["num_test"][0]} to test on; means over {params.num_seeds} seeds of split and training.
-{machine_description()}.
-
-{markdown_table([report_row(*key, trials, none_accuracy) for key, trials in groups.items()])}
-
-`none` is the head of train_head on the frozen network. The others start from that head, or from a fresh one: random, as
-torch starts a linear layer. Epochs are chosen by validation log loss; "validation keeps it" counts the seeds in which
-`finetune.keep: better` would have kept the fine-tuned weights, while the figures here are theirs in any case
-(`keep: always`). Gained and lost: test images that only the fine-tuned, or only the head-only model has right, summed
-over seeds; the seeds' test images overlap, so p is given for each. Seconds: the whole stage with an empty store
-(train_head for none): its start, for partial the frozen part's views, and the comparison of the networks at its end.
-
-By mean validation log loss, the best is {best_name}: {accuracy[best]:.1%} on test, `none` {none_accuracy:.1%}.
-
-The section `finetune` of params.yaml: {", ".join(finetune)}.
-"""
+    dataset: str
+    """Name of the data set."""
+    setting: str
+    """Name of the setting."""
+    params: CompareFinetuningParams
+    """All parameters."""
+    end: float
+    """Time after which no row is begun, in seconds since the epoch."""
 
 
 def main() -> None:
-    """Run every strategy for every seed, then write the table and the report."""
-    params = load_params("compare_finetuning", CompareFinetuningParams, BACKBONES / "params.yaml")
-    rows = []
-    with tempfile.TemporaryDirectory(prefix="graft-finetuning-") as scratch:
-        project = make_project(Path(scratch) / "project", params.source)
-        for row in itertools.chain.from_iterable(run_trials(project, params, seed) for seed in range(params.num_seeds)):
-            rows.append(row)
-            print(
-                "compare_finetuning: seed {seed}, {strategy} from a {start} head: validation {val_accuracy:.1%}, "
-                "test {test_accuracy:.1%}, {seconds:.0f} seconds".format_map(row),
-                flush=True,
-            )
-    table = pd.DataFrame(rows)
-    write_csv(table.drop(columns="num_val"), TABLE)
-    write_text(report(table, params), REPORT)
-    print(f"compare_finetuning: {REPORT}")
+    """Compute the rows that are missing, in several processes, and write the table."""
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else BACKBONES / "params.yaml"
+    params = load_params("compare_finetuning", CompareFinetuningParams, path)
+    end = time.time() + 60 * params.minutes
+    groups = [
+        Group(dataset=dataset, setting=setting, params=params, end=end)
+        for setting, dataset in itertools.product(params.settings, params.datasets)
+    ]
+    with ProcessPoolExecutor(params.workers, mp_context=get_context("spawn")) as pool:
+        tables = list(pool.map(add_rows, groups))
+    table = pd.concat(tables)
+    write_csv(table, TABLE)
+    write_report(report(table, params), REPORT)
+
+
+def add_rows(group: Group) -> pd.DataFrame:
+    """Compute the missing rows of a group until the time is over; give all of its rows."""
+    params, path = group.params, store_folder() / "compare_finetuning" / f"{group.dataset}-{group.setting}.csv"
+    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=KEY)
+    done = set(table[KEY].itertuples(index=False, name=None))
+    trials_of = itertools.product(range(params.num_seeds), params.draws)
+    wanted = [(group.dataset, group.setting, *draw, seed) for seed, draw in trials_of]
+    missing = [key for key in wanted if key not in done]
+    if missing and time.time() < group.end:
+        limit_cpus(max(1, num_cpus() // params.workers))
+        torch.set_num_threads(1)  # processes, not threads, share the processors
+        trials = open_trials(group)
+    for key in missing:
+        if time.time() > group.end:
+            break
+        row = dict(zip(KEY, key, strict=True)) | trials.run(*key[2:])
+        table = pd.concat([table, pd.DataFrame([row])]) if len(table) else pd.DataFrame([row])
+        write_csv(table, path)
+        print("compare_finetuning: " + ", ".join(map(str, key)) + f": {row['seconds']} seconds", flush=True)
+    return table
+
+
+def open_trials(group: Group) -> Trials:
+    """Load the images of a group's data set, and the network with its setting."""
+    source = group.params.datasets[group.dataset]
+    backbone = load_params("backbone", BackboneParams)
+    weights = find_weights(backbone, BACKBONES)
+    changes = {"augmentation": source.augmentation} | group.params.settings[group.setting]
+    params = FinetuneParams(**read_yaml(PARAMS)["finetune"] | {"strategy": "partial"} | changes)
+    images = read_images(source.source, weights.preprocessing, store_folder())
+    return Trials(images, weights, params, load_params("train_head", TrainHeadParams))
+
+
+def report_row(trials: pd.DataFrame) -> Row:
+    """Summarise the draws of one size from one set with one setting."""
+    first, num_test = trials.iloc[0], trials["num_test"].iloc[0]
+    kept = pd.Series([is_better(*row) for row in trials[VALIDATION].itertuples(index=False)], index=trials.index)
+    before, after = trials["test_frozen_right"] / num_test, trials["test_refitted_right"] / num_test
+    counts = trials[["test_refitted_gained", "test_refitted_lost"]].itertuples(index=False)
+    worse = pd.Series([is_worse(*row) for row in counts], index=trials.index)
+    return {
+        "data set": first["dataset"],
+        "setting": first["setting"],
+        "to train, to choose": f"{first['train_per_class']}, {first['val_per_class']}",
+        "draws": str(len(trials)),
+        "head alone": f"{before.mean():.1%}",
+        "fine-tuned": f"{after.mean():.1%}",
+        "with the trained head": f"{(trials['test_trained_right'] / num_test).mean():.1%}",
+        "worse beyond chance": str(worse.sum()),
+        "kept": str(kept.sum()),
+        "kept, worse beyond chance": str((kept & worse).sum()),
+        "the model that is kept": f"{before.where(~kept, after).mean():.1%}",
+    }
+
+
+def is_worse(num_gained: int, num_lost: int) -> bool:
+    """Decide whether a classifier is worse beyond chance."""
+    return num_lost > num_gained and mcnemar(num_gained, num_lost) <= MAX_P_VALUE
+
+
+def report(table: pd.DataFrame, params: CompareFinetuningParams) -> str:
+    """Format the means over draws, and the method."""
+    groups = table.groupby(["dataset", "train_per_class", "val_per_class", "setting"], sort=False)
+    settings = "\n".join(f"- {name}: {changes}" for name, changes in params.settings.items())
+    others = read_yaml(PARAMS)["finetune"]
+    return f"""# Fine-tuning on few images, measured by `python -m stages.benchmarks.compare_finetuning`
+
+{machine_description()}.
+Images of each class to train on and to choose with are drawn at random; all others are the test images. Means of the
+accuracy on them over draws.
+
+{markdown_table([report_row(trials) for _, trials in groups])}
+
+Head alone: the head of train_head on the frozen network. Fine-tuned: the head fitted again after the training; beside
+it, the head as the training leaves it. Kept: draws in which `finetune.keep: better` keeps the fine-tuned weights, by
+the images to choose with alone. Worse beyond chance: draws in which the fine-tuned network has more errors on test,
+with p of McNemar's test at most {MAX_P_VALUE}; the draws' test images overlap.
+
+Settings, beside the section `finetune` of params.yaml:
+
+{settings}
+
+The section: {", ".join(f"{name} {value}" for name, value in others.items())}.
+"""
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ from stages.graft.images.crop import decode_square
 from stages.graft.images.decode import Batch
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.metrics.classification import Labels, log_losses
-from stages.graft.metrics.training_curve import best_epoch
 from stages.graft.model.classifier import head_from_module, head_module
 from stages.graft.storage.arrays import read_arrays, write_arrays
 from stages.graft.storage.cache_folder import store_folder
@@ -138,10 +137,10 @@ class Trials:
         train, val = (self._set(rows, self._frozen) for rows in (draw.train, draw.val))
         head = fit_head(self._head_params, train, val, _quiet).head
         setup = self._setup(draw, head, seed)
-        epochs = finetune(setup, None, _quiet).epochs
+        finetune(setup, None, _quiet)
         trained = head_from_module(setup.network.head, head)
         refitted = refit_head(setup, self._head_params, self._images.classes)[0]
-        row = {"epoch": best_epoch(epochs).epoch, "seconds": round(time.perf_counter() - start, 2)}
+        row = {"seconds": round(time.perf_counter() - start, 2), "num_val": len(draw.val), "num_test": len(draw.test)}
         tuned = self._features()
         for name, rows in (("val", draw.val), ("test", draw.test)):
             before, y = head.logits(self._frozen[rows]), self._images.y[rows]
@@ -184,7 +183,7 @@ class Trials:
             return (torch.from_numpy(np.stack(list(self._views(number)))).to(self._device),)
         key: dict[str, Any] = {"weights": self._weights.to_record(), "boundary": params.boundary, "view": number}
         key |= {"preset": params.augmentation, "ids": images.ids, "device": str(self._device)}
-        path = store_folder() / "finetune_rule" / f"{fingerprint_of(key)}.safetensors"
+        path = store_folder() / "compare_finetuning" / f"{fingerprint_of(key)}.safetensors"
         if not path.exists():
             outputs = zip(*self._through_frozen(self._network.frozen, number), strict=True)
             write_arrays({str(k): np.concatenate(parts) for k, parts in enumerate(outputs)}, path, {})

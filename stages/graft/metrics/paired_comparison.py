@@ -16,7 +16,10 @@ from stages.graft.core.errors import DataError
 from stages.graft.metrics.classification import Labels, log_loss, log_losses
 
 Keep = Literal["better", "always"]
-"""better: fine-tuned weights are kept when they are better on validation; always: they are always kept."""
+"""better: fine-tuned weights are kept when they are better on validation, beyond chance; always: they are kept."""
+
+MAX_P_VALUE = 0.05
+"""Largest p of McNemar's test with which fine-tuned weights are kept."""
 
 CONFIDENCE_LEVEL = 0.95
 """Level of both intervals."""
@@ -143,9 +146,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def worth_keeping(comparison: PairedComparison, keep: Keep) -> bool:
-    """Decide by validation whether fine-tuned weights are kept: a lower log loss, and an accuracy that is no lower."""
-    better = comparison.log_loss_after < comparison.log_loss_before and comparison.num_gained >= comparison.num_lost
-    return keep == "always" or better
+    """Decide by validation whether fine-tuned weights are kept."""
+    change = comparison.log_loss_after - comparison.log_loss_before
+    return keep == "always" or is_better(comparison.num_gained, comparison.num_lost, change)
+
+
+def is_better(num_gained: int, num_lost: int, log_loss_change: float) -> bool:
+    """Decide whether a classifier is better beyond chance, by images that took no part in its training.
+
+    McNemar's test must call the gain in accuracy significant, and the log loss must be lower. Of classifiers that are
+    no better in truth, at most 2.5% pass, however few the images: the test is exact and two-sided.
+    """
+    gains = num_gained > num_lost and mcnemar(num_gained, num_lost) <= MAX_P_VALUE
+    return gains and log_loss_change < 0
 
 
 def comparison_record(comparison: PairedComparison, split: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Checkpoint of a training after each epoch, in one file: a killed training resumes and ends with the same bytes."""
 
-import copy
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -12,30 +11,24 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from stages.graft.metrics.training_curve import Epoch, best_epoch
+from stages.graft.metrics.training_curve import Epoch
 from stages.graft.storage.arrays import METADATA_KEY
 from stages.graft.storage.files import atomic_path
 
 
 class TrainingState:
-    """Everything that changes while a network is trained, and the weights of the best epoch."""
+    """Everything that changes while a network is trained."""
 
     def __init__(
         self, network: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer, start: Epoch
     ) -> None:
         """Begin before the first step, with the average of a network's weights, and the results of epoch 0."""
         self.average, self.epochs = average, [start]
-        self._network, self._best, self._optimizer = network, copy.deepcopy(network), optimizer
+        self._network, self._optimizer = network, optimizer
 
-    def add_epoch(self, epoch: Epoch) -> None:
-        """Record a finished epoch; if it is the best one, keep the averaged weights."""
-        self.epochs.append(epoch)
-        if best_epoch(self.epochs) is epoch:
-            self._best.load_state_dict(self.average.module.state_dict())
-
-    def restore_best(self) -> None:
-        """Give the network the weights of the best epoch."""
-        self._network.load_state_dict(self._best.state_dict())
+    def take_average(self) -> None:
+        """Give the network the averaged weights."""
+        self._network.load_state_dict(self.average.module.state_dict())
 
     def save(self, path: Path) -> None:
         """Write the checkpoint; the file is replaced only when the new one is complete."""
@@ -65,7 +58,7 @@ class TrainingState:
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     def _modules(self) -> tuple[tuple[str, nn.Module], ...]:
-        return ("network", self._network), ("average", self.average), ("best", self._best)
+        return ("network", self._network), ("average", self.average)
 
 
 def read_epochs(path: Path) -> list[Epoch]:

@@ -20,7 +20,7 @@ from stages.graft.core.progress import Progress
 from stages.graft.heads.class_weights import ClassWeights, epoch_order
 from stages.graft.heads.head import Float32
 from stages.graft.metrics.classification import accuracy
-from stages.graft.metrics.training_curve import Epoch, best_epoch
+from stages.graft.metrics.training_curve import Epoch
 from stages.graft.model.classifier import Classifier
 from stages.graft.training.activation_cache import Inputs, LabelledImages
 from stages.graft.training.checkpoint import TrainingState
@@ -42,7 +42,7 @@ class TrainingSetup:
     train: LabelledImages
     """Images to train on."""
     val: LabelledImages
-    """Images that choose the epoch."""
+    """Images on which every epoch is measured; they choose nothing here."""
     class_weights: ClassWeights
     """Weight of each class in the training loss, shape (c,)."""
     params: FinetuneParams
@@ -55,7 +55,7 @@ class TrainingSetup:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Results of a training; the network has the weights of the best epoch."""
+    """Results of a training; the network has the averaged weights of its end."""
 
     epochs: list[Epoch]
     """Every epoch, from epoch 0: the head on the frozen backbone."""
@@ -64,9 +64,9 @@ class Outcome:
 
 
 def finetune(setup: TrainingSetup, checkpoint: Path | None, on_epoch: Callable[[Epoch], None]) -> Outcome:
-    """Train a network in place, and give it the weights of the epoch with the lowest validation log loss.
+    """Train a network in place for all epochs, and give it the average of its weights over the steps.
 
-    Epoch 0, before the first step, counts too. A killed training resumes from the checkpoint's file, if it has one.
+    A killed training resumes from the checkpoint's file, if it has one.
 
     Raises:
         DataError: the loss is not finite, or there is not enough memory.
@@ -77,12 +77,12 @@ def finetune(setup: TrainingSetup, checkpoint: Path | None, on_epoch: Callable[[
     loop = _Loop(setup, _validated(0, math.nan, before, setup.val), checkpoint)
     epochs = loop.state.epochs
     on_epoch(epochs[-1])
-    while len(epochs) <= setup.params.epochs and epochs[-1].epoch - best_epoch(epochs).epoch < setup.params.patience:
+    while len(epochs) <= setup.params.epochs:
         loop.run_epoch(len(epochs))
         if checkpoint is not None and setup.group.rank == 0:
             loop.state.save(checkpoint)
         on_epoch(epochs[-1])
-    loop.state.restore_best()
+    loop.state.take_average()
     return Outcome(epochs=epochs, val_before=before)
 
 
@@ -116,7 +116,7 @@ class _Loop:
         epoch = _validated(number, train_loss, _score(self._setup, self.state.average), self._setup.val)
         if not math.isfinite(epoch.val_loss):
             raise _exploded(number)
-        self.state.add_epoch(epoch)
+        self.state.epochs.append(epoch)
 
     def _train_epoch(self, number: int) -> float:
         """Pass over the training images once, in an order given by seed and epoch; compute the mean loss."""
@@ -182,7 +182,7 @@ def _score(setup: TrainingSetup, network: nn.Module) -> Float32:
 
 
 def _validated(number: int, train_loss: float, logits: Float32, val: LabelledImages) -> Epoch:
-    """Measure an epoch; the loss is float32: a change too small for it is a tie, which keeps the first epoch."""
+    """Measure an epoch on the validation images."""
     val_loss = functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.y)).item()
     val_accuracy = accuracy(logits.argmax(axis=1), val.y)
     return Epoch(epoch=number, train_loss=train_loss, val_loss=val_loss, val_accuracy=val_accuracy)

@@ -31,9 +31,7 @@ class FinetuneParams(Params):
     warmup_epochs: NonNegativeInt
     """Epochs in which the learning rate rises."""
     epochs: PositiveInt
-    """Passes over the training images, at most."""
-    patience: PositiveInt
-    """Training ends after this many epochs without a lower validation log loss."""
+    """Passes over the training images."""
     batch_size: PositiveInt
     """Images per step."""
     accumulate: PositiveInt

@@ -17,7 +17,7 @@ from stages.graft.metrics.paired_comparison import (
     format_comparison,
     worth_keeping,
 )
-from stages.graft.metrics.training_curve import Epoch, best_epoch
+from stages.graft.metrics.training_curve import Epoch
 from stages.graft.model.model_folder import BACKBONE, FROZEN_HEAD, write_model
 from stages.graft.training.finetune_params import FinetuneParams
 from stages.graft.training.finetune_task import Finetuned
@@ -62,7 +62,7 @@ class FinetuneResult:
 
     def record(self) -> dict[str, Any]:
         """Flatten the result for a report."""
-        kept = {"kept": "fine-tuned" if self.kept else "head-only", "epoch": best_epoch(self.epochs).epoch}
+        kept = {"kept": "fine-tuned" if self.kept else "head-only"}
         moved = {"weight_distance": round(whole_distance(self.changes), NUM_DIGITS)}
         forgotten = forgetting_record(self.forgetting) if self.forgetting else {}
         return kept | comparison_record(self.comparison, "val") | moved | forgotten

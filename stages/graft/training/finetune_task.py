@@ -20,7 +20,7 @@ from stages.graft.heads.class_weights import class_weights
 from stages.graft.heads.head import Float32, Head
 from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.images.loading import LocateImage
-from stages.graft.metrics.training_curve import Epoch, best_epoch
+from stages.graft.metrics.training_curve import Epoch
 from stages.graft.storage.cache_folder import STATES
 from stages.graft.storage.hashing import fingerprint_of
 from stages.graft.storage.locks import exclusive_lock, shared_lock
@@ -100,7 +100,7 @@ def finetune_from_files(
     """Fine-tune with the pipeline's files; `log` is called after every epoch with its number and its metrics.
 
     A remote trainer trains in other processes; this process takes over the finished training. The head is fitted again
-    on the features of the trained network, unless no epoch was better than the start.
+    on the features of the trained network.
 
     Raises:
         DataError: a class has no training image, or there is no validation image; and as in `finetune`.
@@ -116,9 +116,8 @@ def finetune_from_files(
         else:
             checkpoint = remote_trainer(task, report)
             outcome = _finetune(setup, checkpoint, _ignore_epoch)  # the training is finished: computes only the scores
-        head, val_after = task.head, outcome.val_before if before is None else before
-        if best_epoch(outcome.epochs).epoch > 0:
-            head, val_after = refit_head(as_used(setup, task.weights, backbone, inputs), task.head_params, head.classes)
+        as_model = as_used(setup, task.weights, backbone, inputs)
+        head, val_after = refit_head(as_model, task.head_params, task.head.classes)
         checkpoint.unlink(missing_ok=True)
     return Finetuned(
         head=head,

@@ -105,18 +105,31 @@ def test_a_classifier_against_itself_is_a_tie_and_the_head_stays():
 
 
 @pytest.mark.parametrize(
-    ("factor", "flip", "kept"),
-    [(2.0, False, True), (0.5, False, False), (2.0, True, False)],
-    ids=["surer and as right", "less sure and as right", "surer, but one more wrong"],
+    ("gained", "lost", "kept"),
+    [(6, 0, True), (5, 0, False), (10, 2, True), (9, 2, False), (0, 6, False), (2, 10, False), (0, 0, False)],
 )
-def test_a_lower_loss_is_kept_unless_accuracy_falls(factor: float, flip: bool, kept: bool):
-    before = np.array([[1, 0]] * 40, np.float32)
-    after = factor * before
-    if flip:
-        after[0] = [0, 0.01]
-    found = compare_paired(np.zeros(40, np.int64), before, after)
+def test_weights_are_kept_when_the_gain_is_beyond_chance(gained: int, lost: int, kept: bool):
+    # Two-sided: 2 / 2^6 = 0.031, 2 / 2^5 = 0.063; 2 (1 + 12 + 66) / 2^12 = 0.039, 2 (1 + 11 + 55) / 2^11 = 0.065.
+    found = table(both=100, gained=gained, lost=lost, neither=3)
     assert worth_keeping(found, "better") == kept
     assert worth_keeping(found, "always")
+
+
+def test_a_gain_in_accuracy_with_a_higher_loss_is_not_kept():
+    before = np.array([[0.0, 0.1]] * 8 + [[5.0, 0.0]] * 40, np.float32)
+    after = np.array([[0.1, 0.0]] * 8 + [[1.0, 0.0]] * 40, np.float32)  # eight more are right, all are less sure
+    found = compare_paired(np.zeros(48, np.int64), before, after)
+    assert (found.num_gained, found.num_lost) == (8, 0)
+    assert not worth_keeping(found, "better")
+
+
+def test_of_equally_good_networks_few_are_kept(rng):
+    kept = 0
+    for _ in range(2000):
+        changed = rng.random(60) < 0.2  # a fifth of the images, to either side with the same chance
+        gained = int((changed & (rng.random(60) < 0.5)).sum())
+        kept += worth_keeping(table(both=40, gained=gained, lost=int(changed.sum()) - gained, neither=8), "better")
+    assert kept / 2000 <= 0.025
 
 
 def test_the_line_says_what_changed_by_how_much_and_how_surely():

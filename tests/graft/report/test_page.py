@@ -116,13 +116,15 @@ def test_fine_tuning_shows_its_verdict_on_both_splits(root):
            "difference_high": 0.09, "num_gained": 6, "num_lost": 1, "p_value": 0.0001, "log_loss_before": 0.3,
            "log_loss_after": 0.2}  # fmt: skip
     val, test = ({f"{split}_{name}": value for name, value in one.items()} for split in ("val", "test"))
-    write_json({"strategy": "full", "kept": "fine-tuned", "cka": 0.9} | val, root / "reports/finetune.json")
+    moved = {"weight_distance": 0.02, "cka": 0.9, "source_agreement": 0.8}
+    write_json({"strategy": "full", "kept": "fine-tuned"} | moved | val, root / "reports/finetune.json")
     assert "test 90.0% 95.0%" not in read(root).text
     write_json({"model": "finetuned"} | test, root / "reports/verdict.json")
     text = read(root).text
     assert "The fine-tuned network is the model (strategy full)." in text
     for split in ("validation", "test"):
         assert f"{split} 90.0% 95.0% +5.0 (+1.0 to +9.0) 6 / 1 p < 0.001 0.3 → 0.2 a difference" in text
+    assert "Weights moved by 2.0%; the features' linear CKA with the pretrained ones is 0.9, the old output" in text
     write_json({"strategy": "full", "kept": "head-only"} | val, root / "reports/finetune.json")
     assert (
         "The fine-tuned weights were not kept: the model is the head on the frozen network (strategy" in read(root).text

@@ -9,7 +9,6 @@ from stages.graft.heads.fitting import fit_head
 from stages.graft.heads.head import Float32
 from stages.graft.images.decode import Batch
 from stages.graft.images.loading import read_image
-from stages.graft.metrics.training_curve import best_epoch
 from stages.graft.training.finetune_task import Finetuned, finetune_from_files
 from tests.graft.training.test_finetune_loop import (
     CLASSES,
@@ -34,7 +33,6 @@ def test_the_head_is_the_one_fitted_on_the_features_of_the_tuned_network(tmp_pat
     found = finetune_from_files(
         task(linear_head(rng, 1024), files, epochs=2, learning_rate=1e-3, **scope), lambda *_: None
     )
-    assert best_epoch(found.outcome.epochs).epoch > 0
     train, val = (
         FeatureSet(
             ids=tuple(ids),
@@ -50,11 +48,3 @@ def test_the_head_is_the_one_fitted_on_the_features_of_the_tuned_network(tmp_pat
     assert found.head.kind == expected.kind
     np.testing.assert_allclose(found.head.logits(val.x), expected.logits(val.x), rtol=1e-2, atol=1e-2)
     np.testing.assert_allclose(found.val_after, found.head.logits(val.x), rtol=1e-3, atol=1e-3)
-
-
-def test_a_network_that_training_left_as_it_was_keeps_its_head(tmp_path, rng):
-    files = pipeline_files(Images(tmp_path / "images", 10), tmp_path)
-    to_train = task(linear_head(rng, 1024), files, epochs=1, learning_rate=1e-30, weight_decay=0.0)
-    found = finetune_from_files(to_train, lambda *_: None)
-    assert found.head is to_train.head
-    assert found.val_after.tobytes() == found.outcome.val_before.tobytes()

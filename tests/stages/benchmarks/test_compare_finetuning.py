@@ -1,4 +1,4 @@
-"""compare_finetuning, run as a script on a small network and two easy classes: real stages in a folder of their own."""
+"""compare_finetuning: the draws, the rule and the table by hand, and the script on a small network and easy classes."""
 
 import numpy as np
 import pandas as pd
@@ -7,20 +7,45 @@ import yaml
 from PIL import Image
 
 from stages.benchmarks import compare_finetuning
-from stages.benchmarks.compare_finetuning import fresh_head
+from stages.benchmarks.compare_finetuning import is_worse, report_row
+from stages.benchmarks.finetune_trials import draw_images
 from stages.graft.core.stage import run
-from stages.graft.heads.head import Head
 from tests.conftest import REPOSITORY
 from tests.support.bundles import SMALL_NETWORK, write_small_network
 from tests.support.pictures import encoded, write
 
 SMALL = {
-    "split": {"val_fraction": 0.25, "test_fraction": 0.25},
     "backbone": {"name": SMALL_NETWORK},
-    "extract": {"runtime": "torch"},
-    "train_head": {"l2_grid": [1.0]},
-    "finetune": {"epochs": 1, "batch_size": 8},
+    "train_head": {"kind": "logistic", "l2_grid": [1.0]},
+    "finetune": {"epochs": 1, "batch_size": 4, "precision": "fp32"},
 }
+
+
+def test_a_draw_has_so_many_of_each_class_and_the_others_are_held_out():
+    y = np.array([0, 1, 0, 1, 1, 0, 0, 1, 1, 1])
+    draw, again, other = (draw_images(y, 2, 1, seed) for seed in (3, 3, 4))
+    assert np.bincount(y[draw.train]).tolist() == [2, 2]
+    assert np.bincount(y[draw.val]).tolist() == [1, 1]
+    assert sorted([*draw.train, *draw.val, *draw.test]) == list(range(10))
+    assert draw.test.tolist() == again.test.tolist() != other.test.tolist()
+
+
+def test_a_row_counts_what_is_kept_and_what_is_worse():
+    gained, lost = [8, 0, 1], [0, 8, 1]  # in turn: kept; worse beyond chance, and not kept; neither
+    trials = pd.DataFrame(
+        {
+            "dataset": "plates", "setting": "small", "train_per_class": 5, "val_per_class": 3, "num_test": 100,
+            "val_refitted_gained": gained, "val_refitted_lost": lost, "val_refitted_change": [-0.1, 0.1, -0.1],
+            "test_refitted_gained": gained, "test_refitted_lost": lost,
+            "test_frozen_right": 80, "test_refitted_right": [88, 72, 80], "test_trained_right": 75,
+        }
+    )  # fmt: skip
+    assert report_row(trials) == {
+        "data set": "plates", "setting": "small", "to train, to choose": "5, 3", "draws": "3", "head alone": "80.0%",
+        "fine-tuned": "80.0%", "with the trained head": "75.0%", "worse beyond chance": "1", "kept": "1",
+        "kept, worse beyond chance": "0", "the model that is kept": "82.7%",
+    }  # fmt: skip
+    assert (is_worse(0, 6), is_worse(0, 5), is_worse(6, 0)) == (True, False, False)
 
 
 @pytest.fixture
@@ -38,9 +63,12 @@ def project(tmp_path, monkeypatch):
         params = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
         params = {name: values | SMALL.get(name, {}) for name, values in params.items()}
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
-        section = {"source": "plates", "train_per_class": 4, "num_seeds": 1, "strategies": ["full"]} | changes
+        section = {
+            "datasets": {"plates": {"source": "plates", "augmentation": "grain"}}, "draws": [[4, 2]], "num_seeds": 1,
+            "settings": {"all": {"strategy": "full"}, "last": {"unfreeze_from": 1}}, "workers": 1, "minutes": 5.0,
+        }  # fmt: skip
         (tmp_path / "data/backbones/params.yaml").write_text(
-            yaml.safe_dump({"compare_finetuning": section}), encoding="utf-8"
+            yaml.safe_dump({"compare_finetuning": section | changes}), encoding="utf-8"
         )
         return tmp_path
 
@@ -48,56 +76,30 @@ def project(tmp_path, monkeypatch):
 
 
 @pytest.mark.rare
-def test_one_seed_gives_a_row_for_each_start_and_a_report(project, capsys):
+def test_each_setting_has_a_row_and_a_second_run_adds_those_that_are_missing(project, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["compare_finetuning"])
     folder = project()
     run("compare_finetuning", compare_finetuning.main)
-    rows = pd.read_csv(folder / "reports/finetuning.csv")
-    assert list(zip(rows["strategy"], rows["start"], strict=True)) == [
-        ("none", "trained"), ("full", "trained"), ("full", "fresh"),
-    ]  # fmt: skip
-    assert set(rows["num_test"]) == {10}
-    assert rows["epoch"].tolist()[0] == 0
-    assert not rows["validation_keeps_it"][0]
-    assert (rows["gained"] - rows["lost"]).tolist() == pytest.approx(
-        (10 * (rows["test_accuracy"] - rows["test_accuracy"][0])).tolist()
-    )
-    text = (folder / "reports/finetuning.md").read_text(encoding="utf-8")
-    assert "plates: 4 training images per class, 10 to choose with, 10 to test on; means over 1" in text
-    assert "| full | fresh head |" in text
-    assert "epochs 1, " in text
-    assert str(folder) not in text
-    assert "compare_finetuning: seed 0, full from a fresh head: validation " in capsys.readouterr().out
-    assert sorted(path.name for path in folder.iterdir()) == ["data", "params.yaml", "plates", "reports"]
-    assert sorted(path.name for path in (folder / "data").iterdir()) == ["backbones"]
-
-
-def test_a_stages_own_words_end_it_and_nothing_is_written(project):
-    folder = project(source="nowhere")
-    with pytest.raises(SystemExit, match=r"^compare_finetuning: error: ingest: error: source nowhere does not exist"):
-        run("compare_finetuning", compare_finetuning.main)
-    assert not (folder / "reports").exists()
-
-
-def test_a_fresh_head_knows_nothing_and_is_drawn_again_from_its_seed(rng):
-    weight, bias = rng.normal(size=(3, 400)).astype(np.float32), np.ones(3, np.float32)
-    head = Head(kind="logistic", classes=("a", "b", "c"), layers=((weight, bias),))
-    first, again, other = fresh_head(head, 0), fresh_head(head, 0), fresh_head(head, 1)
-    drawn = first.layers[0][0]
-    assert (drawn.shape, drawn.dtype, first.classes) == ((3, 400), np.float32, head.classes)
-    assert 0.049 < np.abs(drawn).max() <= 0.05
-    assert abs(np.corrcoef(drawn.ravel(), weight.ravel())[0, 1]) < 0.1
-    np.testing.assert_array_equal(drawn, again.layers[0][0])
-    assert (drawn != other.layers[0][0]).any()
+    first = pd.read_csv(folder / "reports/finetuning.csv")
+    assert list(first["setting"]) == ["all", "last"]
+    assert (first["num_val"].tolist(), first["num_test"].tolist()) == ([4, 4], [28, 28])
+    project(num_seeds=2)
+    run("compare_finetuning", compare_finetuning.main)
+    second = pd.read_csv(folder / "reports/finetuning.csv")
+    assert second["seed"].tolist() == [0, 1, 0, 1]
+    assert second[second["seed"] == 0].reset_index(drop=True).equals(first)
+    assert "| plates | last | 4, 2 | 2 |" in (folder / "reports/finetuning.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"strategies": ["none"]}, r"`compare_finetuning\.strategies\.0` should be 'partial' or 'full', got 'none'"),
         ({"num_seeds": 0}, r"`compare_finetuning\.num_seeds` should be greater than 0, got 0"),
+        ({"draws": [[0, 1]]}, r"`compare_finetuning\.draws\.0\.0` should be greater than 0, got 0"),
     ],
 )
-def test_wrong_parameters_are_named(project, changes, message):
+def test_wrong_parameters_are_named(project, monkeypatch, changes, message):
+    monkeypatch.setattr("sys.argv", ["compare_finetuning"])
     project(**changes)
     with pytest.raises(SystemExit, match=rf"^compare_finetuning: error: .*{message}"):
         run("compare_finetuning", compare_finetuning.main)
