@@ -13,6 +13,7 @@ from tests.conftest import REPOSITORY
 
 OUTS = (
     "data/manifest.csv",
+    "data/duplicates.csv",
     "data/splits.csv",
     "data/features.safetensors",
     "data/head",
@@ -21,6 +22,7 @@ OUTS = (
     "data/baselines.csv",
     "data/bundle",
     "data/strangers",
+    "reports/duplicates.csv",
     "reports/figures",
 )
 """What the pipeline makes and DVC keeps."""

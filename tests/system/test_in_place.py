@@ -51,7 +51,8 @@ def test_images_in_s3_give_what_their_copies_give_until_one_changes(tmp_path, bu
     clone.repro()
     copied = clone.digests()
     differing = {path for path in in_place.keys() & copied.keys() if copied[path] != in_place[path]}
-    assert differing == {"data/manifest.csv", "data/splits.csv", "data/baselines.csv"}  # the tables with addresses
+    tables = ("manifest", "duplicates", "splits", "baselines")  # those with addresses
+    assert differing == {f"data/{name}.csv" for name in tables}
     assert in_place.keys() - copied.keys() == {"data/images/in_place.txt"}
     assert len(copied.keys() - in_place.keys()) == len(CLASSES) * PER_CLASS
 

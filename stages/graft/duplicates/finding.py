@@ -23,7 +23,7 @@ from stages.graft.duplicates.candidates import Pairs, candidate_pairs
 from stages.graft.duplicates.confirmation import LEAST_POINTS, Agreement, compare
 from stages.graft.duplicates.description import LEAST_CONTRAST, ROW, describe, description_of, description_record
 from stages.graft.images.loading import LocateImage
-from stages.graft.images.location import BRING_BACK, ImageLocation, read_image_bytes
+from stages.graft.images.location import BRING_BACK, ImageLocation, num_readers, read_image_bytes
 from stages.graft.storage.arrays import rows_header
 from stages.graft.storage.feature_store import Features, FeatureStore
 from stages.graft.storage.files import temporary_folder
@@ -80,7 +80,8 @@ def find_duplicates(
     descriptions = FeatureStore(store, record)
     comparisons = FeatureStore(store, {**record, "name": PAIRS_KIND, "comparison": COMPARISON})
     missing = list(descriptions.missing(ids))
-    described = in_threads(lambda id_: _describe_image(locate(id_), white_level), missing)
+    num_threads = num_readers([locate(id_) for id_ in missing[:1]])
+    described = in_threads(lambda id_: _describe_image(locate(id_), white_level), missing, num_threads)
     _add(descriptions, missing, described, IMAGES_PER_FRAGMENT, "images")
     with temporary_folder(scratch, "duplicates") as folder:
         rows = DescriptionFile.pack(descriptions, ids, folder / "images")
