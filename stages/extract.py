@@ -22,7 +22,6 @@ from stages.graft.core.stage import run_stage
 from stages.graft.data.image_locations import LOCATION_COLUMNS, ImageLocations
 from stages.graft.data.manifest import read_manifest
 from stages.graft.data.synthetic.strangers import stranger_path, write_strangers
-from stages.graft.images.crop import decoder_of
 from stages.graft.images.loading import LocateImage
 from stages.graft.images.preprocessing import LEAST_SEEN, MIN_CROPPED, Lengths, Preprocessing, middle_share, seen_share
 from stages.graft.images.white_level import WhiteLevelParams
@@ -50,7 +49,7 @@ def main() -> None:
     sample = sample_images(ids, locate)
     with ThreadPoolExecutor(1) as thread, open_extractor(weights, params, networks, compute, sample) as extractor:
         drawn = thread.submit(write_strangers, STRANGERS)  # while the images are read
-        cache_key = {**backbone, **extractor.record, "decoder": decoder_of(locate.formats)}
+        cache_key = {**backbone, **extractor.record, "decoder": locate.decoder}
         store = FeatureStore(feature_store_location(), cache_key)
         num_extracted, _ = extractor.extract_missing(images(ids, locate, drawn), store)
     origin = {"backbone": backbone, "precision": extractor.record["precision"]}

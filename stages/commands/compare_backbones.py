@@ -37,7 +37,6 @@ from stages.graft.evaluation.network_comparison import (
 from stages.graft.heads.features import FeatureSet, read_features
 from stages.graft.heads.head import Float32
 from stages.graft.heads.head_params import TrainHeadParams
-from stages.graft.images.crop import DECODER
 from stages.graft.images.white_level import WhiteLevelParams
 from stages.graft.metrics.sampling import stratified_rows
 from stages.graft.report.figure_style import save_png, style
@@ -145,7 +144,7 @@ def extract(weights: Weights, extraction: Extraction) -> Float32:
     ids, locate, sample = extraction.ids, extraction.locate, sample_images(extraction.ids, extraction.locate)
     networks = store_folder() / "networks"
     with open_extractor(weights, extraction.choice, networks, load_compute(), sample) as extractor:
-        record = {**weights.to_record(), **extractor.record, "decoder": DECODER}
+        record = {**weights.to_record(), **extractor.record, "decoder": extraction.locate.decoder}
         store = FeatureStore(feature_store_location(), record)
         extractor.extract_missing([(ids, locate)], store)
     with TemporaryDirectory(prefix="graft-") as folder:

@@ -10,8 +10,8 @@ from stages.graft.data.manifest import ADDRESS, read_manifest
 from stages.graft.images.location import ImageInPlace, ImageLocation
 from stages.graft.storage.tables import texts
 
-LOCATION_COLUMNS = ("id", "format", ADDRESS)
-"""Columns of a manifest or a splits table that determine the locations."""
+LOCATION_COLUMNS = ("id", "format", "mode", ADDRESS)
+"""Columns of a manifest or a splits table that determine the locations, and how the images are decoded."""
 
 
 def image_path(folder: Path, id_: str, format_: str) -> Path:
@@ -31,13 +31,16 @@ class ImageLocations:
         self._order = None if np.all(keys[:-1] < keys[1:]) else np.argsort(keys)
         self._keys = keys if self._order is None else keys[self._order]
         self._addresses = manifest[ADDRESS].array if ADDRESS in manifest else None
+        self._modes = [str(mode) for mode in manifest["mode"].unique()]
         codes, names = pd.factorize(manifest["format"])
         self._formats, self._names = codes.astype(np.int16), [str(name) for name in names]
 
     @property
-    def formats(self) -> list[str]:
-        """Give the formats of the images, each once."""
-        return self._names
+    def decoder(self) -> str:
+        """Name what decodes these images, for the fingerprint of their features."""
+        from stages.graft.images.crop import decoder_of  # OpenCV takes 60 ms, and locations alone do not need it
+
+        return decoder_of(self._names, self._modes)
 
     def __call__(self, id_: str) -> ImageLocation:
         """Give the location of an image; a KeyError for an id that is not in the manifest."""

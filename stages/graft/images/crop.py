@@ -16,17 +16,28 @@ from stages.graft.images.decode import Batch, decode, open_header, turn_of
 from stages.graft.images.formats import DICOM, HEIF
 from stages.graft.images.preprocessing import Fit, Preprocessing
 
-DECODER = f"pillow {PIL.__version__}, opencv {cv2.__version__}, squares 3"
+DECODER = f"pillow {PIL.__version__}, opencv {cv2.__version__}, squares 2"
 """Part of every feature's fingerprint: decoders differ in pixels. Increase the last number, the version of this file,
 with any change that alters a pixel."""
 
 _OPTIONAL_DECODERS = {HEIF: "pillow-heif", DICOM: "pydicom"}
 
 
-def decoder_of(formats: Iterable[str]) -> str:
-    """Name what decodes files of these formats: DECODER, and the packages that only some formats need."""
+_TRANSPARENCY = "transparency 2"
+"""Version of what becomes of transparent pixels."""
+
+_OPAQUE_MODES = frozenset(("1", "L", "RGB", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16", "I;16B", "I;16L"))
+"""Pillow's modes whose pixels are never transparent everywhere."""
+
+
+def decoder_of(formats: Iterable[str], modes: Iterable[str]) -> str:
+    """Name what decodes a set of files: DECODER, and what only some of their formats and modes need.
+
+    So a change for a few kinds of files does not ask for the features of all others again.
+    """
     packages = sorted(_OPTIONAL_DECODERS[name] for name in {*formats} & _OPTIONAL_DECODERS.keys())
-    return ", ".join([DECODER, *(f"{package} {version(package)}" for package in packages)])
+    transparency = [_TRANSPARENCY] if {*modes} - _OPAQUE_MODES else []
+    return ", ".join([DECODER, *transparency, *(f"{package} {version(package)}" for package in packages)])
 
 
 REDUCING_GAP = 2

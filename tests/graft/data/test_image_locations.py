@@ -15,7 +15,7 @@ def test_image_path():
 
 def test_locations_are_found_in_any_order_of_rows(tmp_path):
     rows = [row(f"{n}.png", format="PNG" if n % 2 else "JPEG") for n in range(20)]
-    manifest = pd.DataFrame({"id": [one.id for one in rows], "format": [one.format for one in rows]})
+    manifest = pd.DataFrame({"id": [one.id for one in rows], "format": [one.format for one in rows], "mode": "RGB"})
     for table in (manifest, manifest.sort_values("id"), manifest.sort_values("format", ignore_index=True)):
         locate = ImageLocations(table, tmp_path)
         assert [locate(one.id) for one in rows] == [tmp_path / f"{one.id}.{one.format.lower()}" for one in rows]

@@ -206,6 +206,7 @@ def test_a_turned_jpeg_is_upright_in_every_fit(fit, orientation):
 
 
 def test_a_package_that_only_some_formats_need_is_part_of_the_decoder_for_them_alone():
-    assert decoder_of(["PNG", "JPEG", "AVIF"]) == DECODER
-    assert decoder_of(["HEIF", "PNG"]) == f"{DECODER}, pillow-heif {version('pillow-heif')}"
-    assert decoder_of(["HEIF", "DICOM"]) == f"{decoder_of(['HEIF'])}, pydicom {version('pydicom')}"
+    assert decoder_of(["PNG", "JPEG", "AVIF"], ["L", "RGB"]) == DECODER
+    assert decoder_of(["HEIF", "PNG"], ["RGB"]) == f"{DECODER}, pillow-heif {version('pillow-heif')}"
+    both = f"{DECODER}, transparency 2, pillow-heif {version('pillow-heif')}, pydicom {version('pydicom')}"
+    assert decoder_of(["HEIF", "DICOM"], ["RGBA", "L"]) == both
