@@ -35,8 +35,7 @@ from stages.graft.storage.cache_folder import feature_store_location, store_fold
 from stages.graft.storage.files import temporary_folder
 from stages.graft.storage.hashing import sha256_of
 from stages.graft.storage.tables import write_csv
-from stages.pretraining.compare_inputs import features
-from stages.pretraining.transfer_accuracy import LabelledSet, read_set
+from stages.pretraining.transfer_accuracy import LabelledSet, network_features, read_set
 
 TABLE, LINE = Path("reports/grouping.csv"), Path("reports/grouping_line.csv")
 
@@ -103,7 +102,7 @@ def main() -> None:
 
 def measure(labelled: LabelledSet, folder: Path) -> MeasuredSet:
     """Compute features, and find near-duplicates among files that are written to the folder."""
-    x = features(labelled, find_weights(load_params("backbone", BackboneParams), Path("data/backbones")))
+    x = network_features(labelled, find_weights(load_params("backbone", BackboneParams), Path("data/backbones")))
     ids = labelled.table["id"].to_list()
     for id_, data in zip(ids, labelled.files, strict=True):
         (folder / id_).write_bytes(data)

@@ -31,9 +31,9 @@ from stages.pretraining.transfer_accuracy import (
     LabelledSet,
     Measured,
     TransferParams,
+    batch_features,
     read_set,
     transfer_rows,
-    view_features,
 )
 
 BACKBONES = Path("data/backbones")
@@ -90,7 +90,7 @@ def judge(network: torch.nn.Module, labelled: LabelledSet, px: int) -> tuple[Flo
 
     megabytes = sum(parameter.numel() for parameter in network.parameters()) * 2 / 1e6
     start = time.perf_counter()
-    (x,) = view_features(labelled, square_preprocessing(px), compute, BATCH_SIZE, 1)
+    x = batch_features(labelled, square_preprocessing(px), compute, BATCH_SIZE)
     rate = len(x) / (time.perf_counter() - start)
     return x, {"extracted_per_second": round(rate), "megabytes": round(megabytes, 1)}
 

@@ -18,11 +18,9 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field, PositiveInt
 
-from stages.graft.backbone.runtime_choice import AUTOMATIC, choose_runtime
 from stages.graft.backbone.weights import BackboneParams, Weights, find_weights
 from stages.graft.core.params import Params, load_params
 from stages.graft.core.stage import run
-from stages.graft.heads.head import Float32
 from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.images.decode import decode
 from stages.graft.images.preprocessing import Fit
@@ -34,15 +32,15 @@ from stages.pretraining.transfer_accuracy import (
     DatasetParams,
     Draws,
     LabelledSet,
+    network_features,
     read_set,
     score_splits,
-    view_features,
 )
 
 BACKBONES, STRIPS = Path("data/backbones"), "strips"
 
-TEST_FRACTION = 0.15
-"""Share of the strips for the test."""
+FRACTION = 0.15
+"""Share of the strips for validation, and for the test."""
 
 
 class ComparedSet(DatasetParams):
@@ -85,7 +83,7 @@ def main() -> None:
     weights, rows = find_weights(backbone, BACKBONES), list[dict[str, object]]()
     with temporary_folder(store_folder(), "inputs") as folder:
         write_strips(folder / STRIPS)
-        strips = ComparedSet(source=str(folder / STRIPS), test_fraction=TEST_FRACTION)
+        strips = ComparedSet(source=str(folder / STRIPS), val_fraction=FRACTION, test_fraction=FRACTION)
         for name, dataset in {**params.datasets, STRIPS: strips}.items():
             labelled = cut(read_set(name, dataset.source, folder), dataset.height)
             for row in compare(labelled, weights, params, dataset):
@@ -116,7 +114,7 @@ def compare(
     head_params = load_params("train_head", TrainHeadParams).model_copy(update={"kind": params.head})
     for shown in params.variants:
         preprocessing = replace(weights.preprocessing, fit=shown.fit)
-        x = features(labelled, replace(weights, preprocessing=preprocessing, views=shown.views))
+        x = network_features(labelled, replace(weights, preprocessing=preprocessing, views=shown.views))
         for shots in params.shots:
             draws = Draws(shots, params.num_seeds, dataset)
             accuracy = score_splits(labelled, x, draws, head_params)[:, 0]
@@ -132,14 +130,6 @@ def compare(
                 "gain_error": standard_error(gains),
                 "seeds": params.num_seeds,
             }
-
-
-def features(labelled: LabelledSet, weights: Weights) -> Float32:
-    """Compute the features of all images by the runtime that the pipeline would choose, shape (n, d), float32."""
-    runtime = choose_runtime(weights, AUTOMATIC, store_folder() / "networks")
-    batch_size = int(runtime.record["batch_size"])
-    (x,) = view_features(labelled, weights.preprocessing, runtime.load(), batch_size, 1)
-    return x
 
 
 def standard_error(values: npt.NDArray[np.float64]) -> float:

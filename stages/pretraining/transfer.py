@@ -9,14 +9,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from stages.graft.backbone.runtime_choice import AUTOMATIC, choose_runtime
-from stages.graft.backbone.weights import BUNDLED, RANDOM, BackboneParams, Weights, find_weights
+from stages.graft.backbone.weights import BUNDLED, RANDOM, BackboneParams, find_weights
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run
-from stages.graft.heads.head import Float32
 from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.tables import write_csv
@@ -24,10 +21,10 @@ from stages.pretraining.transfer_accuracy import (
     LabelledSet,
     Measured,
     TransferParams,
+    network_features,
     pixel_features,
     read_set,
     transfer_rows,
-    view_features,
 )
 
 BACKBONES, TABLE = Path("data/backbones"), Path("reports/few_shot.csv")
@@ -58,22 +55,14 @@ def all_features(labelled: LabelledSet, params: TransferParams) -> Iterator[Meas
     for network in params.networks:
         backbone = BackboneParams(name=network, weights=BUNDLED, sha256=None, input_px=None, fit=params.fit)
         bundled = find_weights(backbone, BACKBONES)
-        of_views = features(labelled, bundled, max(params.views))
         for views in params.views:
-            x = np.stack(of_views[:views]).mean(axis=0, dtype=np.float32)
+            x = network_features(labelled, replace(bundled, views=views))
             heads = params.heads if views == 1 else default
             yield Measured(network=network, weights=BUNDLED, views=views, heads=heads, x=x)
         untrained = replace(bundled, weights=RANDOM, sha256=None, path=None)
-        (x,) = features(labelled, untrained, 1)
+        x = network_features(labelled, untrained)
         yield Measured(network=network, weights=RANDOM, views=1, heads=default, x=x)
     yield Measured(network=PIXELS, weights="", views=1, heads=default, x=pixel_features(labelled))
-
-
-def features(labelled: LabelledSet, weights: Weights, num_views: int) -> list[Float32]:
-    """Compute the features of the first views of all images by the runtime that the pipeline would choose."""
-    runtime = choose_runtime(weights, AUTOMATIC, store_folder() / "networks")
-    batch_size = int(runtime.record["batch_size"])
-    return view_features(labelled, weights.preprocessing, runtime.load(), batch_size, num_views)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field, PositiveInt
 
+from stages.graft.backbone.runtime_choice import AUTOMATIC, choose_runtime
+from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError
 from stages.graft.core.params import Params
 from stages.graft.core.progress import Progress
@@ -31,17 +33,10 @@ from stages.graft.images.crop import decode_square
 from stages.graft.images.decode import Batch, decode
 from stages.graft.images.preprocessing import Fit, Preprocessing
 from stages.graft.metrics.classification import accuracy, log_loss
+from stages.graft.storage.cache_folder import store_folder
 
 PIXELS_PX = 32
 """Side of the grey images that the pixel baseline sees, in pixels."""
-
-FLIPS: Sequence[tuple[slice, slice]] = [
-    (slice(None), slice(None)),
-    (slice(None), slice(None, None, -1)),
-    (slice(None, None, -1), slice(None)),
-    (slice(None, None, -1), slice(None, None, -1)),
-]
-"""Order of rows and of columns in each view of an image: unchanged, left to right, top to bottom, both."""
 
 Compute = Callable[[Batch], Float32]
 """From a whole batch of images (n, h, w, 3), uint8, to features (n, d)."""
@@ -69,8 +64,8 @@ class TransferParams(Params):
     """Bundled networks."""
     heads: Annotated[tuple[Literal["auto", "lda", "logistic", "prototype"], ...], Field(min_length=1)]
     """Kinds of heads on one view of each image; on more views, the first kind alone."""
-    views: tuple[Literal[1, 2, 4], ...]
-    """Views whose features are averaged: 1; 2 with the image flipped left to right; 4 also top to bottom."""
+    views: tuple[Literal[1, 4], ...]
+    """Views whose features are averaged, as in `extract.views`."""
     shots: tuple[PositiveInt | None, ...]
     """Training images per class; null for all."""
     num_seeds: PositiveInt
@@ -133,32 +128,30 @@ def read_set(name: str, source: str, cache: Path) -> LabelledSet:
     return LabelledSet(name=name, table=table, files=[found[id_][0] for id_ in table["id"]])
 
 
-def view_features(
-    labelled: LabelledSet, preprocessing: Preprocessing, compute: Compute, batch_size: int, num_views: int
-) -> list[Float32]:
-    """Compute the features of each of the first FLIPS of all images.
+def network_features(labelled: LabelledSet, weights: Weights) -> Float32:
+    """Compute the features of all images as extraction does, shape (n, d), float32; errors as in `batch_features`."""
+    runtime = choose_runtime(weights, AUTOMATIC, store_folder() / "networks")
+    return batch_features(labelled, weights.preprocessing, runtime.load(), int(runtime.record["batch_size"]))
+
+
+def batch_features(labelled: LabelledSet, preprocessing: Preprocessing, compute: Compute, batch_size: int) -> Float32:
+    """Compute the features of all images, shape (n, d), float32.
 
     Args:
         labelled: the images.
         preprocessing: how they are prepared.
         compute: takes batches of exactly `batch_size` images.
         batch_size: in images.
-        num_views: number of views.
-    Returns:
-        For each view, features (n, d).
     Raises:
         DataError: an image cannot be decoded; names the set and the file.
     """
-    rows: list[list[Float32]] = [[] for _ in range(num_views)]
+    rows: list[Float32] = []
     with Progress(len(labelled.files), desc=f"extract {labelled.name}", unit="images") as progress:
         for squares in _batches(labelled, preprocessing, batch_size):
             padding = np.zeros((batch_size - len(squares), *squares.shape[1:]), np.uint8)
-            batch = np.concatenate([squares, padding])
-            for view, (vertical, horizontal) in enumerate(FLIPS[:num_views]):
-                flipped = np.ascontiguousarray(batch[:, vertical, horizontal])
-                rows[view].append(compute(flipped)[: len(squares)])
+            rows.append(compute(np.concatenate([squares, padding]))[: len(squares)])
             progress.advance(len(squares))
-    return [np.concatenate(of_view) for of_view in rows]
+    return np.concatenate(rows)
 
 
 def pixel_features(labelled: LabelledSet) -> Float32:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from stages.graft.backbone.runtime_choice import AUTOMATIC
 from stages.graft.core.stage import run
-from stages.pretraining import compare_inputs, strips
+from stages.pretraining import compare_inputs, strips, transfer_accuracy
 from stages.pretraining.compare_inputs import cut
 from stages.pretraining.transfer_accuracy import LabelledSet
 from tests.conftest import REPOSITORY
@@ -23,7 +23,9 @@ def compared(tmp_path, monkeypatch):
     """Run the command on a few images and strips; give its table."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(strips, "PER_CLASS", 8)
-    monkeypatch.setattr(compare_inputs, "AUTOMATIC", AUTOMATIC.model_copy(update={"runtime": "torch"}))  # no conversion
+    monkeypatch.setattr(
+        transfer_accuracy, "AUTOMATIC", AUTOMATIC.model_copy(update={"runtime": "torch"})
+    )  # no conversion
     rng = np.random.default_rng(0)
     for label, ground in (("bright", 200), ("dark", 0)):
         for number in range(8):

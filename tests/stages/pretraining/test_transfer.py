@@ -38,7 +38,7 @@ def project(tmp_path, monkeypatch):
             "networks": [SMALL_NETWORK],
             "heads": ["lda", "prototype"],
         }
-        params["transfer"] = small | {"views": [1, 2], "shots": [2, None], "num_seeds": 2} | changes
+        params["transfer"] = small | {"views": [1, 4], "shots": [2, None], "num_seeds": 2} | changes
         shutil.copy(REPOSITORY / "params.yaml", tmp_path)
         (tmp_path / "data/backbones/params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
         return tmp_path
@@ -56,7 +56,7 @@ def test_the_table_has_a_row_for_each_set_features_and_shots(project, capsys):
     assert [tuple(row) for row in table[keys].fillna("").to_numpy()[::2]] == [
         (SMALL_NETWORK, "bundled", 1, "lda"),
         (SMALL_NETWORK, "bundled", 1, "prototype"),
-        (SMALL_NETWORK, "bundled", 2, "lda"),
+        (SMALL_NETWORK, "bundled", 4, "lda"),
         (SMALL_NETWORK, "random", 1, "lda"),
         ("pixels", "", 1, "lda"),
     ]
@@ -95,7 +95,7 @@ def test_a_missing_set_ends_in_one_line_and_no_table(project):
     ("changes", "message"),
     [
         ({"shots": [0]}, r"data/backbones/params\.yaml: `transfer\.shots\.0` should be greater than 0, got 0"),
-        ({"views": [3]}, r"`transfer\.views\.0` should be 1, 2 or 4, got 3"),
+        ({"views": [3]}, r"`transfer\.views\.0` should be 1 or 4, got 3"),
         ({"heads": ["mlp"]}, r"`transfer\.heads\.0` should be 'auto', 'lda', 'logistic' or 'prototype', got 'mlp'"),
         ({"sets": {}}, r"`transfer\.sets` is not a parameter"),
     ],
