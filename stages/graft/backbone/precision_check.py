@@ -71,7 +71,8 @@ def bf16_problem(
         write_json(cosine, note)
     if agrees(cosine):
         return None
-    return f"in bf16 its features of a sample of the images differ (cosine {cosine['worst']:.4f} at worst)"
+    found = f"cosine {cosine['mean']:.4f} on average, {cosine['worst']:.4f} at worst"
+    return f"in bf16 its features of a sample of the images differ ({found})"
 
 
 def cosines(features: Features, expected: Features) -> dict[str, float]:
