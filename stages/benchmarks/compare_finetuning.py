@@ -35,6 +35,9 @@ from stages.graft.training.finetune_params import FinetuneParams
 BACKBONES = Path("data/backbones")
 TABLE, REPORT = Path("reports/finetuning.csv"), Path("reports/finetuning.md")
 
+SECTIONS = ("finetune", "backbone")
+"""Sections of params.yaml that the report shows."""
+
 VALIDATION = ["val_refitted_gained", "val_refitted_lost", "val_refitted_change"]
 """Columns by which the weights are kept."""
 
@@ -162,7 +165,8 @@ def report(table: pd.DataFrame, params: CompareFinetuningParams) -> str:
     """Format the means over draws, and the method."""
     groups = table.groupby(["dataset", "train_per_class", "val_per_class", "setting"], sort=False)
     settings = "\n".join(f"- {name}: {changes}" for name, changes in params.settings.items())
-    others = read_yaml(PARAMS)["finetune"]
+    sections = read_yaml(PARAMS)
+    others = {name: ", ".join(f"{key} {value}" for key, value in sections[name].items()) for name in SECTIONS}
     return f"""# Fine-tuning on few images, measured by `python -m stages.benchmarks.compare_finetuning`
 
 {machine_description()}.
@@ -176,11 +180,11 @@ it, the head as the training leaves it. Kept: draws in which `finetune.keep: bet
 the images to choose with alone. Worse beyond chance: draws in which the fine-tuned network has more errors on test,
 with p of McNemar's test at most {MAX_P_VALUE}; the draws' test images overlap.
 
-Settings, beside the section `finetune` of params.yaml:
+Settings, beside params.yaml:
 
 {settings}
 
-The section: {", ".join(f"{name} {value}" for name, value in others.items())}.
+{chr(10).join(f"`{name}`: {values}." for name, values in others.items())}
 """
 
 
