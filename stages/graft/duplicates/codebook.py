@@ -19,11 +19,11 @@ FILE = Path(__file__).with_name("codebook.safetensors")
 
 NUM_CENTRES, NUM_COMPONENTS, DESCRIPTOR_DIM = 48, 48, 128
 
-SUMMARY_DIM = NUM_CENTRES * NUM_COMPONENTS
+SUMMARY_DIM = 256
 """Numbers in a summary."""
 
-SUMMARY_SCALE = 127
-"""Values of a summary are stored as whole numbers, multiplied by this."""
+Sums = npt.NDArray[np.float32]
+"""Of differences from the kinds, shape (NUM_CENTRES * NUM_COMPONENTS,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,10 @@ class Codebook:
     """Principal components of descriptors, in columns, shape (128, NUM_COMPONENTS)."""
     centres: Float32
     """Of NUM_CENTRES kinds, shape (NUM_CENTRES, NUM_COMPONENTS)."""
+    whitening_mean: Float32
+    """Mean of the sums of images, shape (NUM_CENTRES * NUM_COMPONENTS,)."""
+    whitening: npt.NDArray[np.float16]
+    """In columns, what makes sums short where many images differ, shape (NUM_CENTRES * NUM_COMPONENTS, SUMMARY_DIM)."""
 
 
 @cache
@@ -44,26 +48,39 @@ def read_codebook(path: Path = FILE) -> Codebook:
     return Codebook(**read_arrays(path))
 
 
-def summarise(descriptors: Float32) -> npt.NDArray[np.int8]:
+def summarise(descriptors: Float32) -> npt.NDArray[np.float16]:
+    """Sum up an image's descriptors, of length 1, shape (p, 128).
+
+    Returns:
+        Shape (SUMMARY_DIM,), float16, of length 1; zeros for an image without points.
+    Source:
+        Jégou and Chum, Negative evidences and co-occurrences in image retrieval, ECCV 2012 (whitening).
+    """
+    if not len(descriptors):
+        return np.zeros(SUMMARY_DIM, np.float16)
+    book = read_codebook()
+    sums = sum_differences(descriptors, book.mean, book.components, book.centres)
+    summary = (sums - book.whitening_mean) @ book.whitening.astype(np.float32)
+    return np.asarray(summary / max(float(np.linalg.norm(summary)), 1e-9), dtype=np.float16)
+
+
+def sum_differences(descriptors: Float32, mean: Float32, components: Float32, centres: Float32) -> Sums:
     """Sum up how descriptors, and those of the mirror image, differ from the nearest kind.
 
     Args:
         descriptors: of length 1, shape (p, 128).
-    Returns:
-        shape (SUMMARY_DIM,), int8; zeros for an image without points.
+        mean, components, centres: as in Codebook.
     Source:
         Jégou et al., Aggregating local image descriptors into compact codes, TPAMI 2012 (VLAD); Arandjelović and
         Zisserman, All about VLAD, CVPR 2013 (each kind's sum is scaled to length 1).
     """
-    book = read_codebook()
-    both = np.concatenate([descriptors, descriptors[:, MIRRORED]])
-    x = (both - book.mean) @ book.components
-    nearest = (x @ book.centres.T - (book.centres**2).sum(axis=1) / 2).argmax(axis=1)
-    differences = x - book.centres[nearest]
+    x = (np.concatenate([descriptors, descriptors[:, MIRRORED]]) - mean) @ components
+    nearest = (x @ centres.T - (centres**2).sum(axis=1) / 2).argmax(axis=1)
+    differences = x - centres[nearest]
     differences /= np.linalg.norm(differences, axis=1, keepdims=True) + 1e-6
     sums = (np.arange(NUM_CENTRES)[:, None] == nearest).astype(np.float32) @ differences
     sums /= np.linalg.norm(sums, axis=1, keepdims=True) + 1e-6
-    return np.asarray(np.round(sums.reshape(-1) * SUMMARY_SCALE), dtype=np.int8)
+    return np.asarray(sums.reshape(-1), dtype=np.float32)
 
 
 def _mirrored_order() -> npt.NDArray[np.int64]:

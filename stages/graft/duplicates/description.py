@@ -18,7 +18,7 @@ from stages.graft.images.decode import Batch
 IMAGES_KIND = "near-duplicates, images"
 """Of the rows in the store."""
 
-VERSION = 1
+VERSION = 2
 """Increase it with any change that alters a description."""
 
 SIDE_PX = 160
@@ -48,7 +48,7 @@ ROW = np.dtype(
         ("points", "<f2", (NUM_POINTS, 2)),
         ("descriptors", "u1", (NUM_POINTS, DESCRIPTOR_DIM)),
         ("pattern", "i1", (PATTERN_PX, PATTERN_PX)),
-        ("summary", "i1", SUMMARY_DIM),
+        ("summary", "<f2", SUMMARY_DIM),
     ]
 )
 """A description as stored: SHA-256 of the pixels, height and width of the pattern, and padded arrays."""

@@ -71,7 +71,7 @@ def find_duplicates(
         ids: of the images, n of them.
         locate: gives the location of each.
         store: the feature store, a folder or s3://….
-        scratch: folder for the descriptions, about 31 kB an image, until the function ends.
+        scratch: folder for the descriptions, about 30 kB an image, until the function ends.
         white_level: as in `images.decode`.
     Raises:
         DataError: an image cannot be decoded; names its path. The images before it are in the store.
