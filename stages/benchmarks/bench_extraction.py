@@ -24,7 +24,13 @@ from stages.graft.model.predictor import load_predictor
 
 REPORT = Path("reports/bench.md")
 
-NETWORKS = {"resnet50": "random", "vgg19": "random", "mobilenet_v3_small": "random", "regnet_x_400mf": "bundled"}
+NETWORKS = {
+    "resnet50": "random",
+    "vgg19": "random",
+    "mobilenet_v3_small": "random",
+    "regnet_x_400mf": "bundled",
+    "efficientnet_lite0": "bundled",
+}
 """Networks whose speed is measured, and their weights; the values of weights do not change the speed."""
 
 FAMILIES = (
