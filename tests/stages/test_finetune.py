@@ -87,7 +87,7 @@ def test_full_trains_both_and_reports_the_epoch_it_kept(assembled, capsys):
     assert list(zip(curve["epoch"], curve["split"], strict=True)) == [
         (0, "val"), (1, "train"), (1, "val"), (2, "train"), (2, "val"),
     ]  # fmt: skip
-    assert "cka" not in report  # nobody asked what was forgotten
+    assert "cka" not in report  # measured only when it is asked for
     blocks = pd.read_csv(folder / "reports/plots/forgetting.csv")
     assert blocks.columns.tolist() == finetune.UNMOVED.columns.tolist()
     assert blocks["block"].tolist()[:2] == ["conv1.0", "conv1.1"]

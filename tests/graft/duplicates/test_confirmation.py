@@ -62,7 +62,7 @@ def test_the_seed_of_opencv_changes_nothing():
 
 
 def test_matches_by_hand():
-    """The first points choose each other; the second is as near to two, the third is nobody's choice."""
+    """The first points choose each other; the second is as near to two, no point chooses the third."""
     first = np.array([[1, 0, 0], [0, 1, 0], [0.9, 0.1, 0]], np.float32)
     second = np.array([[1, 0, 0], [0, 0.8, 0.6], [0, 0.8, -0.6]], np.float32)
     assert match(first, second).tolist() == [[0, 0]]

@@ -1,4 +1,4 @@
-"""compare_finetuning: the draws, the rule and the table by hand, and the script on a small network and easy classes."""
+"""compare_finetuning: draws, rule and table against computed values, and the script on a small network."""
 
 import numpy as np
 import pandas as pd
