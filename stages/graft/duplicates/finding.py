@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stages.graft.core.errors import DataError
 from stages.graft.core.image_ids import pack_ids
@@ -106,8 +107,11 @@ def _describe_image(location: ImageLocation, white_level: float | None) -> Featu
 
 
 def _add(store: FeatureStore, ids: Sequence[str], rows: Iterator[Features], num_at_a_time: int, unit: str) -> None:
-    """Add the rows of the ids to the store as they come, a fragment at a time, and show the progress."""
-    with Progress(len(ids), desc="duplicates", unit=unit) as progress:
+    """Add the rows of the ids to the store as they come, a fragment at a time, and show the progress.
+
+    Rows come from several threads, one image each: threads of the matrix products would only be in each other's way.
+    """
+    with threadpool_limits(1), Progress(len(ids), desc="duplicates", unit=unit) as progress:
         for start in range(0, len(ids), num_at_a_time):
             fragment = []
             for _ in ids[start : start + num_at_a_time]:
