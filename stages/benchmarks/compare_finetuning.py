@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from stages.benchmarks.finetune_trials import Trials, read_images
 from stages.benchmarks.report_parts import Row, machine_description, markdown_table, write_report
@@ -27,7 +27,7 @@ from stages.graft.core.params import PARAMS, Params, load_params, read_yaml
 from stages.graft.core.stage import run
 from stages.graft.core.threads import limit_cpus, num_cpus
 from stages.graft.heads.head_params import TrainHeadParams
-from stages.graft.metrics.paired_comparison import MAX_P_VALUE, is_better, mcnemar
+from stages.graft.metrics.paired_comparison import MAX_P_VALUE, is_better, mcnemar, paired_t
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.tables import write_csv
 from stages.graft.training.finetune_params import FinetuneParams
@@ -38,8 +38,9 @@ TABLE, REPORT = Path("reports/finetuning.csv"), Path("reports/finetuning.md")
 SECTIONS = ("finetune", "backbone")
 """Sections of params.yaml that the report shows."""
 
-VALIDATION = ["val_refitted_gained", "val_refitted_lost", "val_refitted_change"]
-"""Columns by which the weights are kept."""
+COUNTS = ["val_refitted_gained", "val_refitted_lost"]
+LOSSES = ["val_refitted_change", "val_refitted_change_std", "num_val"]
+"""Columns by which the weights are kept: images, and the change of the log loss, its deviation and the images."""
 
 KEY = ["dataset", "setting", "train_per_class", "val_per_class", "seed"]
 """Columns that name a row."""
@@ -63,22 +64,26 @@ class CompareFinetuningParams(Params):
     """Parameters of finetune, by a name of the setting; the others are those of params.yaml."""
     draws: tuple[tuple[PositiveInt, PositiveInt], ...]
     """Training and validation images of each class; all others are held out."""
+    first_seed: NonNegativeInt
+    """First seed of the draw and of the training."""
     num_seeds: PositiveInt
-    """Seeds 0, 1, … of the draw and of the training."""
+    """Seeds, one after the other."""
     workers: PositiveInt
-    """Processes, each with one setting of one data set at a time."""
+    """Processes, each with one seed of one setting and data set at a time."""
     minutes: PositiveFloat
     """No row is begun after this time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """The rows of one setting on one data set."""
+    """The rows of one setting and seed on one data set."""
 
     dataset: str
     """Name of the data set."""
     setting: str
     """Name of the setting."""
+    seed: int
+    """Seed of the draws and of the training."""
     params: CompareFinetuningParams
     """All parameters."""
     end: float
@@ -90,9 +95,10 @@ def main() -> None:
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else BACKBONES / "params.yaml"
     params = load_params("compare_finetuning", CompareFinetuningParams, path)
     end = time.time() + 60 * params.minutes
+    seeds = range(params.first_seed, params.first_seed + params.num_seeds)
     groups = [
-        Group(dataset=dataset, setting=setting, params=params, end=end)
-        for setting, dataset in itertools.product(params.settings, params.datasets)
+        Group(dataset=dataset, setting=setting, seed=seed, params=params, end=end)
+        for seed, setting, dataset in itertools.product(seeds, params.settings, params.datasets)
     ]
     with ProcessPoolExecutor(params.workers, mp_context=get_context("spawn")) as pool:
         tables = list(pool.map(add_rows, groups))
@@ -103,11 +109,11 @@ def main() -> None:
 
 def add_rows(group: Group) -> pd.DataFrame:
     """Compute the missing rows of a group until the time is over; give all of its rows."""
-    params, path = group.params, store_folder() / "compare_finetuning" / f"{group.dataset}-{group.setting}.csv"
+    params, name = group.params, f"{group.dataset}-{group.setting}-{group.seed}.csv"
+    path = store_folder() / "compare_finetuning" / name
     table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=KEY)
     done = set(table[KEY].itertuples(index=False, name=None))
-    trials_of = itertools.product(range(params.num_seeds), params.draws)
-    wanted = [(group.dataset, group.setting, *draw, seed) for seed, draw in trials_of]
+    wanted = [(group.dataset, group.setting, *draw, group.seed) for draw in params.draws]
     missing = [key for key in wanted if key not in done]
     if missing and time.time() < group.end:
         limit_cpus(max(1, num_cpus() // params.workers))
@@ -137,7 +143,9 @@ def open_trials(group: Group) -> Trials:
 def report_row(trials: pd.DataFrame) -> Row:
     """Summarise the draws of one size from one set with one setting."""
     first, num_test = trials.iloc[0], trials["num_test"].iloc[0]
-    kept = pd.Series([is_better(*row) for row in trials[VALIDATION].itertuples(index=False)], index=trials.index)
+    p_values = [paired_t(*losses) for losses in trials[LOSSES].itertuples(index=False, name=None)]
+    counts = trials[COUNTS].itertuples(index=False, name=None)
+    kept = pd.Series([is_better(*row, p) for row, p in zip(counts, p_values, strict=True)], index=trials.index)
     before, after = trials["test_frozen_right"] / num_test, trials["test_refitted_right"] / num_test
     counts = trials[["test_refitted_gained", "test_refitted_lost"]].itertuples(index=False)
     worse = pd.Series([is_worse(*row) for row in counts], index=trials.index)
@@ -177,8 +185,9 @@ accuracy on them over draws.
 
 Head alone: the head of train_head on the frozen network. Fine-tuned: the head fitted again after the training; beside
 it, the head as the training leaves it. Kept: draws in which `finetune.keep: better` keeps the fine-tuned weights, by
-the images to choose with alone. Worse beyond chance: draws in which the fine-tuned network has more errors on test,
-with p of McNemar's test at most {MAX_P_VALUE}; the draws' test images overlap.
+the images to choose with alone: more of them are right, and their log loss is lower with p of a paired t-test at most
+{MAX_P_VALUE}. Worse beyond chance: draws in which the fine-tuned network has more errors on test, with p of McNemar's
+test at most {MAX_P_VALUE}; the draws' test images overlap.
 
 Settings, beside params.yaml:
 

@@ -25,8 +25,16 @@ def write_report(text: str, path: Path) -> None:
 
 
 def machine_description() -> str:
-    """Describe the processor and the libraries that compute."""
-    # Imported here: bench_rows measures memory, and OpenVINO would add to it.
+    """Describe the processor, a GPU if there is one, and the libraries that compute."""
+    import torch  # imported here: bench_rows measures memory, and torch and OpenVINO would add to it
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, {num_cpus()} processors; {library_versions('torch', 'torchvision')}"
+    return f"{_processor()}; {library_versions('torch', 'torchvision', 'openvino')}"
+
+
+def _processor() -> str:
+    """Describe the processor as OpenVINO sees it."""
     from stages.graft.backbone.openvino_runtime import computes_in_bf16
     from stages.graft.backbone.quiet_openvino import openvino
 
@@ -34,10 +42,7 @@ def machine_description() -> str:
     flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if platform.system() == "Linux" else ""
     units = [unit for unit, flag in (("AMX", "amx_bf16"), ("AVX512-BF16", "avx512_bf16")) if flag in flags]
     bf16 = "computes in bf16" if computes_in_bf16() else "no bf16"
-    libraries = library_versions("torch", "torchvision", "openvino")
-    return (
-        f"{name}, {num_cpus()} processors, {' and '.join(units) or 'neither AMX nor AVX512-BF16'} ({bf16}); {libraries}"
-    )
+    return f"{name}, {num_cpus()} processors, {' and '.join(units) or 'neither AMX nor AVX512-BF16'} ({bf16})"
 
 
 def library_versions(*names: str) -> str:

@@ -37,7 +37,9 @@ def as_used(
 
 
 def refit_head(setup: TrainingSetup, params: TrainHeadParams, classes: Sequence[str]) -> tuple[Head, Float32]:
-    """Fit a head as train_head does, on the features that the network gives now.
+    """Fit a head as train_head does, on the features that the network gives now; the validation images choose it.
+
+    The network has seen the training images: cross-validation on them would choose for features that are too good.
 
     Args:
         setup: the trained network, its images and their inputs.
@@ -47,7 +49,7 @@ def refit_head(setup: TrainingSetup, params: TrainHeadParams, classes: Sequence[
         The head, and its logits of the validation images, shape (n, c).
     """
     train, val = (trained_features(setup, images, classes) for images in (setup.train, setup.val))
-    head = fit_head(params, train, val, lambda *_: None).head
+    head = fit_head(params.model_copy(update={"num_folds": 0}), train, val, lambda *_: None).head
     return head, head.logits(val.x)
 
 

@@ -79,4 +79,5 @@ def average_weights(network: nn.Module, decay: float) -> AveragedModel:
 
     average = AveragedModel(network, multi_avg_fn=update)
     average.n_averaged.fill_(1)
+    average.eval()  # copying a traced network puts its layers in training mode
     return average

@@ -173,10 +173,3 @@ def test_a_gpu_that_is_not_there_and_one_for_openvino_are_refused(tmp_path):
         choose_runtime(WEIGHTS, choice(device="cuda"), tmp_path)
     with pytest.raises(ParamsError, match="runs on the CPU"):
         choose_runtime(WEIGHTS, choice(device="cuda", runtime="openvino"), tmp_path)
-
-
-@pytest.mark.gpu
-def test_a_gpu_gives_nearly_the_same_features(networks, images):
-    expected = choose_runtime(WEIGHTS, choice(runtime="torch"), networks).load()(images)
-    found = choose_runtime(WEIGHTS, choice(device="cuda"), networks).load()(images)
-    np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-3)

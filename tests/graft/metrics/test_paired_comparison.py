@@ -10,7 +10,9 @@ from stages.graft.metrics.paired_comparison import (
     comparison_record,
     format_comparison,
     holm,
+    is_better,
     mcnemar,
+    paired_t,
     unit_changes,
     worth_keeping,
 )
@@ -105,14 +107,24 @@ def test_a_classifier_against_itself_is_a_tie_and_the_head_stays():
 
 
 @pytest.mark.parametrize(
-    ("gained", "lost", "kept"),
-    [(6, 0, True), (5, 0, False), (10, 2, True), (9, 2, False), (0, 6, False), (2, 10, False), (0, 0, False)],
+    ("gained", "lost", "p_value", "kept"),
+    [(3, 2, 0.05, True), (3, 2, 0.051, False), (2, 2, 0.01, False), (2, 3, 0.0, False), (0, 0, 0.0, False)],
 )
-def test_weights_are_kept_when_the_gain_is_beyond_chance(gained: int, lost: int, kept: bool):
-    # Two-sided: 2 / 2^6 = 0.031, 2 / 2^5 = 0.063; 2 (1 + 12 + 66) / 2^12 = 0.039, 2 (1 + 11 + 55) / 2^11 = 0.065.
-    found = table(both=100, gained=gained, lost=lost, neither=3)
-    assert worth_keeping(found, "better") == kept
-    assert worth_keeping(found, "always")
+def test_a_network_is_better_with_more_images_right_and_a_lower_log_loss_beyond_chance(gained, lost, p_value, kept):
+    assert is_better(gained, lost, p_value) == kept
+
+
+def test_the_paired_t_test_against_a_hand_computed_value():
+    # Differences -1, 0, -2, -1, -1: mean -1, deviation sqrt(0.5), t = -1 / sqrt(0.1) with 4 degrees of freedom.
+    assert paired_t(-1.0, 0.5**0.5, 5) == pytest.approx(0.01705, abs=1e-5)
+    assert paired_t(1.0, 0.5**0.5, 5) == pytest.approx(1 - 0.01705, abs=1e-5)
+    assert (paired_t(-1.0, 0.0, 5), paired_t(-1.0, 0.0, 1)) == (1, 1)
+
+
+def test_weights_are_kept_where_asked_for_and_where_the_comparison_says_so():
+    better, worse = table(both=40, gained=8, lost=0, neither=2), table(both=40, gained=0, lost=8, neither=2)
+    assert (worth_keeping(better, "better"), worth_keeping(worse, "better")) == (True, False)
+    assert worth_keeping(worse, "always")
 
 
 def test_a_gain_in_accuracy_with_a_higher_loss_is_not_kept():
@@ -126,10 +138,11 @@ def test_a_gain_in_accuracy_with_a_higher_loss_is_not_kept():
 def test_of_equally_good_networks_few_are_kept(rng):
     kept = 0
     for _ in range(2000):
-        changed = rng.random(60) < 0.2  # a fifth of the images, to either side with the same chance
-        gained = int((changed & (rng.random(60) < 0.5)).sum())
-        kept += worth_keeping(table(both=40, gained=gained, lost=int(changed.sum()) - gained, neither=8), "better")
-    assert kept / 2000 <= 0.025
+        changes = rng.standard_t(4, 60)  # heavy tails, as log losses have
+        changed = changes[rng.random(60) < 0.2]  # a fifth of the images change sides as their log loss does
+        p_value = paired_t(float(changes.mean()), float(changes.std(ddof=1)), 60)
+        kept += is_better(int((changed < 0).sum()), int((changed > 0).sum()), p_value)
+    assert kept / 2000 <= 0.06
 
 
 def test_the_line_says_what_changed_by_how_much_and_how_surely():
@@ -146,6 +159,7 @@ def test_the_record_is_flat_short_and_json():
         "val_accuracy_before", "val_accuracy_after", "val_log_loss_before", "val_log_loss_after", "val_num_gained",
         "val_num_lost", "val_difference", "val_difference_low", "val_difference_high", "val_p_value",
         "val_log_loss_difference", "val_log_loss_difference_low", "val_log_loss_difference_high",
+        "val_log_loss_p_value",
     ]  # fmt: skip
     assert found["val_num_gained"] == 2
     assert found["val_log_loss_before"] == round(float(-np.log([0.8, 0.8, 0.4, 0.9, 0.4]).mean()), 6)

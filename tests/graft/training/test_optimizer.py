@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from stages.graft.training.optimizer import average_weights, make_optimizer, make_scheduler, pull_to_start
 from tests.graft.training.test_finetune_loop import finetune_params
@@ -67,3 +68,13 @@ def test_the_average_follows_quickly_at_first_then_slowly():
         values.append(average.module.weight.item())
     # decays 1/10, then 2/11 held to 0.15, then 0.15
     assert values == pytest.approx([0.9, 1 - 0.1 * 0.15, 1 - 0.1 * 0.15 * 0.15])
+
+
+def test_the_average_of_a_traced_network_gives_what_the_network_gives():
+    layers = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), nn.Sequential(nn.Conv2d(4, 2, 1)))
+    network = create_feature_extractor(layers.eval(), ["0.1", "1.0"]).eval()
+    images = torch.rand(5, 3, 8, 8)
+    average = average_weights(network, 0.9)
+    with torch.inference_mode():
+        expected, found = (model(images)["1.0"] for model in (network, average))
+    assert torch.equal(found, expected)  # with the statistics of the network, not those of the images

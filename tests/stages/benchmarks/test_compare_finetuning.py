@@ -36,6 +36,7 @@ def test_a_row_counts_what_is_kept_and_what_is_worse():
         {
             "dataset": "plates", "setting": "small", "train_per_class": 5, "val_per_class": 3, "num_test": 100,
             "val_refitted_gained": gained, "val_refitted_lost": lost, "val_refitted_change": [-0.1, 0.1, -0.1],
+            "val_refitted_change_std": 0.1, "num_val": 30,
             "test_refitted_gained": gained, "test_refitted_lost": lost,
             "test_frozen_right": 80, "test_refitted_right": [88, 72, 80], "test_trained_right": 75,
         }
@@ -64,7 +65,8 @@ def project(tmp_path, monkeypatch):
         params = {name: values | SMALL.get(name, {}) for name, values in params.items()}
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
         section = {
-            "datasets": {"plates": {"source": "plates", "augmentation": "grain"}}, "draws": [[4, 2]], "num_seeds": 1,
+            "datasets": {"plates": {"source": "plates", "augmentation": "grain"}}, "draws": [[4, 2]],
+            "first_seed": 0, "num_seeds": 1,
             "settings": {"all": {"strategy": "full"}, "last": {"unfreeze_from": 1}}, "workers": 1, "minutes": 5.0,
         }  # fmt: skip
         (tmp_path / "data/backbones/params.yaml").write_text(
@@ -86,7 +88,7 @@ def test_each_setting_has_a_row_and_a_second_run_adds_those_that_are_missing(pro
     project(num_seeds=2)
     run("compare_finetuning", compare_finetuning.main)
     second = pd.read_csv(folder / "reports/finetuning.csv")
-    assert second["seed"].tolist() == [0, 1, 0, 1]
+    assert second["seed"].tolist() == [0, 0, 1, 1]
     assert second[second["seed"] == 0].reset_index(drop=True).equals(first)
     assert "| plates | last | 4, 2 | 2 |" in (folder / "reports/finetuning.md").read_text(encoding="utf-8")
 
