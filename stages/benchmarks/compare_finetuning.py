@@ -143,9 +143,11 @@ def open_trials(group: Group) -> Trials:
 def report_row(trials: pd.DataFrame) -> Row:
     """Summarise the draws of one size from one set with one setting."""
     first, num_test = trials.iloc[0], trials["num_test"].iloc[0]
-    p_values = [paired_t(*losses) for losses in trials[LOSSES].itertuples(index=False, name=None)]
-    counts = trials[COUNTS].itertuples(index=False, name=None)
-    kept = pd.Series([is_better(*row, p) for row, p in zip(counts, p_values, strict=True)], index=trials.index)
+    columns = (trials[name] for name in (*COUNTS, *LOSSES))
+    kept = pd.Series(
+        [is_better(gained, lost, paired_t(*losses)) for gained, lost, *losses in zip(*columns, strict=True)],
+        trials.index,
+    )
     before, after = trials["test_frozen_right"] / num_test, trials["test_refitted_right"] / num_test
     counts = trials[["test_refitted_gained", "test_refitted_lost"]].itertuples(index=False)
     worse = pd.Series([is_worse(*row) for row in counts], index=trials.index)
