@@ -30,7 +30,7 @@ def main() -> None:
     save_head(fitted.head, HEAD, read_backbone_record(FEATURES))
     write_curve(fitted.epochs, CURVE)
     write_json(report, REPORT)
-    print(f"train_head: {format_choice(report)}")
+    print("\n".join(f"train_head: {line}" for line in format_choice(report)))
 
 
 def fit(params: TrainHeadParams, train: FeatureSet, val: FeatureSet) -> FittedHead:

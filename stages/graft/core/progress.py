@@ -1,4 +1,7 @@
-"""Progress of a long step on stderr: a tqdm bar on a terminal, elsewhere a line every few seconds."""
+"""Progress of a long step on stderr: a tqdm bar on a terminal, elsewhere a line every few seconds.
+
+A step of a few seconds leaves nothing behind: the line that its stage prints at the end says what was done.
+"""
 
 import sys
 import time
@@ -53,7 +56,7 @@ class Progress:
         self._tqdm: tqdm[Any] | None = None
         if sys.stderr.isatty():
             words = f" {unit}".replace(" B", "B")  # tqdm writes "12.3images/s" without the space
-            self._tqdm = tqdm(total=total, desc=desc, unit=words, unit_scale=unit == "B", initial=done)
+            self._tqdm = tqdm(total=total, desc=desc, unit=words, unit_scale=unit == "B", initial=done, leave=False)
 
     def __enter__(self) -> Self:
         return self
@@ -63,7 +66,7 @@ class Progress:
     ) -> None:
         if self._tqdm is not None:
             self._tqdm.close()
-        elif kind is None and self.done:
+        elif kind is None and self._clock() - self._start >= SECONDS_BETWEEN_LINES:
             self._print_line(finished=True)
 
     def advance(self, count: int = 1) -> None:
