@@ -56,7 +56,11 @@ def main() -> None:
         "map_explained_variance": round(feature_map.explained, 6),
     }
     write_json(report, REPORT)
-    doubtful = f"{report['num_suspected']} labels may be wrong ({LABEL_ERRORS})" if report["num_suspected"] else "no label looks wrong"
+    doubtful = (
+        f"{report['num_suspected']} labels may be wrong ({LABEL_ERRORS})"
+        if report["num_suspected"]
+        else "no label looks wrong"
+    )
     print(f"explore: {doubtful}; {report['cross_validated_accuracy']:.1%} right in cross-validation of all images")
 
 

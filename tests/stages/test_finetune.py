@@ -59,7 +59,9 @@ def model_files(folder):
 
 def test_none_puts_the_head_and_its_record_together(assembled, capsys):
     folder = assembled(strategy="none")
-    assert capsys.readouterr().out.splitlines()[-1] == ("finetune: off (`finetune.strategy: none`); the model is the head on the pretrained network")
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "finetune: off (`finetune.strategy: none`); the model is the head on the pretrained network"
+    )
     assert sorted(model_files(folder)) == ["head.safetensors", "model.json"]
     assert model_files(folder)["head.safetensors"] == (folder / "data/head/head.safetensors").read_bytes()
     model, _ = read_model(folder / "data/model")
