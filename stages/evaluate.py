@@ -5,7 +5,7 @@ assembles the bundle: all that is needed to classify images elsewhere.
 
 Reads   data/baselines.csv, data/model/, data/features.safetensors, data/strangers/; of a fine-tuned
         model also data/images/
-Writes  data/bundle/, reports/metrics.json, headline.json (the few numbers of DVC's tables), gate.json (whether the model
+Writes  data/bundle/, reports/metrics.json, headline.json (the numbers of DVC's tables), gate.json (whether the model
         is good enough to be offered), verdict.json (against the best baseline, and fine-tuned against head-only),
         predictions.csv and baselines.csv, and for plots reports/plots/confusion.csv, per_class.csv, reliability.csv
         and risk_coverage.csv
