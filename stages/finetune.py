@@ -60,7 +60,7 @@ def main() -> None:
 
 def fine_tune(params: FinetuneParams, head: Head, backbone: Mapping[str, Any]) -> "FinetuneResult":
     """Train the network, and compare it with the head alone on the validation images."""
-    from stages.graft.tracking.publish import live_run  # MLflow, torch and all that trains
+    from stages.graft.tracking.live import live_run  # MLflow, torch and all that trains
     from stages.graft.training.finetune_result import assess
     from stages.graft.training.finetune_task import FinetuneTask, PipelineFiles, finetune_from_files
     from stages.graft.training.source_accuracy import SourceImages, check_source

@@ -37,7 +37,7 @@ def fit(params: TrainHeadParams, train: FeatureSet, val: FeatureSet) -> FittedHe
     """Fit a head of the kind asked for, and show the epochs of an MLP in MLflow."""
     if params.kind != "mlp":
         return fit_head(params, train, val, lambda *_: None)
-    from stages.graft.tracking.publish import live_run
+    from stages.graft.tracking.live import live_run
 
     with live_run("train_head") as live:
         return fit_head(params, train, val, live.log)

@@ -13,6 +13,15 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 
+_running: "list[Progress]" = []
+"""Steps that have begun and not ended, the outermost first."""
+
+
+def running() -> "Progress | None":
+    """Give the progress of the step that this process is at, the outermost; None between steps."""
+    return _running[0] if _running else None
+
+
 SECONDS_BETWEEN_LINES = 5.0
 """Keeps a log readable: an hour of work gives at most 720 lines."""
 
@@ -59,11 +68,13 @@ class Progress:
             self._tqdm = tqdm(total=total, desc=desc, unit=words, unit_scale=unit == "B", initial=done, leave=False)
 
     def __enter__(self) -> Self:
+        _running.append(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        _running.remove(self)
         if self._tqdm is not None:
             self._tqdm.close()
         elif kind is None and self._clock() - self._start >= SECONDS_BETWEEN_LINES:
