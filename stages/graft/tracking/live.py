@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,14 @@ class LiveRun:
         """Start the run, and log what the stage takes of the machine; it began so many seconds ago."""
         from stages.graft.tracking.provenance import read_provenance
         from stages.graft.tracking.publish import open_runs
-        from stages.graft.tracking.run_state import read_state
+        from stages.graft.tracking.run_state import STAGES, read_state, read_times
 
-        state, tags = read_state(root), read_provenance(root)
+        state, tags, times = read_state(root), read_provenance(root), read_times(root)
+        earlier = sum(times.get(stage, 0) for stage in takewhile(lambda stage: stage != self._stage, STAGES))
         with open_runs(root, state.experiment) as runs:
             runs.close_abandoned()
-            self._ids = runs.start_child(runs.find_or_start(state, tags, seconds), self._stage, seconds)
+            parent = runs.find_or_start(state, tags, earlier + seconds)
+            self._ids = runs.start_child(parent, self._stage, seconds)
             self._runs = runs
         self._monitor = runs.watch_machine(self._ids[0], SECONDS_BETWEEN_POINTS)
 

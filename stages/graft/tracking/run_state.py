@@ -123,9 +123,13 @@ def read_results(root: Path) -> Results:
     series = {metric: {0: float(value)} for metric, value in values.items() if value is not None}
     for table in sorted(root.glob(CURVES)):
         series |= _read_curves(table)
+    return Results(series=series, digest=_digest(root), times=read_times(root))
+
+
+def read_times(root: Path) -> dict[str, float]:
+    """Read the seconds of each stage's last run, of STAGES and of those that ran on this machine."""
     durations = {stage: read_duration(stage, root) for stage in STAGES}
-    times = {stage: duration.seconds for stage, duration in durations.items() if duration}
-    return Results(series=series, digest=_digest(root), times=times)
+    return {stage: duration.seconds for stage, duration in durations.items() if duration}
 
 
 def published_files(root: Path) -> Iterator[tuple[str, Path]]:
