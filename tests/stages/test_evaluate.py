@@ -74,7 +74,7 @@ def test_the_test_split_is_scored(folder, capsys):
     ]
     assert all(path.exists() for path in OUTPUTS)
     headline = read_json(folder / "reports/headline.json")
-    assert list(headline) == ["accuracy", "accuracy_low", "balanced_accuracy", "lowest_recall", "log_loss", "answered"]
+    assert list(headline) == ["accuracy", "accuracy_low", "balanced_accuracy", "lowest_recall", "answered", "log_loss"]
     assert headline.items() >= {name: record[name] for name in ("accuracy", "log_loss")}.items()
     assert f"evaluate: {record['accuracy']:.1%} of 9 test images right (95% interval" in capsys.readouterr().out
 

@@ -154,7 +154,7 @@ def headline_record(
     """
     same = {name: metrics[name] for name in ("accuracy", "accuracy_low", "balanced_accuracy")}
     lowest = min(score.recall for score in scores if score.num_images)
-    rest = {"lowest_recall": lowest, "log_loss": metrics["log_loss"], "answered": metrics["coverage"]}
+    rest = {"lowest_recall": lowest, "answered": metrics["coverage"], "log_loss": metrics["log_loss"]}
     return rounded(same | rest)
 
 

@@ -11,7 +11,7 @@ from stages.graft.tracking.server import Address
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-COLUMNS = ("accuracy", "accuracy_low", "balanced_accuracy", "lowest_recall", "log_loss", "answered")
+COLUMNS = ("accuracy", "accuracy_low", "balanced_accuracy", "lowest_recall", "answered", "log_loss")
 """Metrics that the view shows for each run."""
 
 CURVES = {
