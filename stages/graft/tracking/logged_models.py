@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from stages.graft.storage.hashing import sha256_of
-from stages.graft.tracking.mlflow_model import write_model
 from stages.graft.tracking.run_state import BUNDLE
 
 if TYPE_CHECKING:
@@ -43,6 +42,8 @@ def _log_model(client: "MlflowClient", experiment: str, run_id: str, root: Path,
     """Write the MLflow model and upload it to the store."""
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
+
+    from stages.graft.tracking.mlflow_model import write_model  # and all that a model needs
 
     logged = client.create_logged_model(experiment, NAME, run_id, tags=tags, model_type="classifier")
     model_id = str(logged.model_id)

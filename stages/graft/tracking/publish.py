@@ -29,6 +29,7 @@ from stages.graft.tracking.server import (
     find_address,
     hide_password,
     publishing_lock,
+    where_to_look,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def publish(root: Path = Path()) -> None:
                 find_or_log_model(runs.client, runs.experiment, run.info.run_id, root)
             decision = _register_model(runs, run.info.run_id, state, root)
         done = "published" if is_new else "is published already"
-        print(f"tracking: run {run.info.run_name} of {state.experiment} {done}")
+        place = where_to_look(find_address(root), runs.experiment, run.info.run_id)
+        print(f"tracking: run {run.info.run_name} of {state.experiment} {done}; {place}")
         if decision:
             print(f"tracking: {decision}")
 
