@@ -5,9 +5,10 @@ assembles the bundle: all that is needed to classify images elsewhere.
 
 Reads   data/baselines.csv, data/model/, data/features.safetensors, data/strangers/; of a fine-tuned
         model also data/images/
-Writes  data/bundle/, reports/metrics.json, gate.json (whether the model is good enough to be offered), verdict.json
-        (against the best baseline, and fine-tuned against head-only), predictions.csv and baselines.csv, and for plots
-        reports/plots/confusion.csv, per_class.csv, reliability.csv and risk_coverage.csv
+Writes  data/bundle/, reports/metrics.json, headline.json (the numbers of DVC's tables), gate.json (whether the model
+        is good enough to be offered), verdict.json (against the best baseline, and fine-tuned against head-only),
+        predictions.csv and baselines.csv, and for plots reports/plots/confusion.csv, per_class.csv, reliability.csv
+        and risk_coverage.csv
 Params  evaluate, backbone.offline, duplicates.method, extract
 """
 
@@ -35,13 +36,20 @@ from stages.graft.evaluation.baseline_comparison import (
 )
 from stages.graft.evaluation.evaluate_params import EvaluateParams
 from stages.graft.evaluation.quality_gate import GateParams, format_gate, gate_record, judge
-from stages.graft.evaluation.results import Evaluation, evaluate_answers, metrics_record, strangers_record, write_tables
+from stages.graft.evaluation.results import (
+    Evaluation,
+    evaluate_answers,
+    headline_record,
+    metrics_record,
+    strangers_record,
+    write_tables,
+)
 from stages.graft.evaluation.terminal_summary import format_summary
 from stages.graft.heads.features import read_features, read_precision
 from stages.graft.heads.head import load_head
 from stages.graft.metrics.paired_comparison import compare_paired, comparison_record, format_comparison
 from stages.graft.model.bundle import write_bundle
-from stages.graft.model.decision import Answers, DecisionRule, answer, fit_rule
+from stages.graft.model.decision import Answers, answer, fit_rule
 from stages.graft.model.model_folder import FROZEN_HEAD, Model, model_weights, read_model
 from stages.graft.model.scoring import ScoredSet, score_cached, score_images, score_split, score_strangers
 from stages.graft.storage.cache_folder import store_folder
@@ -81,22 +89,23 @@ def main() -> None:
     level, answers = params.confidence_level, answer(rule, test)
     evaluation = evaluate_answers(images, model.classes, test.logits, answers, level, is_checked)
     strangers = answer(rule, score_strangers(score_stranger, stranger_ids))
-    write_reports(evaluation, strangers, rule, params.gate, verdict(model, images, test))
+    write_reports(evaluation, strangers, params.gate, verdict(model, images, test))
 
 
 def write_reports(
-    evaluation: Evaluation, strangers: Answers, rule: DecisionRule, conditions: GateParams, finetuning: dict[str, Any]
+    evaluation: Evaluation, strangers: Answers, conditions: GateParams, finetuning: dict[str, Any]
 ) -> None:
     """Write the numbers and the tables, and show the most important of them; `finetuning` is as `verdict` gives it."""
     metrics = metrics_record(evaluation) | strangers_record(evaluation, strangers)
     comparison, baseline = comparison_table(evaluation), compare_with_best(evaluation)
     gate = judge(conditions, metrics["accuracy_low"] or 0.0, evaluation.num_leaked, evaluation.class_scores)
     write_json(metrics | baselines_record(comparison), REPORTS / "metrics.json")
+    write_json(headline_record(metrics, evaluation.class_scores), REPORTS / "headline.json")
     write_json(gate_record(gate), REPORTS / "gate.json")
     write_json(finetuning | verdict_record(baseline), REPORTS / "verdict.json")
     write_csv(comparison, REPORTS / "baselines.csv")
     write_tables(evaluation, REPORTS)
-    print(f"evaluate: {format_summary(evaluation, metrics, rule)}")
+    print("\n".join(f"evaluate: {line}" for line in format_summary(evaluation, metrics)))
     print(f"evaluate: {format_verdict(baseline)}\nevaluate: {format_gate(gate)}")
 
 
@@ -107,7 +116,7 @@ def verdict(model: Model, images: pd.DataFrame, test: ScoredSet) -> dict[str, An
     frozen_head = load_head(MODEL, FROZEN_HEAD)
     before = score_split(score_cached(frozen_head, FEATURES), images, "test", model.classes)
     comparison = compare_paired(test.y, before.logits, test.logits)
-    print(f"evaluate: {format_comparison(comparison, 'test')}")
+    print(f"evaluate: fine-tuning changed {format_comparison(comparison, 'test')}")
     return {"model": model.kind} | comparison_record(comparison, "test")
 
 

@@ -14,7 +14,7 @@ from stages.graft.data.splits import extend_table, read_splits
 from stages.graft.evaluation.baselines import predict_baselines
 from stages.graft.evaluation.explore_params import ExploreParams
 from stages.graft.evaluation.feature_map import make_map, map_table
-from stages.graft.evaluation.label_errors import label_errors_table
+from stages.graft.evaluation.label_errors import format_label_errors, label_errors_table
 from stages.graft.evaluation.linear_probe import MAX_IMAGES, choose_penalty, concatenate_sets, cross_validate
 from stages.graft.evaluation.shots import shots_table
 from stages.graft.heads.features import load_features, read_white_level
@@ -56,7 +56,7 @@ def main() -> None:
         "map_explained_variance": round(feature_map.explained, 6),
     }
     write_json(report, REPORT)
-    print("explore: " + ", ".join(f"{name} {value}" for name, value in report.items()))
+    print(f"explore: {format_label_errors(label_errors, report['cross_validated_accuracy'])}")
 
 
 if __name__ == "__main__":

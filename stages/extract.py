@@ -5,13 +5,14 @@ Writes  data/features.safetensors, data/strangers/, reports/extract.json
 Params  backbone, extract, ingest.white_level
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from stages.graft.backbone.extraction import Images
+from stages.graft.backbone.extraction import Images, format_extraction
 from stages.graft.backbone.precision_check import sample_images
 from stages.graft.backbone.runtime_choice import ExtractParams
 from stages.graft.backbone.weights import BackboneParams, find_weights, fit_to_sizes
@@ -51,7 +52,9 @@ def main() -> None:
         drawn = thread.submit(write_strangers, STRANGERS)  # while the images are read
         cache_key = {**backbone, **extractor.record, "decoder": locate.decoder}
         store = FeatureStore(feature_store_location(), cache_key)
-        num_extracted, _ = extractor.extract_missing(images(ids, locate, drawn), store)
+        start = time.monotonic()
+        num_new, _ = extractor.extract_missing(images(ids, locate, drawn), store)
+        seconds = time.monotonic() - start
     origin = {"backbone": backbone, "precision": extractor.record["precision"]}
     num_features = store.pack(ids, FEATURES, origin)
     store.pack(drawn.result(), STRANGERS / "features.safetensors", origin)
@@ -61,8 +64,7 @@ def main() -> None:
         "seen_share": share_seen(weights.preprocessing, *sizes),
     }
     write_json(report | {"backbone": backbone, "runtime": dict(extractor.record)}, REPORT)
-    reused = len(ids) - num_extracted
-    print(f"extract: {len(ids)} images, {num_extracted} extracted, {reused} reused, {num_features} features each")
+    print(f"extract: {format_extraction(len(ids), num_new, seconds)}")
 
 
 def share_seen(p: Preprocessing, widths: Lengths, heights: Lengths) -> float:

@@ -54,12 +54,13 @@ def main() -> None:
     write_curve(result.epochs if result else [], CURVE)
     write_csv(result.changes if result else UNMOVED, FORGETTING)
     write_json(report, REPORT)
-    print(f"finetune: strategy {params.strategy}" + (f", kept {report['kept']}" if result else ""))
+    if result is None:
+        print("finetune: off (`finetune.strategy: none`); the model is the head on the pretrained network")
 
 
 def fine_tune(params: FinetuneParams, head: Head, backbone: Mapping[str, Any]) -> "FinetuneResult":
     """Train the network, and compare it with the head alone on the validation images."""
-    from stages.graft.tracking.publish import live_run  # MLflow, torch and all that trains
+    from stages.graft.tracking.live import live_run  # MLflow, torch and all that trains
     from stages.graft.training.finetune_result import assess
     from stages.graft.training.finetune_task import FinetuneTask, PipelineFiles, finetune_from_files
     from stages.graft.training.source_accuracy import SourceImages, check_source
@@ -76,8 +77,8 @@ def fine_tune(params: FinetuneParams, head: Head, backbone: Mapping[str, Any]) -
         finetuned = finetune_from_files(task, log.log, remote_trainer)
     seconds = time.monotonic() - start
     result = assess(finetuned, weights, params, source)
-    gained, *others = result.lines()
-    print("\n".join(f"finetune: {line}" for line in [f"{gained}; {seconds:.0f} seconds", *others]))
+    outcome, *others = result.lines(params.keep)
+    print("\n".join(f"finetune: {line}" for line in [f"{outcome}; {seconds:.0f} s", *others]))
     return result
 
 

@@ -24,7 +24,7 @@ def main() -> None:
     params = load_params("report", ReportParams)
     with atomic_path(FIGURES) as folder:
         num_figures = write_report_page(ROOT, folder, params)
-    print(f"report: {num_figures} figures, {PAGE}")
+    print(f"report: {PAGE} with {num_figures} figures; open it in a browser")
     publish()
 
 

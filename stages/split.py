@@ -16,7 +16,7 @@ from stages.graft.data.image_groups import DUPLICATES, DuplicatesParams, format_
 from stages.graft.data.manifest import read_manifest
 from stages.graft.data.split_assignment import assign_splits
 from stages.graft.data.split_checks import describe_given, splits_given
-from stages.graft.data.splits import count_splits, extend_table
+from stages.graft.data.splits import SPLIT_NAMES, UNUSED, count_splits, extend_table
 from stages.graft.storage.files import write_json
 
 COLUMNS = ("id", "label", "group", "split", DUPLICATES)
@@ -58,8 +58,9 @@ def main() -> None:
     report |= leaks_record(images.assign(split=splits), is_checked)
     extend_table(IMAGES, SPLITS, group=groups, split=splits)
     write_json(report, REPORT)
-    counts = ", ".join(f"{report[f'num_{name}']} {name}" for name in ("train", "val", "test", "unused"))
-    print(f"split: {counts}{describe_given(given)}\nsplit: {format_leaks(report)}")
+    sizes = {name: report[f"num_{name}"] for name in SPLIT_NAMES}
+    counts = ", ".join(f"{size} {name}" for name, size in sizes.items() if size or name != UNUSED)
+    print(f"split: {counts}{describe_given(given)}{format_leaks(report)}")
 
 
 if __name__ == "__main__":

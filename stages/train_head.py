@@ -30,14 +30,14 @@ def main() -> None:
     save_head(fitted.head, HEAD, read_backbone_record(FEATURES))
     write_curve(fitted.epochs, CURVE)
     write_json(report, REPORT)
-    print(f"train_head: {format_choice(report)}")
+    print("\n".join(f"train_head: {line}" for line in format_choice(report)))
 
 
 def fit(params: TrainHeadParams, train: FeatureSet, val: FeatureSet) -> FittedHead:
     """Fit a head of the kind asked for, and show the epochs of an MLP in MLflow."""
     if params.kind != "mlp":
         return fit_head(params, train, val, lambda *_: None)
-    from stages.graft.tracking.publish import live_run
+    from stages.graft.tracking.live import live_run
 
     with live_run("train_head") as live:
         return fit_head(params, train, val, live.log)

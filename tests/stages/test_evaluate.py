@@ -31,7 +31,7 @@ FRACTIONS = {
 }
 PLOTS = [evaluate.REPORTS / f"plots/{name}.csv" for name in ("confusion", "per_class", "reliability", "risk_coverage")]
 DECISION = [evaluate.BUNDLE / name for name in ("decision.json", "novelty.safetensors")]
-NAMES = ("metrics.json", "gate.json", "verdict.json", "predictions.csv", "baselines.csv")
+NAMES = ("metrics.json", "headline.json", "gate.json", "verdict.json", "predictions.csv", "baselines.csv")
 REPORTS = [evaluate.REPORTS / name for name in NAMES]
 OUTPUTS = [*REPORTS, *PLOTS, *DECISION]
 
@@ -73,7 +73,10 @@ def test_the_test_split_is_scored(folder, capsys):
         *([name, 0.333333] for name in ("majority", "pixels", "neighbours")),
     ]
     assert all(path.exists() for path in OUTPUTS)
-    assert f"9 test images, accuracy {record['accuracy']:.1%} (95% interval" in capsys.readouterr().out
+    headline = read_json(folder / "reports/headline.json")
+    assert list(headline) == ["accuracy", "accuracy_low", "balanced_accuracy", "lowest_recall", "answered", "log_loss"]
+    assert headline.items() >= {name: record[name] for name in ("accuracy", "log_loss")}.items()
+    assert f"evaluate: {record['accuracy']:.1%} of 9 test images right (95% interval" in capsys.readouterr().out
 
 
 def test_the_gate_is_held_against_what_is_reported(folder, project, capsys):

@@ -38,7 +38,7 @@ def test_the_stage_publishes_figures_and_page(root, published, capsys):
     run("report", report.main)
     assert published == [(True, True)]
     assert len(figures(root)) == 8
-    assert "report: 8 figures, reports/report.html" in capsys.readouterr().out
+    assert "report: reports/report.html with 8 figures; open it in a browser" in capsys.readouterr().out
 
 
 def test_a_second_run_writes_the_same_figures_and_removes_others(root, published):

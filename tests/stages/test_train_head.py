@@ -7,6 +7,7 @@ import pytest
 from stages import split, train_head
 from stages.graft.core.stage import run
 from stages.graft.heads.features import load_features
+from stages.graft.heads.fitting import NAMES
 from stages.graft.heads.head import Head, load_head
 from stages.graft.storage.files import read_json
 from tests.conftest import REPOSITORY
@@ -56,15 +57,13 @@ def test_a_second_run_writes_the_same_bytes(trained, kind):
     assert [(folder / name).read_bytes() for name in OUTPUTS] == first
 
 
-def test_the_default_says_in_one_line_what_it_tried(trained, capsys):
+def test_the_default_says_in_one_line_what_it_took(trained, capsys):
     folder = trained(kind="auto")
     report = read_json(folder / "reports/train_head.json")
     losses = {kind: report[f"{kind}_log_loss"] for kind in ("lda", "logistic", "lda_and_logistic")}
     assert report["chosen"] == load_head(folder / "data/head").kind == min(losses, key=losses.get)
-    said = capsys.readouterr().out.splitlines()[-1]
-    assert said.startswith(f"train_head: auto takes {report['chosen']}, by log loss (accuracy) on ")
-    assert all(f"{kind} {loss:.3f}" in said for kind, loss in losses.items())
-    assert "val " not in said
+    right = f"{report[report['chosen'] + '_accuracy']:.1%} right in cross-validation of {report['num_held_out']} images"
+    assert capsys.readouterr().out.splitlines()[-1] == f"train_head: {NAMES[report['chosen']]}, {right}"
     assert not any(isinstance(value, dict | list) for value in report.values())
 
 
@@ -84,7 +83,7 @@ def test_a_logistic_head_imports_neither_torch_nor_mlflow(trained):
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True)
     assert done.stderr.strip() == ""
-    assert done.stdout.startswith("train_head: kind logistic, l2 ")
+    assert done.stdout.startswith("train_head: logistic regression, ")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
 """The page in a real browser, where there is one: no complaint, no request, no sideways scrolling, prints."""
 
-import pytest
+from configparser import ConfigParser
 
+import pytest
+from dvc_render.html import HTML
+
+from tests.conftest import REPOSITORY
 from tests.support.browser import CHROMIUM, chromium
 from tests.support.commands import graft
 from tests.support.reports import NASTY, commit_all, write_reports
@@ -50,3 +54,21 @@ def test_the_page_in_chromium(page, tmp_path):
     assert browser.complaints == []
     assert {address for address in browser.requests if not address.startswith("data:")} == {page.resolve().as_uri()}
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    ("library", "drawn", "told"), [("", "", True), ("vegaEmbed = id => drawn = id", "#plot", False)]
+)
+def test_the_page_of_dvcs_plots_says_so_when_the_library_cannot_be_fetched(tmp_path, library, drawn, told):
+    config = ConfigParser()
+    config.read(REPOSITORY / ".dvc/config")
+    page = HTML((REPOSITORY / ".dvc" / config["plots"]["html_template"]).read_text(encoding="utf-8"))
+    page.with_scripts(f"<script>var drawn = ''; {library}</script>")
+    page.with_element("<div id='plot'><script>vegaEmbed('#plot', {})</script></div>")
+    page.with_element("<div><img src='figure.png'></div>")
+    (tmp_path / "index.html").write_text(page.embed(), encoding="utf-8")
+    with chromium(tmp_path / "profile") as browser:
+        browser.open(tmp_path / "index.html", 1280)
+        assert browser.value("drawn") == drawn
+        assert browser.value("document.getElementById('missing').checkVisibility()") is told
+        assert browser.value("document.images.length") == 1

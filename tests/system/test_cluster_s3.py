@@ -44,7 +44,7 @@ def test_images_and_features_in_s3(tmp_path: Path, bucket: Bucket, monkeypatch: 
     clone.environment |= {**bucket.environment, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     use(bucket.environment, monkeypatch)
     clone.set_params("ingest", source=SOURCE, copy=True)
-    assert "2000 extracted, 0 reused" in clone.run("dvc", "repro", "extract")
+    assert "2000 images, 2000 new" in clone.run("dvc", "repro", "extract")
     copied = digest(clone)
 
     clone.environment["GRAFT_STORE"] = STORE
@@ -52,14 +52,14 @@ def test_images_and_features_in_s3(tmp_path: Path, bucket: Bucket, monkeypatch: 
     clone.set_params("compute", engine="ray", workers=2)
     with cluster() as nodes:
         clone.environment["RAY_ADDRESS"] = nodes.address
-        assert "2000 extracted, 0 reused" in clone.run("dvc", "repro", "extract")
+        assert "2000 images, 2000 new" in clone.run("dvc", "repro", "extract")
     assert digest(clone) == copied
     assert sum(key.endswith(".safetensors") for key in stored(bucket)) >= 4
     assert list(damaged_objects(STORE)) == []
 
     clone.set_params("compute", engine="local")
     (clone.folder / FEATURES).unlink()
-    assert "0 extracted, 2000 reused" in clone.run("python", "-m", "stages.extract")
+    assert "2000 images, none new" in clone.run("python", "-m", "stages.extract")
     assert digest(clone) == copied
     assert f"{STORE}: " in clone.run("graft", "store")
     found_damaged(clone, bucket)

@@ -28,7 +28,7 @@ def ran(output: str) -> list[str]:
 def test_the_first_run_makes_everything(clone: Clone):
     output = clone.first_output
     assert ran(output) == list(STAGES)
-    assert "extract: 48 images, 48 extracted, 0 reused" in output
+    assert "extract: 48 images, 48 new" in output
     metrics = json.loads((clone.folder / "reports/metrics.json").read_text())
     assert 0 <= metrics["accuracy_low"] <= metrics["accuracy"] <= metrics["accuracy_high"] <= 1
     assert not [path for path in clone.folder.rglob("*.tmp") if ".dvc" not in path.parts]
@@ -46,9 +46,9 @@ def test_from_nothing_and_with_an_empty_store_the_bytes_are_the_same(clone: Clon
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     shutil.rmtree(clone.environment["GRAFT_STORE"])
     output = clone.run("dvc", "repro", "--no-run-cache")
-    assert "48 extracted, 0 reused" in output
+    assert "48 images, 48 new" in output
     assert clone.digests() == before
-    assert "0 extracted, 48 reused" in clone.run("dvc", "repro", "--force", "--single-item", "extract")
+    assert "48 images, none new" in clone.run("dvc", "repro", "--force", "--single-item", "extract")
     assert clone.digests() == before
 
 
@@ -73,7 +73,7 @@ def test_one_change_runs_only_what_depends_on_it(clone: Clone):
     clone.set_params("split", seed=1)
     assert "extract" not in ran(clone.repro())
     clone.set_spec(per_class=10)
-    assert "extract: 60 images, 12 extracted, 48 reused" in clone.repro()
+    assert "extract: 60 images, 12 new" in clone.repro()
 
 
 @pytest.mark.parametrize(

@@ -95,12 +95,13 @@ class Person(Clone):
 
 
 def runs_of(uri: str) -> dict[str, "Run"]:
-    """Every run of a store, by name; each is there once."""
+    """Every run of a state in a store, by name; each is there once."""
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("graft")
     runs = client.search_runs([experiment.experiment_id]) if experiment else []
+    runs = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]  # a slow stage has one of its own
     found = {run.info.run_name: run for run in runs}
     assert len(found) == len(runs)
     return found

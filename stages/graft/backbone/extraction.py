@@ -52,6 +52,14 @@ def extract_missing(
     return len(missing)
 
 
+def format_extraction(num_images: int, num_new: int, seconds: float) -> str:
+    """Describe in a line how many images there are, how many were computed, how long that took and how fast it was."""
+    if not num_new:
+        return f"{num_images} images, none new"
+    rate = num_new / max(seconds, 1e-9)
+    return f"{num_images} images, {num_new} new, {seconds:.1f} s, {rate:.{0 if rate >= 10 else 1}f} images/s"
+
+
 def embed(
     ids: Sequence[str], locate: LocateImage, preprocessing: Preprocessing, runtime: Runtime, desc: str
 ) -> Iterator[tuple[Sequence[str], Features]]:

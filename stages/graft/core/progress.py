@@ -1,4 +1,7 @@
-"""Progress of a long step on stderr: a tqdm bar on a terminal, elsewhere a line every few seconds."""
+"""Progress of a long step on stderr: a tqdm bar on a terminal, elsewhere a line every few seconds.
+
+A step of a few seconds leaves nothing behind: the line that its stage prints at the end says what was done.
+"""
 
 import sys
 import time
@@ -9,6 +12,15 @@ from typing import Any, Self, TypeVar
 from tqdm import tqdm
 
 T = TypeVar("T")
+
+_running: "list[Progress]" = []
+"""Steps that have begun and not ended, the outermost first."""
+
+
+def running() -> "Progress | None":
+    """Give the progress of the step that this process is at, the outermost; None between steps."""
+    return _running[0] if _running else None
+
 
 SECONDS_BETWEEN_LINES = 5.0
 """Keeps a log readable: an hour of work gives at most 720 lines."""
@@ -53,17 +65,19 @@ class Progress:
         self._tqdm: tqdm[Any] | None = None
         if sys.stderr.isatty():
             words = f" {unit}".replace(" B", "B")  # tqdm writes "12.3images/s" without the space
-            self._tqdm = tqdm(total=total, desc=desc, unit=words, unit_scale=unit == "B", initial=done)
+            self._tqdm = tqdm(total=total, desc=desc, unit=words, unit_scale=unit == "B", initial=done, leave=False)
 
     def __enter__(self) -> Self:
+        _running.append(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        _running.remove(self)
         if self._tqdm is not None:
             self._tqdm.close()
-        elif kind is None and self.done:
+        elif kind is None and self._clock() - self._start >= SECONDS_BETWEEN_LINES:
             self._print_line(finished=True)
 
     def advance(self, count: int = 1) -> None:

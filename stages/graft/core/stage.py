@@ -31,7 +31,8 @@ class Duration:
 
 
 START_CHECKS, PLACE_ERRORS = "stages.commands.start_checks", "stages.commands.place_errors"
-"""Imported by name: neither changes an output, so no stage depends on all that they reach."""
+LIVE = "stages.graft.tracking.live"
+"""Imported by name: none of them changes an output, so no stage depends on all that they reach."""
 
 _REFUSALS = frozenset(
     (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP,
@@ -51,7 +52,8 @@ def run_stage(stage: str, main: Callable[[], None], root: Path = Path()) -> None
         checks.check_all_params(root)
         checks.warn_of_changed_images(stage, root)
         start = time.monotonic()
-        main()
+        with import_module(LIVE).watch(stage, root):
+            main()
         seconds, finished = round(time.monotonic() - start, 2), datetime.now().isoformat(timespec="seconds")
         duration = Duration(seconds=seconds, finished=finished, num_cpus=os.cpu_count() or 1)
         path = root / FOLDER / f"{stage}.json"

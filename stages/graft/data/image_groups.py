@@ -119,13 +119,16 @@ def leaks_record(images: pd.DataFrame, is_checked: bool) -> dict[str, int | None
 
 
 def format_leaks(record: Mapping[str, int | None]) -> str:
-    """Describe in a line how independent the test images are of train, validation and each other."""
+    """Say how independent the test images are of train, validation and each other; it follows the counts of a line."""
     num_leaked = record["num_leaked"]
-    groups = f"the {record['num_test']} test images are {record['num_test_groups']} independent groups"
+    groups = ""
+    if record["num_test_groups"] != record["num_test"]:
+        groups = f"; the test images are {record['num_test_groups']} independent groups"
     if num_leaked is None:
         return f"{groups}; near-duplicates were not looked for"
     has = "has" if num_leaked < 2 else "have"
-    return f"{groups}; {num_leaked or 'none'} of them {has} a near-duplicate in train or validation"
+    images = "image" if num_leaked < 2 else "images"
+    return f"{groups}; {num_leaked or 'no'} test {images} {has} a near-duplicate in train or validation"
 
 
 def _named(names: "pd.Series[str]") -> Codes:

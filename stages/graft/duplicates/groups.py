@@ -95,10 +95,12 @@ def format_record(record: Mapping[str, Any]) -> str:
     """Describe in a line or two what was found."""
     if record["method"] == "off":
         return f"not looked for among {record['num_images']} images (`duplicates.method: off`)"
-    kinds = ", ".join(f"{num} {kind}" for kind, num in record["num_pairs"].items())
-    text = f"{record['num_in_groups']} of {record['num_images']} images in {record['num_groups']} groups"
-    text += f", the largest of {record['largest_group']}" if record["num_groups"] else ""
-    text += f"; pairs: {kinds}"
+    text = f"none among {record['num_images']} images"
+    if record["num_groups"]:
+        text = (
+            f"{record['num_in_groups']} of {record['num_images']} images show what another one shows, in "
+            f"{record['num_groups']} groups, the largest of {record['largest_group']}"
+        )
     if record["num_conflicts"]:
         text += f"; {record['num_conflicts']} pairs under two labels"
     if record["num_plain"]:

@@ -85,7 +85,7 @@ def read_pixels(ids: Sequence[str], locate: LocateImage, white_level: float | No
         return small.reshape(-1, 3) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
     pixels = in_threads(read, ids, num_readers([locate(id_) for id_ in ids[:1]]))
-    return np.stack(list(bar(pixels, desc="read pixels", unit="images", total=len(ids))))
+    return np.stack(list(bar(pixels, desc="explore: read pixels", unit="images", total=len(ids))))
 
 
 def predict_baselines(

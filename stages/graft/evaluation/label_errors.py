@@ -38,3 +38,15 @@ def label_errors_table(images: pd.DataFrame, y: Labels, classes: tuple[str, ...]
     )
     listed: pd.DataFrame = table[suspected | (best != y)]
     return listed.sort_values(["score", "id"])
+
+
+def format_label_errors(table: pd.DataFrame, accuracy: float) -> str:
+    """Say how many labels may be wrong, and how often the label is the predicted class.
+
+    Args:
+        table: as `label_errors_table` gives it.
+        accuracy: share of the images whose label is the class predicted without them, [0, 1].
+    """
+    number = int(table["suspected"].sum())
+    doubt = f"{number} label{'s' if number > 1 else ''} may be wrong (reports/label_errors.csv)"
+    return f"{doubt if number else 'no label looks wrong'}; {accuracy:.1%} right in cross-validation"

@@ -69,7 +69,7 @@ def cross_validate(images: FeatureSet, groups: Sequence[str], l2: float, num_fol
     """
     folds = deal_folds(images.y, groups, num_folds)
     probabilities = np.zeros((len(images.y), len(images.classes)))
-    for fold in bar(range(num_folds), desc="cross-validate", unit="folds"):
+    for fold in bar(range(num_folds), desc="explore: check labels", unit="folds"):
         out = folds == fold
         if out.any() and not out.all():
             x, y = images.x[~out], images.y[~out]

@@ -3,7 +3,7 @@
 Letters: n images, c classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -141,6 +141,21 @@ def metrics_record(evaluation: Evaluation) -> dict[str, float | None]:
         "num_test_groups": len(np.unique(evaluation.groups)),
         "num_leaked": evaluation.num_leaked,
     }
+
+
+def headline_record(
+    metrics: Mapping[str, float | None], scores: Sequence[classification.ClassScore]
+) -> dict[str, float | None]:
+    """Choose the few numbers that people compare in DVC's tables; their order is the columns' order.
+
+    Args:
+        metrics: as `metrics_record` gives them.
+        scores: of every class.
+    """
+    same = {name: metrics[name] for name in ("accuracy", "accuracy_low", "balanced_accuracy")}
+    lowest = min(score.recall for score in scores if score.num_images)
+    rest = {"lowest_recall": lowest, "answered": metrics["coverage"], "log_loss": metrics["log_loss"]}
+    return rounded(same | rest)
 
 
 def unleaked_record(evaluation: Evaluation) -> dict[str, float | None]:

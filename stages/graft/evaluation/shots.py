@@ -39,7 +39,9 @@ def shots_table(train: FeatureSet, val: FeatureSet, l2: float, num_draws: int, s
     largest = int(np.bincount(train.y).max())
     rows = []
     most = min(NEARLY_ALL * largest, MAX_IMAGES / len(train.classes) / 2)
-    for shots in bar([*(shots for shots in SHOTS if shots < most), largest], desc="shots", unit="sizes"):
+    for shots in bar(
+        [*(shots for shots in SHOTS if shots < most), largest], desc="explore: accuracy over images", unit="sizes"
+    ):
         sizes, accuracies = zip(*_draws(train, val, l2, shots, num_draws, seed), strict=True)
         spread = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0
         rows.append((shots, np.mean(sizes), np.mean(accuracies), min(accuracies), max(accuracies), spread, len(sizes)))

@@ -10,8 +10,14 @@ from stages.graft.heads.head import Head
 from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.metrics.training_curve import Epoch
 
-LOG_LOSS, SCORED = "_log_loss", ("train_", "val_")
-"""End of the names of log losses in the report, and starts of the names that are of the head that was kept."""
+NAMES = {
+    "lda": "LDA",
+    "logistic": "logistic regression",
+    "lda_and_logistic": "LDA and logistic regression together",
+    "prototype": "the nearest class mean",
+    "mlp": "an MLP",
+}
+"""Words for the kinds of heads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +69,19 @@ def fit_head(
     return FittedHead(head=head, choices=dict(choices), epochs=epochs)
 
 
-def format_choice(report: Mapping[str, Any]) -> str:
-    """Describe in one line what the report says: of auto, the heads that were tried; of others, every entry."""
-    if report["kind"] != "auto":
-        return ", ".join(f"{name} {value}" for name, value in report.items())
-    kinds = sorted(
-        (name.removesuffix(LOG_LOSS) for name in report if name.endswith(LOG_LOSS) and not name.startswith(SCORED)),
-        key=lambda kind: report[f"{kind}{LOG_LOSS}"],
-    )
-    tried = (f"{kind} {report[f'{kind}{LOG_LOSS}']:.3f} ({report[f'{kind}_accuracy']:.1%})" for kind in kinds)
-    return (
-        f"auto takes {report['chosen']}, by log loss (accuracy) on {report['num_held_out']} images that the fits left "
-        f"out: {', '.join(tried)}; validation {report['val_accuracy']:.1%} of {report['num_val']}"
-    )
+def format_choice(report: Mapping[str, Any]) -> list[str]:
+    """Describe in a line which head was taken and how often it is right; a second one warns of an unfinished fit.
+
+    Args:
+        report: as train_head writes it.
+    """
+    kind = str(report.get("chosen", report["kind"]))
+    line = f"{NAMES[kind]}, {report['val_accuracy']:.1%} right on {report['num_val']} validation images"
+    if (num_held_out := report.get("num_held_out", 0)) > report["num_val"]:
+        right = report[f"{kind}_accuracy"]
+        line = f"{NAMES[kind]}, {right:.1%} right in cross-validation of {num_held_out} images"
+    if "epoch" in report:
+        line += f", epoch {report['epoch']} of {report['num_epochs']}"
+    if report.get("converged", True):
+        return [line]
+    return [line, "the logistic regression did not converge; put a larger penalty into `train_head.l2_grid`"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from stages.graft.core.params import flatten, read_yaml
 from stages.graft.maintenance.dvc_lock import LOCK, LockEntry, read_lock_entries
 from stages.graft.maintenance.verification import CHANGED, Repository, workspace_problem
-from stages.graft.tracking.run_state import ARTIFACTS, MANIFEST, PARAMS, PASSING
+from stages.graft.tracking.run_state import PARAMS, PUBLISHED
 
 
 def outdated(root: Path) -> str | None:
@@ -21,9 +21,9 @@ def outdated(root: Path) -> str | None:
 
 
 def _changed_files(root: Path, entries: Iterable[LockEntry]) -> Iterator[str]:
-    repository, published = Repository(root), (*ARTIFACTS.values(), MANIFEST)
+    repository = Repository(root)
     for entry in entries:
-        is_published = entry.is_out and entry.path.startswith(published) and not entry.path.startswith(PASSING)
+        is_published = entry.is_out and entry.path.startswith(PUBLISHED)
         if is_published and (problem := workspace_problem(entry, repository)):
             yield f"`{entry.path}` {problem}" + (" than dvc.lock says" if problem == CHANGED else "")
 

@@ -194,14 +194,25 @@ def comparison_record(comparison: PairedComparison, split: str) -> dict[str, Any
 
 def format_comparison(comparison: PairedComparison, split: str) -> str:
     """Describe in one line a comparison of head-only before and fine-tuned after, on a split such as validation."""
-    differences = (comparison.difference_low, comparison.difference, comparison.difference_high)
-    low, difference, high = (f"{100 * value:+.1f}" for value in differences)
-    return (
-        f"fine-tuned {comparison.accuracy_after:.1%} against head-only {comparison.accuracy_before:.1%} on "
-        f"{comparison.num_images} {split} images: {difference} points (95% interval {low} to {high}, "
-        f"McNemar p = {comparison.p_value:.2g}), log loss {comparison.log_loss_after:.3f} against "
-        f"{comparison.log_loss_before:.3f}"
-    )
+    found = comparison
+    images = f"{found.num_gained} gained, {found.num_lost} lost of {found.num_images}"
+    return f"{split} {found.accuracy_before:.1%} -> {found.accuracy_after:.1%} ({images})"
+
+
+def format_outcome(comparison: PairedComparison, keep: Keep) -> str:
+    """Say in one line whether fine-tuned weights are kept, what they changed on validation, and why if they are not."""
+    found, change = comparison, format_comparison(comparison, "validation")
+    if worth_keeping(found, "better"):
+        return f"kept: {change}"
+    if found.num_gained <= found.num_lost:
+        reason = "no better"
+    elif found.p_value > MAX_P_VALUE:
+        reason = f"the difference may be chance (p = {found.p_value:.2g})"
+    else:
+        reason = f"the probabilities are worse (log loss {found.log_loss_before:.2f} -> {found.log_loss_after:.2f})"
+    if keep == "always":
+        return f"kept, as `finetune.keep: always` asks: {change}, {reason}"
+    return f"not kept: {change}, {reason}"
 
 
 def _paired_interval(num_gained: int, num_lost: int, num_images: int) -> tuple[float, float]:

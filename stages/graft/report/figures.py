@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from stages.graft.core.progress import bar
 from stages.graft.report.class_figures import draw_confusion, draw_map, draw_per_class
 from stages.graft.report.confidence_figures import Choice, draw_reliability, draw_risk_coverage
 from stages.graft.report.figure_style import save_png, style
@@ -43,7 +44,8 @@ def draw_figures(plots: Path, metrics: Path, decision: Path, folder: Path) -> di
     folder.mkdir(parents=True, exist_ok=True)
     captions = {}
     with style():
-        for name, figure in _draw_all(read_plot_tables(plots), read_choice(metrics, decision)):
+        figures = _draw_all(read_plot_tables(plots), read_choice(metrics, decision))
+        for name, figure in bar(figures, desc="report", unit="figures"):
             save_png(figure, folder / f"{name}.png")
             captions[f"{name}.png"] = CAPTIONS.get(name) or CAPTIONS[name.partition("_")[0]]
     return captions

@@ -19,6 +19,9 @@ DVC_VARIABLES = ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
 PACKAGES = ("torch", "torchvision", "openvino", "scikit-learn", "numpy", "pandas", "pillow", "safetensors", "dvc",
             "mlflow")  # fmt: skip
 
+VERSION = "version."
+"""Beginning of the tags with a library's version."""
+
 Tags = dict[str, str]
 
 
@@ -77,7 +80,7 @@ def _versions() -> Tags:
     tags = {}
     for package in PACKAGES:
         try:
-            tags[f"version.{package}"] = version(package)
+            tags[f"{VERSION}{package}"] = version(package)
         except PackageNotFoundError:
             continue
     return tags

@@ -1,4 +1,4 @@
-"""MLflow tracking: one run for each state of the pipeline, written from its files, with a child run for each training.
+"""MLflow tracking: one run for each state of the pipeline, written from its files, with its model.
 
 MLflow is imported only after the store has answered: the import takes seconds. An error here never breaks a build: it
 becomes one line, and `graft publish` publishes later, from the files.
@@ -6,6 +6,7 @@ becomes one line, and `graft publish` publishes later, from the files.
 
 import shutil
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,107 +17,60 @@ from typing import TYPE_CHECKING
 
 from stages.graft.core.params import load_params
 from stages.graft.storage.files import atomic_path
+from stages.graft.tracking.description import describe_run
+from stages.graft.tracking.experiment import find_experiment
+from stages.graft.tracking.logged_models import find_or_log_model
 from stages.graft.tracking.provenance import read_provenance
-from stages.graft.tracking.run_state import PARAMS, RunState, TrackingParams, read_results, read_state
+from stages.graft.tracking.run_state import BUNDLE, PARAMS, RunState, TrackingParams, read_results, read_state
 from stages.graft.tracking.runs import Runs
 from stages.graft.tracking.server import (
-    Address,
     check_alive,
     configure_mlflow,
     find_address,
     hide_password,
     publishing_lock,
+    where_to_look,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow import MlflowClient
-
-CURVE = "its curve is published with the results"
 
 
 def publish(root: Path = Path()) -> None:
     """Write the run of the pipeline's present state from the files in its folder; a second call changes nothing."""
-    with _errors_in_one_line("warning: {}; the results are safe, `graft publish` publishes them later"):
+    with errors_in_one_line("warning: {}; the results are safe, `graft publish` publishes them later"):
         state, results, tags = read_state(root), read_results(root), read_provenance(root)
-        with _open_runs(root, state.experiment) as runs:
+        description = describe_run(root, state, results.times, tags)
+        with open_runs(root, state.experiment) as runs:
             runs.close_abandoned()
-            run = runs.find_or_start(state, tags)
-            is_new = runs.write(run, state, results, root)
+            run = runs.find_or_start(state, tags, sum(results.times.values()))
+            is_new = runs.write(run, state, results, description, root)
             runs.update_commit(run, state, tags)
+            if (root / BUNDLE).is_file():
+                find_or_log_model(runs.client, runs.experiment, run.info.run_id, root)
             decision = _register_model(runs, run.info.run_id, state, root)
         done = "published" if is_new else "is published already"
-        print(f"tracking: run {run.info.run_name} of {state.experiment} {done}")
+        place = where_to_look(find_address(root), runs.experiment, run.info.run_id)
+        print(f"tracking: run {run.info.run_name} of {state.experiment} {done}; {place}")
         if decision:
             print(f"tracking: {decision}")
 
 
 def publish_comparison(table: "pd.DataFrame", files: Sequence[Path], root: Path = Path()) -> None:
     """Write a comparison of networks: one run with its files, and a child run for each row of the table."""
-    with _errors_in_one_line("warning: {}; the table is safe"):
+    with errors_in_one_line("warning: {}; the table is safe"):
         experiment = load_params("tracking", TrackingParams, root / PARAMS).experiment
         tags = read_provenance(root)
-        with _open_runs(root, experiment) as runs:
+        with open_runs(root, experiment) as runs:
             runs.write_comparison(table, files, tags)
         print(f"tracking: {len(table)} runs of {experiment} published")
 
 
-class LiveRun:
-    """The child run of a training; it logs nothing when there is no store."""
-
-    def __init__(self, stage: str) -> None:
-        self._stage = stage
-        self._runs: Runs | None = None
-        self._ids: list[str] = []
-
-    def log(self, epoch: int, metrics: dict[str, float]) -> None:
-        """Log one epoch's metrics, named as in the stage's curve, split first: `val_loss`, `train_accuracy`, …"""
-        if self._runs is None:
-            return
-        is_logged = False
-        with _errors_in_one_line(f"{self._stage} goes on unwatched: {{}}; {CURVE}"):
-            points = {f"{self._stage}/{name}": value for name, value in metrics.items()}
-            self._runs.log_epoch(self._ids[0], epoch, points)
-            is_logged = True
-        if not is_logged:
-            self._runs = None  # no further epoch waits for a dead server
-
-    def _begin(self, root: Path) -> None:
-        state, tags = read_state(root), read_provenance(root)
-        with _open_runs(root, state.experiment) as runs:
-            runs.close_abandoned()
-            self._ids = runs.start_child(runs.find_or_start(state, tags), self._stage)
-            self._runs = runs
-
-    def _end(self, status: str) -> None:
-        if self._runs is not None:
-            for run_id in self._ids:
-                self._runs.client.set_terminated(run_id, status=status)
-
-
 @contextmanager
-def live_run(stage: str, root: Path = Path()) -> Iterator[LiveRun]:
-    """Show the training of a stage in MLflow while it runs, as a child of its state's run."""
-    live, status = LiveRun(stage), "FAILED"
-    with _errors_in_one_line(f"{stage} runs unwatched: {{}}; {CURVE}"):
-        live._begin(root)
+def errors_in_one_line(line: str) -> Iterator[None]:
+    """Catch every error and print one line to stderr, with the reason in its braces; show no warning of MLflow."""
     try:
-        yield live
-        status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit):
-        status = "KILLED"
-        raise
-    finally:
-        with _errors_in_one_line(f"MLflow does not know that {stage} has ended ({status}): {{}}"):
-            live._end(status)
-
-
-@contextmanager
-def _errors_in_one_line(line: str) -> Iterator[None]:
-    """Catch every error and print one line to stderr, with the reason in its braces."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of MLflow and what it imports
+        with _no_warnings():
             yield
     except Exception as error:
         reason = shorten(hide_password(str(error)), 200, placeholder="…") or type(error).__name__
@@ -124,7 +78,22 @@ def _errors_in_one_line(line: str) -> Iterator[None]:
 
 
 @contextmanager
-def _open_runs(root: Path, experiment: str) -> Iterator[Runs]:
+def _no_warnings() -> Iterator[None]:
+    """Hide the warnings of MLflow and what it imports.
+
+    Python's filters belong to the whole process: another thread leaves them alone, since a fit may be recording
+    warnings at that time.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def open_runs(root: Path, experiment: str) -> Iterator[Runs]:
     """Open the store and the experiment; create them if they are new."""
     address = find_address(root)
     with publishing_lock(address):
@@ -135,7 +104,7 @@ def _open_runs(root: Path, experiment: str) -> Iterator[Runs]:
         if address.database and not address.database.exists():
             _make_database(address.database)
         client = MlflowClient(address.uri)
-        yield Runs(client=client, entities=entities, experiment=_find_experiment(client, experiment, address))
+        yield Runs(client=client, entities=entities, experiment=find_experiment(client, experiment, address))
 
 
 def _register_model(runs: Runs, run_id: str, state: RunState, root: Path) -> str | None:
@@ -156,20 +125,3 @@ def _make_database(path: Path) -> None:
         fresh = Path(folder) / path.name
         MlflowClient(f"sqlite:///{fresh.as_posix()}")
         shutil.copyfile(fresh, temporary)
-
-
-def _find_experiment(client: "MlflowClient", name: str, address: Address) -> str:
-    """Find or create the experiment; returns its id."""
-    from mlflow import MlflowException
-
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        try:
-            return str(client.create_experiment(name, address.artifacts.as_uri() if address.artifacts else None))
-        except MlflowException:  # on a server, another process may have created it
-            experiment = client.get_experiment_by_name(name)
-            if experiment is None:
-                raise
-    if experiment.lifecycle_stage != "active":
-        raise RuntimeError(f"the MLflow experiment `{name}` is deleted: restore it, or change `tracking.experiment`")
-    return str(experiment.experiment_id)

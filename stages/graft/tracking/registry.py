@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from stages.graft.model.bundle import BUNDLE
 from stages.graft.storage.files import read_json
 from stages.graft.storage.hashing import sha256_of
-from stages.graft.tracking.mlflow_model import PREDICTIONS, write_model
+from stages.graft.tracking.logged_models import find_or_log_model
+from stages.graft.tracking.mlflow_model import PREDICTIONS
 from stages.graft.tracking.promotion import Predictions, Promotion, decide_promotion, read_predictions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -31,7 +31,7 @@ BUNDLE_TAG, DECISION = "graft.bundle", "graft.succession"
 REGISTERED = "graft.registered"
 """Tag of a run: its model's version and the decision on it, or why there is no version."""
 
-GATE, LOCK = "reports/gate.json", "requirements.lock"
+GATE = "reports/gate.json"
 MODEL_BUNDLE, TEST_PREDICTIONS = "data/bundle", "reports/predictions.csv"
 """Files to read, relative to the pipeline's root."""
 
@@ -85,7 +85,7 @@ class Registry:
         """Log the present model and register it as a version."""
         self._create_registered_model()
         tags = {BUNDLE_TAG: sha256_of(root / MODEL_BUNDLE / BUNDLE)}
-        model = self._log_model(run_id, root)
+        model = find_or_log_model(self.client, self.experiment, run_id, root)
         # Its location, not models:/<id>: a local store looks that up in the process's default store.
         version = self.client.create_model_version(
             self.name, model.artifact_location, run_id, tags=tags, model_id=model.model_id
@@ -105,25 +105,6 @@ class Registry:
             self.client.create_registered_model(self.name)
         except MlflowException:  # another process may have created it
             self.client.get_registered_model(self.name)
-
-    def _log_model(self, run_id: str, root: Path) -> "LoggedModel":
-        """Write the MLflow model and upload it to the store."""
-        from mlflow.entities import LoggedModelOutput
-        from mlflow.models import Model
-
-        logged = self.client.create_logged_model(self.experiment, self.name, run_id, model_type="classifier")
-        model_id, location = str(logged.model_id), logged.artifact_location
-        record = Model(artifact_path=location, model_uuid=model_id, run_id=run_id, model_id=model_id)
-        try:
-            with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-                folder = Path(scratch) / "model"
-                write_model(root / MODEL_BUNDLE, root / TEST_PREDICTIONS, root / LOCK, folder, record)
-                self.client.log_model_artifacts(model_id, str(folder))
-        except BaseException:
-            self.client.finalize_logged_model(model_id, "FAILED")
-            raise
-        self.client.log_outputs(run_id, models=[LoggedModelOutput(model_id, step=0)])
-        return self.client.finalize_logged_model(model_id, "READY")
 
     def _promote(self, number: str, predictions: Predictions) -> str:
         """Make a new version the challenger, and the champion if it is no worse; returns the decision in a line."""

@@ -6,29 +6,47 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from stages.graft.core.params import Params, flatten, load_params, read_yaml
+from stages.graft.core.stage import read_duration
 from stages.graft.storage.files import read_json
 from stages.graft.storage.hashing import dvc_folder_md5, md5_of, sha256_of
 from stages.graft.storage.tables import count_rows
 
-PARAMS, MANIFEST = "params.yaml", "data/manifest.csv"
-METRICS, CURVES = "reports/*.json", "reports/plots/*_curve.csv"
-ARTIFACTS = {"reports": "reports", "model": "data/model"}
-"""Published folders: name of a run's artifact folder, and the folder relative to the pipeline's root."""
+PARAMS, MANIFEST, PIPELINE, BUNDLE = "params.yaml", "data/manifest.csv", "dvc.yaml", "data/bundle/bundle.json"
+SPLITS, CURVES, PAGE = "data/splits.csv", "reports/plots/*_curve.csv", "reports/report.html"
+"""Relative to the pipeline's root."""
 
-PASSING = ("reports/report.html", "reports/times/")
-"""Published files that do not count when results are compared: they show times and the last commit."""
+PUBLISHED = ("reports/", "data/bundle", MANIFEST, SPLITS)
+"""Beginnings of the outputs that a run is written from."""
+
+METRICS = {
+    "accuracy": ("metrics", "accuracy"),
+    "accuracy_low": ("metrics", "accuracy_low"),
+    "accuracy_high": ("metrics", "accuracy_high"),
+    "balanced_accuracy": ("metrics", "balanced_accuracy"),
+    "macro_f1": ("metrics", "macro_f1"),
+    "lowest_recall": ("headline", "lowest_recall"),
+    "log_loss": ("metrics", "log_loss"),
+    "calibration_error": ("metrics", "ece"),
+    "answered": ("metrics", "coverage"),
+    "accuracy_of_answered": ("metrics", "selective_accuracy"),
+    "best_baseline_accuracy": ("verdict", "baseline_accuracy"),
+    "val_accuracy": ("train_head", "val_accuracy"),
+    "val_accuracy_finetuned": ("finetune", "val_accuracy_after"),
+    "cross_validated_accuracy": ("explore", "cross_validated_accuracy"),
+    "num_images": ("ingest", "num_images"),
+    "num_test_images": ("metrics", "num_test"),
+    "num_doubtful_labels": ("explore", "num_suspected"),
+}
+"""Metrics of a run, with the report and its key; the reports themselves are artifacts, with every other number."""
 
 MAX_KEY, MAX_VALUE = 250, 6000
 """MLflow's limits for the name and the value of a parameter, in characters."""
-
-MAX_COUNTS = 100
-"""A report's mapping with more numbers than this, such as one for each class, is not logged."""
 
 
 class TrackingParams(Params):
@@ -60,6 +78,10 @@ class RunState:
     """Rows of the manifest."""
 
 
+STAGES = ("ingest", "duplicates", "split", "extract", "train_head", "finetune", "explore", "evaluate")
+"""The stages whose time counts; the last one, report, publishes the run before it has ended."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Results:
     """What the pipeline computed in one state."""
@@ -67,7 +89,10 @@ class Results:
     series: dict[str, dict[int, float]]
     """By name, the value at each step: curves by epoch, single metrics at step 0."""
     digest: str
-    """SHA-256 of every published file except PASSING, hex; the same digest means that nothing is new."""
+    """SHA-256 of the bundle's record and of every published file except the page, which shows times, hex; the same
+    digest means that nothing is new."""
+    times: dict[str, float]
+    """Seconds of each stage's last run, of the stages that ran on this machine."""
 
 
 def read_state(root: Path) -> RunState:
@@ -91,22 +116,38 @@ def read_state(root: Path) -> RunState:
 
 
 def read_results(root: Path) -> Results:
-    """Read all metrics and curves: `stage.metric`, from metrics.json `metric`, and `stage/split_metric` by epoch."""
-    series: dict[str, dict[int, float]] = {}
-    for report in sorted(root.glob(METRICS)):
-        prefix = "" if report.stem == "metrics" else f"{report.stem}."
-        series |= {_safe(prefix + name): {0: value} for name, value in _numbers(read_json(report))}
+    """Read the metrics, those that the reports have, and the curves: `stage/split_metric` by epoch."""
+    paths = {name: root / f"reports/{name}.json" for name, _ in METRICS.values()}
+    reports = {name: read_json(path) for name, path in paths.items() if path.is_file()}
+    values = {metric: reports.get(name, {}).get(key) for metric, (name, key) in METRICS.items()}
+    series = {metric: {0: float(value)} for metric, value in values.items() if value is not None}
     for table in sorted(root.glob(CURVES)):
         series |= _read_curves(table)
-    return Results(series=series, digest=_digest(root))
+    return Results(series=series, digest=_digest(root), times=read_times(root))
+
+
+def read_times(root: Path) -> dict[str, float]:
+    """Read the seconds of each stage's last run, of STAGES and of those that ran on this machine."""
+    durations = {stage: read_duration(stage, root) for stage in STAGES}
+    return {stage: duration.seconds for stage, duration in durations.items() if duration}
 
 
 def published_files(root: Path) -> Iterator[tuple[str, Path]]:
-    """List the published files, each with its artifact folder; hidden files are left out."""
-    for name, folder in ARTIFACTS.items():
-        for path in sorted((root / folder).rglob("*")):
-            if path.is_file() and not path.name.startswith("."):
-                yield (PurePosixPath(name) / path.relative_to(root / folder).parent).as_posix(), path
+    """List the page and the reports that stages write, each with its artifact folder.
+
+    Other files beside them, such as measurements of speed, belong to the repository and not to a run.
+    """
+    for path in sorted({root / PAGE, *(root / out for out in _outs(root) if out.startswith("reports/"))}):
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and not file.name.startswith("."):
+                yield file.parent.relative_to(root).as_posix(), file
+
+
+def _outs(root: Path) -> Iterator[str]:
+    """Every path that a stage of dvc.yaml writes."""
+    for stage in read_yaml(root / PIPELINE)["stages"].values():
+        for out in (*stage.get("outs", ()), *stage.get("metrics", ())):
+            yield out if isinstance(out, str) else next(iter(out))
 
 
 def _key(params: Mapping[str, Any], manifest: Path) -> str:
@@ -138,14 +179,6 @@ def _safe(name: str) -> str:
     return f"{safe[: MAX_KEY - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def _numbers(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    for key, value in record.items():
-        if isinstance(value, Mapping) and len(value) <= MAX_COUNTS:
-            yield from _numbers(value, f"{prefix}{key}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield f"{prefix}{key}", float(value)
-
-
 def _read_curves(table: Path) -> dict[str, dict[int, float]]:
     """Read `epoch,split,loss,accuracy,…` as a curve for each split and column; `split` and cells may be missing."""
     curves: dict[str, dict[int, float]] = {}
@@ -164,7 +197,7 @@ def _read_curves(table: Path) -> dict[str, dict[int, float]]:
 
 def _digest(root: Path) -> str:
     total = hashlib.sha256()
-    for folder, path in published_files(root):
-        if not path.relative_to(root).as_posix().startswith(PASSING):
-            total.update(f"{folder}/{path.name} {sha256_of(path)}\n".encode())
+    files = [path for _, path in published_files(root) if path != root / PAGE]
+    for path in (*files, *filter(Path.is_file, [root / BUNDLE])):
+        total.update(f"{path.relative_to(root).as_posix()} {sha256_of(path)}\n".encode())
     return total.hexdigest()

@@ -3,7 +3,6 @@
 MLflow is passed in: importing this module does not import it.
 """
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,16 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.graft.core.processes import is_gone, this_host, this_process
-from stages.graft.tracking.provenance import Tags, is_dirty, run_name
+from stages.graft.tracking.datasets import split_datasets
+from stages.graft.tracking.provenance import VERSION, Tags, is_dirty, run_name
 from stages.graft.tracking.run_state import Results, RunState, published_files
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput, Metric, Run
+    from mlflow.entities import Metric, Run
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 STATE, RESULTS, STAGE = "graft.state", "graft.results", "graft.stage"
-"""Tags: the state of a run; the digest of its results, written last; of a child run, the stage that trains."""
+"""Tags: the state of a run; the digest of its results, written last; of a child run, its stage."""
+
+NOTE = "mlflow.note.content"
+"""Tag: the description, in Markdown."""
 
 HOST, PROCESS = "graft.host", "graft.process"
 """Tags: which process writes a run that is RUNNING."""
@@ -39,12 +43,20 @@ class Runs:
     experiment: str
     """The experiment's id."""
 
-    def find_or_start(self, state: RunState, tags: Tags) -> "Run":
-        """Find or start the run of a state; if two processes start one on a server, the earlier run stays."""
+    def find_or_start(self, state: RunState, tags: Tags, seconds: float) -> "Run":
+        """Find or start the run of a state; if two processes start one on a server, the earlier run stays.
+
+        Args:
+            state: the pipeline's state.
+            tags: its origin; the libraries' versions are in the description alone.
+            seconds: time since the work began.
+        """
         if run := self._find(state):
             return run
         own = {STATE: state.key, "md5.data": state.data_md5, "mlflow.source.name": "dvc repro", **_owner()}
-        run = self.client.create_run(self.experiment, tags=tags | own, run_name=run_name(tags, state.key))
+        own |= {name: tag for name, tag in tags.items() if not name.startswith(VERSION)}
+        began, name = _now() - round(1000 * seconds), run_name(tags, state.key)
+        run = self.client.create_run(self.experiment, began, own, name)
         first = self._find(state) or run
         if first.info.run_id != run.info.run_id:
             self.client.delete_run(run.info.run_id)
@@ -52,10 +64,11 @@ class Runs:
         self._log(run.info.run_id, params=state.params)
         return self.client.get_run(run.info.run_id)
 
-    def write(self, run: "Run", state: RunState, results: Results, root: Path) -> bool:
-        """Write the files' content to a run; returns False when the run has it already.
+    def write(self, run: "Run", state: RunState, results: Results, description: str, root: Path) -> bool:
+        """Write the files' content and a description in Markdown to a run; returns False when the run has it already.
 
-        The results' digest is written last, so that an interrupted write is repeated.
+        The results' digest is written last, so that an interrupted write is repeated. The run then has lasted as long
+        as the stages took together.
         """
         run_id, known = run.info.run_id, run.data.params
         if run.data.tags.get(RESULTS) == results.digest and run.info.status == "FINISHED":
@@ -63,12 +76,13 @@ class Runs:
         missing = {name: value for name, value in state.params.items() if name not in known}
         self._log(run_id, params=missing, tags={RESULTS: "being written"}, metrics=self._new_metrics(run, results))
         if not (run.inputs and run.inputs.dataset_inputs):
-            self.client.log_inputs(run_id, datasets=[self._dataset(state)])
+            self.client.log_inputs(run_id, datasets=split_datasets(root, state.source, self.entities))
         for folder, path in published_files(root):
             # Single files: log_artifacts cannot replace the read-only copies of files linked to DVC's cache.
             self.client.log_artifact(run_id, str(path), folder)
-        self._log(run_id, tags={RESULTS: results.digest})
-        self.client.set_terminated(run_id, status="FINISHED")
+        self._log(run_id, tags={NOTE: description, RESULTS: results.digest})
+        end = run.info.start_time + round(1000 * sum(results.times.values())) if results.times else _now()
+        self.client.set_terminated(run_id, "FINISHED", min(end, _now()))
         return True
 
     def update_commit(self, run: "Run", state: RunState, tags: Tags) -> None:
@@ -80,14 +94,17 @@ class Runs:
         if "DVC_EXP_NAME" not in old and run.info.run_name == run_name(old, state.key):
             self.client.update_run(run.info.run_id, name=run_name(tags, state.key))
 
-    def start_child(self, parent: "Run", stage: str) -> list[str]:
-        """Start a training's run below its state's run; returns the ids of child and parent, which are RUNNING."""
+    def start_child(self, parent: "Run", stage: str, seconds: float) -> list[str]:
+        """Start a stage's run below its state's run; returns the ids of child and parent, which are RUNNING.
+
+        `seconds` is the time since the stage began.
+        """
         parent_id = parent.info.run_id
         self._log(parent_id, tags=_owner())
         self.client.update_run(parent_id, status="RUNNING")
         tags = _owner() | {"mlflow.parentRunId": parent_id, STAGE: stage}
-        child = self.client.create_run(self.experiment, tags=tags, run_name=f"{parent.info.run_name}/{stage}")
-        return [child.info.run_id, parent_id]
+        began, name = _now() - round(1000 * seconds), f"{parent.info.run_name}/{stage}"
+        return [self.client.create_run(self.experiment, began, tags, name).info.run_id, parent_id]
 
     def write_comparison(self, table: "pd.DataFrame", files: Sequence[Path], tags: Tags) -> None:
         """Write one run with files and, below it, a run for each network of a table: numbers are its metrics."""
@@ -112,9 +129,18 @@ class Runs:
             if is_gone(run.data.tags.get(PROCESS, "")):
                 self.client.set_terminated(run.info.run_id, status="KILLED")
 
-    def log_epoch(self, run_id: str, epoch: int, metrics: dict[str, float]) -> None:
+    def log_points(self, run_id: str, step: int, metrics: dict[str, float]) -> None:
         """Log metrics at one step, with the present time."""
-        self._log(run_id, metrics=[self.entities.Metric(name, value, _now(), epoch) for name, value in metrics.items()])
+        self._log(run_id, metrics=[self.entities.Metric(name, value, _now(), step) for name, value in metrics.items()])
+
+    def watch_machine(self, run_id: str, seconds: float) -> "SystemMetricsMonitor":
+        """Log what processors, memory, disk, network and GPUs do, every so many seconds, until `finish` is called."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        uri = self.client.tracking_uri
+        monitor = SystemMetricsMonitor(run_id, seconds, tracking_uri=uri)  # type: ignore[no-untyped-call]
+        monitor.start()  # type: ignore[no-untyped-call]
+        return monitor
 
     def _log(
         self,
@@ -151,18 +177,6 @@ class Runs:
         """The latest value at each step of a metric."""
         points = self.client.get_metric_history(run.info.run_id, name) if name in run.data.metrics else []
         return {point.step: point.value for point in sorted(points, key=lambda point: point.timestamp)}
-
-    def _dataset(self, state: RunState) -> "DatasetInput":
-        dataset = self.entities.Dataset(
-            name=Path(state.source).name[:250] or "images",
-            digest=state.data_md5,
-            source_type="local",
-            source=json.dumps({"uri": state.source}),
-            profile=json.dumps({"num_rows": state.num_images}),
-        )
-        tag = self.entities.InputTag("mlflow.data.context", "all")
-        dataset_input: DatasetInput = self.entities.DatasetInput(dataset, [tag])
-        return dataset_input
 
 
 def _owner() -> Tags:

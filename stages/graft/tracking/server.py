@@ -115,6 +115,14 @@ def hide_password(text: str) -> str:
     return re.sub(r"//[^/@\s]+@", "//", text)
 
 
+def where_to_look(address: Address, experiment: str, run_id: str) -> str:
+    """Give the link to a run on a server, in MLflow's pages for model training, or the command that shows it."""
+    if not address.uri.startswith("http"):
+        return "`make ui` shows it"
+    base = hide_password(address.uri).rstrip("/")
+    return f"{base}/#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
+
+
 def publishing_lock(address: Address) -> AbstractContextManager[None]:
     """Let one process at a time publish to a local database; a server needs no lock.
 

@@ -11,10 +11,11 @@ from stages.graft.backbone.tensor_files import save_tensors
 from stages.graft.backbone.weights import Weights
 from stages.graft.heads.head import Head, save_head
 from stages.graft.metrics.paired_comparison import (
+    Keep,
     PairedComparison,
     compare_paired,
     comparison_record,
-    format_comparison,
+    format_outcome,
     worth_keeping,
 )
 from stages.graft.metrics.training_curve import Epoch
@@ -25,7 +26,6 @@ from stages.graft.training.forgetting import (
     NUM_DIGITS,
     Forgetting,
     forgetting_record,
-    format_changes,
     format_forgetting,
     measure_forgetting,
     weight_changes,
@@ -67,10 +67,10 @@ class FinetuneResult:
         forgotten = forgetting_record(self.forgetting) if self.forgetting else {}
         return kept | comparison_record(self.comparison, "val") | moved | forgotten
 
-    def lines(self) -> list[str]:
-        """Say what was gained, how far the weights moved, and what was forgotten if that was measured."""
-        lines = [format_comparison(self.comparison, "validation"), format_changes(self.changes)]
-        return [*lines, format_forgetting(self.forgetting)] if self.forgetting else lines
+    def lines(self, keep: Keep) -> list[str]:
+        """Say whether the weights are kept and why, and what was forgotten if that was measured."""
+        line = format_outcome(self.comparison, keep)
+        return [line, format_forgetting(self.forgetting)] if self.forgetting else [line]
 
 
 def assess(

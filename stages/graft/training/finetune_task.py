@@ -232,7 +232,7 @@ def _cache_key(task: FinetuneTask) -> dict[str, Any]:
 
 def _report(log: Callable[[int, dict[str, float]], None], epoch: Epoch) -> None:
     log(epoch.epoch, epoch.metrics())
-    print(f"finetune: epoch {epoch.epoch}: val loss {epoch.val_loss:.4f}, val accuracy {epoch.val_accuracy:.1%}")
+    print(f"finetune: epoch {epoch.epoch}: validation {epoch.val_accuracy:.1%}, loss {epoch.val_loss:.3f}")
 
 
 def _ignore_epoch(epoch: Epoch) -> None:

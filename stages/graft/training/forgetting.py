@@ -196,23 +196,11 @@ def forgetting_record(forgetting: Forgetting) -> dict[str, Any]:
 
 def format_forgetting(forgetting: Forgetting) -> str:
     """Describe in one line what the network forgot."""
-    text = (
-        f"on {forgetting.num_images} validation images the features' linear CKA with the pretrained ones is "
-        f"{forgetting.cka:.3f}, and the source's output layer predicts the same class as before for "
-        f"{forgetting.source_agreement:.1%}"
-    )
+    text = f"the network gives its pretraining's answers as before for {forgetting.source_agreement:.1%} of the images"
     if (source := forgetting.source) is None:
         return text
-    return (
-        f"{text}; source accuracy {source.accuracy_before:.1%} before, {source.accuracy_after:.1%} after "
-        f"({source.num_images} images)"
-    )
-
-
-def format_changes(changes: pd.DataFrame) -> str:
-    """Describe in one line how far the weights moved."""
-    farthest = changes.iloc[int(changes["distance"].argmax())]
-    return f"weights moved by {whole_distance(changes):.2%}, most in {farthest['block']} ({farthest['distance']:.2%})"
+    change = f"{source.accuracy_before:.1%} -> {source.accuracy_after:.1%}"
+    return f"{text}; on {source.num_images} of its own images {change}"
 
 
 def _normalised(network: nn.Module, preprocessing: Preprocessing, device: torch.device) -> NormalisedNetwork:

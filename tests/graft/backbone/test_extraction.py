@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.graft.backbone import extraction
-from stages.graft.backbone.extraction import extract_missing
+from stages.graft.backbone.extraction import extract_missing, format_extraction
 from stages.graft.backbone.network import load_backbone, run_batch
 from stages.graft.backbone.runtime import Compute
 from stages.graft.backbone.weights import Weights
@@ -272,3 +272,9 @@ def test_large_batches_are_decoded_side_by_side_to_the_same_rows(ids, locate, ba
     number, rows = extract(ids, locate, backbone, tmp_path / "large")
     assert number == len(ids)
     assert rows.tobytes() == expected.tobytes()
+
+
+def test_the_line_says_what_is_new_and_how_fast_it_was():
+    assert format_extraction(900, 612, 5.1) == "900 images, 612 new, 5.1 s, 120 images/s"
+    assert format_extraction(10, 10, 4.0) == "10 images, 10 new, 4.0 s, 2.5 images/s"
+    assert format_extraction(900, 0, 0.1) == "900 images, none new"

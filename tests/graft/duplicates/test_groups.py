@@ -39,7 +39,7 @@ def test_the_record_counts_and_shows_the_largest_first():
     assert (record["num_in_groups"], record["num_groups"], record["largest_group"]) == (5, 2, 3)
     assert [[row["id"] for row in rows] for rows in record["groups"]] == [["a", "b", "d"], ["e", "f"]]
     text = format_record(record)
-    assert text.startswith("5 of 6 images in 2 groups, the largest of 3; pairs: 1 same pixels, 1 strict, 1 related")
+    assert text.startswith("5 of 6 images show what another one shows, in 2 groups, the largest of 3")
     assert "2 images show too little" in text
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from stages.graft.evaluation.label_errors import label_errors_table
+from stages.graft.evaluation.label_errors import format_label_errors, label_errors_table
 from stages.graft.evaluation.linear_probe import cross_validate
 from tests.support.features import sparse_features
 
@@ -48,3 +48,11 @@ def test_right_labels_are_not_suspected(rng):
     y = np.repeat([0, 1, 2], 20)
     images = pd.DataFrame({"id": [f"{k:02}" for k in range(60)], "file": "f", "label": y, "split": "test"})
     assert label_errors_table(images, y, ("a", "b", "c"), np.eye(3)[y] * 0.7 + 0.1).empty
+
+
+def test_the_line_counts_the_suspected_labels():
+    table = pd.DataFrame({"suspected": [True, False, True]})
+    assert format_label_errors(table, 0.9655) == (
+        "2 labels may be wrong (reports/label_errors.csv); 96.5% right in cross-validation"
+    )
+    assert format_label_errors(table[1:2], 1.0) == "no label looks wrong; 100.0% right in cross-validation"

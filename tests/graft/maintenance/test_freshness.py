@@ -19,11 +19,11 @@ def root(tmp_path):
     write_text("head: {kind: mlp, l2: [1.0, 2.0]}\nreport: {tiles: 3}\n", tmp_path / "params.yaml")
     write_text("id\n", tmp_path / "data/manifest.csv")
     write_json({"accuracy": 1}, tmp_path / "reports/metrics.json")
-    write_json({"classes": []}, tmp_path / "data/model/model.json")
+    write_json({"classes": []}, tmp_path / "data/bundle/model.json")
     write_text("<p>", tmp_path / "reports/report.html")
-    listed = {"model.json": md5(tmp_path / "data/model/model.json")}
+    listed = {"model.json": md5(tmp_path / "data/bundle/model.json")}
     outs = [{"path": path, "md5": md5(tmp_path / path)} for path in ("data/manifest.csv", "reports/metrics.json")]
-    outs += [{"path": "data/model", "md5": dvc_folder_md5(listed)}, {"path": "data/images", "md5": "0.dir"}]
+    outs += [{"path": "data/bundle", "md5": dvc_folder_md5(listed)}, {"path": "data/images", "md5": "0.dir"}]
     params = {"params.yaml": {"head.kind": "mlp", "head.l2": [1.0, 2.0]}}
     lock = {"stages": {"train": {"cmd": "train", "params": params, "outs": outs}}}
     write_text(yaml.safe_dump(lock), tmp_path / "dvc.lock")
@@ -47,7 +47,7 @@ def test_results_of_another_parameter(root, now, shown):
     assert outdated(root) == f"the results of train are of `head.kind` 'mlp', params.yaml has {shown}"
 
 
-@pytest.mark.parametrize("path", ["data/manifest.csv", "reports/metrics.json", "data/model/model.json"])
+@pytest.mark.parametrize("path", ["data/manifest.csv", "reports/metrics.json", "data/bundle/model.json"])
 def test_files_that_are_other_ones_or_missing(root, path):
     write_text("other", root / path)
     assert outdated(root) is not None

@@ -5,10 +5,11 @@ import pytest
 
 from stages.graft.core.errors import DataError
 from stages.graft.metrics.paired_comparison import (
+    Keep,
     PairedComparison,
     compare_paired,
     comparison_record,
-    format_comparison,
+    format_outcome,
     holm,
     is_better,
     mcnemar,
@@ -133,6 +134,7 @@ def test_a_gain_in_accuracy_with_a_higher_loss_is_not_kept():
     found = compare_paired(np.zeros(48, np.int64), before, after)
     assert (found.num_gained, found.num_lost) == (8, 0)
     assert not worth_keeping(found, "better")
+    assert "the probabilities are worse (log loss 0.13 -> 0.37)" in format_outcome(found, "better")
 
 
 def test_of_equally_good_networks_few_are_kept(rng):
@@ -145,12 +147,25 @@ def test_of_equally_good_networks_few_are_kept(rng):
     assert kept / 2000 <= 0.06
 
 
-def test_the_line_says_what_changed_by_how_much_and_how_surely():
-    line = format_comparison(table(both=170, gained=8, lost=1, neither=1), "validation")
-    assert line.startswith(
-        "fine-tuned 98.9% against head-only 95.0% on 180 validation images: +3.9 points (95% interval +0."
-    )
-    assert "McNemar p = 0.039), log loss " in line
+KEPT = "validation 95.0% -> 98.9% (8 gained, 1 lost of 180)"
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "keep", "line"),
+    [
+        (8, 1, "better", f"kept: {KEPT}"),
+        (8, 1, "always", f"kept: {KEPT}"),
+        (5, 0, "better", "not kept: validation 95.0% -> 97.5% (5 gained, 0 lost of 200), the difference may be chance "
+         "(p = 0.062)"),
+        (1, 3, "better", "not kept: validation 97.0% -> 96.0% (1 gained, 3 lost of 200), no better"),
+        (0, 0, "always", "kept, as `finetune.keep: always` asks: validation 97.5% -> 97.5% (0 gained, 0 lost of 200), "
+         "no better"),
+    ],
+)  # fmt: skip
+def test_the_line_says_whether_weights_are_kept_and_why_not(gained: int, lost: int, keep: Keep, line: str):
+    neither = 1 if gained == 8 else 5
+    both = (180 if gained == 8 else 200) - gained - lost - neither
+    assert format_outcome(table(both=both, gained=gained, lost=lost, neither=neither), keep) == line
 
 
 def test_the_record_is_flat_short_and_json():

@@ -1,8 +1,8 @@
 """MLflow runs on real SQLite stores: what is published, once; trainings watched live; whatever may break."""
 
+import json
 import os
 import shutil
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -20,8 +20,10 @@ import yaml
 from stages.graft.storage.files import write_json, write_text
 from stages.graft.tracking import publish as publishing
 from stages.graft.tracking import runs, server
-from stages.graft.tracking.publish import live_run, publish, publish_comparison
+from stages.graft.tracking.live import live_run
+from stages.graft.tracking.publish import publish, publish_comparison
 from tests.conftest import REPOSITORY
+from tests.support.features import ids_of
 
 PARAMS = {
     "ingest": {"source": "data/plates.yaml", "sha256": None},
@@ -29,13 +31,24 @@ PARAMS = {
     "tracking": {"experiment": "plates"},
 }
 
+PIPELINE = """\
+stages:
+  train_head: {outs: [data/head, reports/train_head.json, reports/plots/train_head_curve.csv: {cache: false}]}
+  evaluate: {outs: [data/bundle, reports/metrics.json, reports/predictions.csv], metrics: [reports/headline.json]}
+"""
+
 CURVE = "epoch,split,loss,accuracy\n1,train,1.5,0.25\n1,val,1.6,0.2\n2,train,0.5,0.75\n2,val,0.9,0.6\n"
 
 
 def write_project(root: Path, **sections: object) -> Path:
     write_text(yaml.safe_dump(PARAMS | sections), root / "params.yaml")
+    write_text(PIPELINE, root / "dvc.yaml")
     write_text("id,file,label\na,a.png,x\nb,b.png,y\n", root / "data/manifest.csv")
+    one, other = ids_of(2)
+    write_text(f"id,label,split\n{one},x,train\n{other},y,test\n", root / "data/splits.csv")
     write_json({"accuracy": 0.9, "num_test": 10}, root / "reports/metrics.json")
+    write_json({"lowest_recall": 0.8}, root / "reports/headline.json")
+    write_text("how fast it is", root / "reports/bench.md")
     write_json({"val_accuracy": 0.6, "kind": "mlp"}, root / "reports/train_head.json")
     write_text(CURVE, root / "reports/plots/train_head_curve.csv")
     write_text("id,file,label,predicted,confidence\n", root / "reports/predictions.csv")
@@ -95,8 +108,9 @@ def test_a_run_holds_everything(root):
     }
     assert run.data.metrics == {
         "accuracy": 0.9,
-        "num_test": 10.0,
-        "train_head.val_accuracy": 0.6,
+        "lowest_recall": 0.8,
+        "num_test_images": 10.0,
+        "val_accuracy": 0.6,
         "train_head/train_loss": 0.5,
         "train_head/train_accuracy": 0.75,
         "train_head/val_loss": 0.9,
@@ -106,15 +120,21 @@ def test_a_run_holds_everything(root):
     assert curve == [(1, 1.6), (2, 0.9)]
     assert run.data.tags["sha256.weights"] == "f00d"
     assert run.info.run_name == f"state-{run.data.tags[runs.STATE][:8]}"
-    [used] = run.inputs.dataset_inputs
-    assert (used.dataset.name, used.dataset.digest) == ("plates.yaml", run.data.tags["md5.data"])
+    used = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
+    assert {context: json.loads(dataset.profile)["num_images"] for context, dataset in used.items()} == {
+        "train": 1,
+        "validation": 0,
+        "test": 1,
+    }
+    assert {dataset.name for dataset in used.values()} == {"plates.yaml"}
+    assert len({dataset.digest for dataset in used.values()}) == 3
     [folder] = (root / "mlartifacts").glob("*/artifacts")
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
         "reports/metrics.json",
+        "reports/headline.json",
         "reports/train_head.json",
         "reports/predictions.csv",
         "reports/plots/train_head_curve.csv",
-        "model/model.json",
     }
 
 
@@ -150,7 +170,7 @@ def test_other_results_of_one_state_go_to_its_run(root):
     [run] = all_runs(root)
     assert (run.data.metrics["accuracy"], run.data.metrics["train_head/val_loss"]) == (0.8, 0.7)
     counts = dict(rows(root, "select key, count(*) from metrics group by key"))
-    assert (counts["accuracy"], counts["num_test"]) == (2, 1)
+    assert (counts["accuracy"], counts["num_test_images"]) == (2, 1)
     assert (counts["train_head/val_loss"], counts["train_head/train_loss"]) == (3, 2)
 
 
@@ -173,18 +193,46 @@ def test_a_write_cut_short_is_completed(root, monkeypatch, capsys):
 
 
 @pytest.mark.usefixtures("silent")
-def test_a_model_linked_to_dvcs_cache_is_copied(root):
+def test_a_report_linked_to_dvcs_cache_is_copied(root):
     """A link would break when the cache is cleaned, a read-only copy could not be written over."""
-    model = root / "data/model/model.json"
-    for content in ("{}", '{"a": 1}'):
+    report = root / "reports/headline.json"
+    for content in ("{}", '{"lowest_recall": 1}'):
         write_text(content, root / "cache")
         (root / "cache").chmod(0o444)
-        model.unlink(missing_ok=True)
-        model.symlink_to(root / "cache")
+        report.unlink(missing_ok=True)
+        report.symlink_to(root / "cache")
         publish()
-        [copy] = (root / "mlartifacts").rglob("model.json")
+        [copy] = (root / "mlartifacts").rglob("headline.json")
         assert not copy.is_symlink()
         assert copy.read_text() == content
+
+
+@pytest.mark.usefixtures("silent")
+def test_a_run_lasts_as_long_as_its_stages_took_together(root):
+    for stage, seconds in (("extract", 60.0), ("evaluate", 1.5), ("report", 9.0)):
+        record = {"seconds": seconds, "finished": "2026-01-01T10:00:00", "num_cpus": 2}
+        write_text(json.dumps(record), root / f"reports/times/{stage}.json")
+    publish()
+    [run] = all_runs(root)
+    assert run.info.end_time - run.info.start_time == 61_500
+    assert abs(run.info.end_time - 1000 * time.time()) < 60_000
+    assert "| extract | 60.0 |" in run.data.tags["mlflow.note.content"]
+
+
+@pytest.mark.usefixtures("silent")
+def test_the_experiment_opens_in_model_training_and_has_a_view_of_the_results(root):
+    from mlflow import MlflowClient
+
+    publish()
+    tags = MlflowClient(f"sqlite:///{root}/mlflow.db").get_experiment_by_name("plates").tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    view = json.loads(tags["mlflow.sharedViewState.results"])
+    state = json.loads(view["state"])
+    [run] = all_runs(root)
+    assert "metrics.`accuracy`" in state["selectedColumns"]
+    charts = [chart["selectedMetricKeys"] for chart in state["compareRunCharts"] if chart["type"] == "LINE"]
+    assert ["train_head/train_loss", "train_head/val_loss"] in charts
+    assert {"train_head/train_loss", "train_head/val_loss", "train_head/val_accuracy"} <= run.data.metrics.keys()
 
 
 @pytest.mark.usefixtures("silent")
@@ -234,54 +282,6 @@ def test_experiments_land_in_the_real_repository(root, tmp_path, monkeypatch):
     assert not list(elsewhere.glob("ml*"))
 
 
-@pytest.mark.usefixtures("silent")
-def test_a_run_id_in_the_environment_does_not_take_our_runs(root, monkeypatch):
-    publish()
-    [first] = all_runs(root)
-    monkeypatch.setenv("MLFLOW_RUN_ID", first.info.run_id)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "other")
-    write_project(root, split={"seed": 2})
-    with live_run("train_head"):
-        pass
-    publish()
-    assert os.environ["MLFLOW_RUN_ID"] == first.info.run_id
-    state, child = all_runs(root)[1:]
-    assert child.data.tags["mlflow.parentRunId"] == state.info.run_id
-    assert len(all_runs(root)[0].data.metrics) == 7
-
-
-@pytest.mark.usefixtures("silent")
-def test_a_training_is_watched_as_a_child_of_its_states_run(root):
-    with live_run("train_head") as live:
-        live.log(1, {"val_loss": 1.5, "val_accuracy": 0.5})
-        parent, child = all_runs(root)
-        assert (parent.info.status, child.info.status) == ("RUNNING", "RUNNING")
-        assert child.data.metrics == {"train_head/val_loss": 1.5, "train_head/val_accuracy": 0.5}
-        live.log(2, {"val_loss": float("nan"), "val_accuracy": 0.75})
-    with live_run("finetune"):
-        pass
-    publish()
-    parent, head, fine = all_runs(root)
-    assert [run.info.status for run in (parent, head, fine)] == ["FINISHED"] * 3
-    assert head.data.tags["mlflow.parentRunId"] == fine.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert head.info.run_name == f"{parent.info.run_name}/train_head"
-    assert (parent.data.metrics["accuracy"], parent.data.params["split.seed"]) == (0.9, "1")
-    points = rows(root, f"select step, value from metrics where run_uuid = '{head.info.run_id}' and key like '%acc%'")
-    assert sorted(points) == [(1, 0.5), (2, 0.75)]
-
-
-@pytest.mark.usefixtures("silent")
-@pytest.mark.parametrize(
-    ("error", "status"), [(ValueError("x"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(1), "KILLED")]
-)
-def test_an_interrupted_training_says_so(root, error, status):
-    with pytest.raises(type(error)), live_run("finetune"):
-        raise error
-    assert [run.info.status for run in all_runs(root)] == [status, status]
-    publish()
-    assert [run.info.status for run in all_runs(root)] == ["FINISHED", status]
-
-
 def start(root: Path, script: str, **environment: str) -> subprocess.Popen:
     """Run a script in a project, in a process of its own."""
     variables = os.environ | {"PYTHONPATH": str(REPOSITORY)} | environment
@@ -289,31 +289,6 @@ def start(root: Path, script: str, **environment: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-c", script], cwd=root, env=variables, stdout=pipe, stderr=pipe, text=True
     )
-
-
-TRAIN = """
-import time
-from stages.graft.tracking.publish import live_run
-with live_run("train_head") as live:
-    live.log(1, {"val_loss": 1.0})
-    print("training", flush=True)
-    time.sleep(120)
-"""
-
-
-@pytest.mark.usefixtures("silent")
-def test_what_a_killed_training_left_running_is_swept(root):
-    with start(root, TRAIN) as training:
-        assert training.stdout
-        assert training.stdout.readline() == "training\n"
-        write_project(root, split={"seed": 2})
-        publish()  # of another state; the training lives
-        assert [run.info.status for run in all_runs(root)] == ["RUNNING", "RUNNING", "FINISHED"]
-        training.send_signal(signal.SIGKILL)
-        training.wait()
-    with live_run("finetune"):
-        pass
-    assert [run.info.status for run in all_runs(root)] == ["KILLED", "KILLED", "FINISHED", "FINISHED"]
 
 
 @pytest.mark.rare
@@ -327,7 +302,7 @@ def test_several_processes_make_one_store(root, tmp_path):
     assert {output.splitlines()[1] for output, _ in ended} == {"False"}
     assert sorted(run.data.params["split.seed"] for run in all_runs(root)) == ["0", "1"]
     assert {run.info.status for run in all_runs(root)} == {"FINISHED"}
-    assert len(rows(root, "select * from metrics")) == 2 * 11
+    assert len(rows(root, "select * from metrics")) == 2 * 12
     assert not list(root.glob(".mlflow.db*"))
 
 
@@ -356,41 +331,6 @@ def test_a_dead_server_costs_one_warning(root, monkeypatch, capsys, mute):
     assert note.startswith("tracking: train_head runs unwatched: no answer from http://127.0.0.1")
     assert warning.startswith("tracking: warning: no answer from http://127.0.0.1")
     assert "`graft publish` publishes them later" in warning
-
-
-def test_a_server_that_dies_during_a_training_is_given_up(root, monkeypatch, capsys):
-    from mlflow import MlflowClient
-
-    calls = []
-
-    def fail(*_, **__):
-        calls.append(1)
-        raise ConnectionError("gone")
-
-    with live_run("train_head") as live:
-        monkeypatch.setattr(MlflowClient, "log_batch", fail)
-        for epoch in range(5):
-            live.log(epoch, {"val_loss": 1.0})
-    [line] = capsys.readouterr().err.splitlines()
-    assert line == "tracking: train_head goes on unwatched: gone; its curve is published with the results"
-    assert len(calls) == 1
-
-
-@pytest.mark.usefixtures("silent")
-def test_ctrl_c_while_an_epoch_is_logged(root, monkeypatch):
-    from mlflow import MlflowClient
-
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
-    def train() -> None:
-        with live_run("train_head") as live:
-            monkeypatch.setattr(MlflowClient, "log_batch", interrupt)
-            live.log(1, {"val_loss": 1.0})
-
-    with pytest.raises(KeyboardInterrupt):
-        train()
-    assert [run.info.status for run in all_runs(root)] == ["KILLED", "KILLED"]
 
 
 def break_store(root: Path) -> None:

@@ -35,6 +35,7 @@ def write_project(
         root / "params.yaml",
     )
     write_text("id,file,label\na,a.png,dent\n", root / "data/manifest.csv")
+    write_text("stages: {evaluate: {outs: [reports/gate.json, reports/metrics.json]}}", root / "dvc.yaml")
     write_json({"accuracy": 0.9}, root / "reports/metrics.json")
     write_json({"passed": not reasons, "reasons": reasons}, root / "reports/gate.json")
     answers = "".join(f"i{k},secret.png,dent,{'dent' if mark == '+' else 'hole'},0.5\n" for k, mark in enumerate(right))

@@ -7,18 +7,22 @@ from pathlib import Path
 import pytest
 
 from stages.graft.core.errors import ParamsError
-from stages.graft.storage.files import write_json, write_text
-from stages.graft.tracking.run_state import MAX_KEY, MAX_VALUE, published_files, read_results, read_state
+from stages.graft.storage.files import read_json, write_json, write_text
+from stages.graft.tracking.run_state import MAX_KEY, MAX_VALUE, METRICS, published_files, read_results, read_state
+from tests.conftest import REPOSITORY
 
 PARAMS = """\
 ingest: {source: data/plates.yaml, sha256: null}
 tracking: {experiment: plates}
 """
 
+PIPELINE = "stages: {all: {outs: [data/model, reports/a.csv, reports/plots, reports/figures, reports/metrics.json]}}"
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     write_text(PARAMS, tmp_path / "params.yaml")
+    write_text(PIPELINE, tmp_path / "dvc.yaml")
     write_text("id,file\na,a.png\nb,b.png\n", tmp_path / "data/manifest.csv")
     return tmp_path
 
@@ -90,19 +94,24 @@ def test_a_missing_tracking_section_is_named(root):
         read_state(root)
 
 
-def test_metrics_are_the_numbers_of_every_report(root):
-    write_json({"accuracy": 0.9, "num_test": 10}, root / "reports/metrics.json")
-    report = {"l2": 0.1, "ok": True, "kind": "mlp", "none": None, "grid": [1, 2], "val": {"loss": 0.3}}
-    write_json(report, root / "reports/train_head.json")
-    many = {f"class {k}": k for k in range(101)}
-    write_json({"classes": many, "num_images": 7}, root / "reports/ingest.json")
+def test_metrics_are_the_few_that_people_compare(root):
+    assert len(METRICS) <= 17
+    write_json({"accuracy": 0.9, "num_test": 10, "ece": 0.1, "selective_accuracy": None}, root / "reports/metrics.json")
+    write_json({"val_accuracy": 0.8, "l2": 0.1, "converged": True}, root / "reports/train_head.json")
+    write_json({"lines": 7}, root / "reports/other.json")
     assert read_results(root).series == {
         "accuracy": {0: 0.9},
-        "num_test": {0: 10.0},
-        "train_head.l2": {0: 0.1},
-        "train_head.val.loss": {0: 0.3},
-        "ingest.num_images": {0: 7.0},
+        "num_test_images": {0: 10.0},
+        "calibration_error": {0: 0.1},
+        "val_accuracy": {0: 0.8},
     }
+
+
+def test_every_metric_is_a_number_of_the_reports():
+    for metric, (name, key) in METRICS.items():
+        report = REPOSITORY / f"reports/{name}.json"
+        known = read_json(report) if report.exists() else {}
+        assert key in known or metric in ("lowest_recall", "val_accuracy_finetuned"), metric
 
 
 def test_curves_go_by_epoch_and_split(root):
@@ -127,20 +136,34 @@ def test_the_digest_sees_every_published_byte_and_name(root):
 
     texts = [
         ("reports/a.csv", "1"), ("reports/a.csv", "2"), ("reports/plots/b.csv", "1"),
-        ("data/model/model.json", "{}"), ("data/other.csv", "1"),
+        ("data/bundle/bundle.json", "{}"), ("data/other.csv", "1"),
     ]  # fmt: skip
     digests = [digest_with(*text) for text in texts]
     assert len(set(digests)) == 4
     assert digests[3] == digests[4]
 
 
-def test_what_tells_of_times_is_published_and_does_not_make_results_new(root):
+def test_the_page_is_published_and_does_not_make_results_new(root):
     write_json({"accuracy": 0.5}, root / "reports/metrics.json")
     before = read_results(root).digest
     write_text("<p>a page</p>", root / "reports/report.html")
-    write_json({"seconds": 1.0}, root / "reports/times/split.json")
     assert read_results(root).digest == before
     published = {f"{folder}/{path.name}" for folder, path in published_files(root)}
-    assert published == {"reports/metrics.json", "reports/report.html", "reports/times/split.json"}
+    assert published == {"reports/metrics.json", "reports/report.html"}
     write_text("a figure", root / "reports/figures/a.png")
     assert read_results(root).digest != before
+
+
+def test_what_no_stage_writes_is_not_published(root):
+    before = read_results(root).digest
+    for path in ("reports/bench.md", "reports/times/split.json", "reports/plots/.hidden"):
+        write_text("{}", root / path)
+    assert read_results(root).digest == before
+    assert not list(published_files(root))
+
+
+def test_the_times_are_those_of_the_stages_but_the_last(root):
+    for stage in ("split", "report"):
+        record = {"seconds": 2.5, "finished": "2026-01-01T10:00:00", "num_cpus": 2}
+        write_json(record, root / f"reports/times/{stage}.json")
+    assert read_results(root).times == {"split": 2.5}

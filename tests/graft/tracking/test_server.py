@@ -11,7 +11,14 @@ import pytest
 
 from stages.graft.storage.files import write_text
 from stages.graft.tracking import server
-from stages.graft.tracking.server import Address, check_alive, find_address, hide_password, publishing_lock
+from stages.graft.tracking.server import (
+    Address,
+    check_alive,
+    find_address,
+    hide_password,
+    publishing_lock,
+    where_to_look,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -120,3 +127,10 @@ def test_the_lock_lets_one_past(tmp_path, monkeypatch):
 
 def test_passwords_stay_out_of_messages():
     assert hide_password("no answer from http://u:p@host/x (why)") == "no answer from http://host/x (why)"
+
+
+def test_a_run_on_a_server_has_a_link_without_the_password_and_a_local_one_a_command(tmp_path, monkeypatch):
+    assert where_to_look(find_address(tmp_path), "1", "ab") == "`make ui` shows it"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example.com/")
+    link = where_to_look(find_address(tmp_path), "1", "ab")
+    assert link == "https://mlflow.example.com/#/experiments/1/runs/ab?workflowType=machine_learning"
