@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 5000
 COMMITS ?= 5
+SEED ?= 0
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 SCORES = accuracy(_low|_high)?|log_loss
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro compare test test-rare test-ray test-s3 test-team test-faults check format bench lock ui picture
+.PHONY: help install repro compare test test-rare test-ray test-s3 test-team test-faults test-fuzz check format bench lock ui picture
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +43,9 @@ test-s3: $(INSTALLED)  ## run the pipeline on images that stay in S3 (two minute
 
 test-faults: $(INSTALLED)  ## run the tests that kill stages, fill disks and flip bits (half an hour); ends with a count of what was lost
 	python -m pytest -m faults
+
+test-fuzz: $(INSTALLED)  ## try damaged and hostile inputs (SEED=0; ten minutes); ends with counts of what became of them
+	FUZZ_SEED=$(SEED) python -m pytest -m fuzz -n auto
 
 check: $(INSTALLED)  ## check format and lint (ruff) and types (mypy)
 	ruff format --check .

@@ -13,6 +13,7 @@ from filelock import FileLock
 
 if TYPE_CHECKING:
     from tests.support.clones import Clone
+    from tests.support.fuzzing import Attack
 
 pytest.register_assert_rewrite("tests.support.faults")
 
@@ -115,9 +116,21 @@ def made_clone(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> "Clo
     return clone
 
 
+@pytest.fixture
+def attack(tmp_path: Path, request: pytest.FixtureRequest) -> "Attack":
+    """Try damaged inputs, and count what becomes of them."""
+    from tests.support.fuzzing import Attack
+
+    return Attack(folder=tmp_path, properties=request.node.user_properties)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many faults were tried, if any, and what was lost by them."""
+    """Say how many faults and damaged inputs were tried, if any, and what became of them."""
     from tests.support.faults import TALLY
 
     if TALLY["tried"]:
         terminalreporter.write_line(f"faults: {TALLY['tried']} tried, {TALLY['lost']} lost")
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, ())]
+    lines = {str(line) for report in reports for name, line in report.user_properties if name == "fuzz"}
+    for line in sorted(lines):
+        terminalreporter.write_line(f"fuzz: {line}")
