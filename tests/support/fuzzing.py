@@ -20,7 +20,7 @@ SEED, NUM_CASES = int(os.environ.get("FUZZ_SEED", "0")), int(os.environ.get("FUZ
 MAX_SECONDS = 10.0
 """Processor time that one small input may take."""
 
-MAX_LINES, MAX_LENGTH = 2, 2000
+MAX_LINES, MAX_LENGTH = 2, 5000
 """Of the message that refuses an input."""
 
 SHOWN = 5

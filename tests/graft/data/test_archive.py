@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import pytest
 
 from stages.graft.core.errors import DataError
-from stages.graft.data import limits
 from stages.graft.data.archive import is_archive_name, open_archive
 from stages.graft.data.label_rules import label_contents
 from stages.graft.data.limits import Limits
+from stages.graft.storage import regular_files
 from tests.support.pictures import class_folder, png, write
 
 FILES = {"hole/0.png": png(0), "hole/deep/1.png": png(1), "scratch/2.png": png(2)}
@@ -244,7 +244,7 @@ def test_archives_beyond_the_limits_are_refused(tmp_path, opened, bounds, messag
 
 
 def test_one_file_too_large_is_a_bad_image(tmp_path, opened, monkeypatch):
-    monkeypatch.setattr(limits, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(regular_files, "MAX_FILE_BYTES", 10)
     for path in (zipped(tmp_path / "a.zip", FILES), tarred(tmp_path / "a.tar", FILES)):
         with opened(path) as source, pytest.raises(DataError, match="over the limit"):
             source.candidates[0].read()

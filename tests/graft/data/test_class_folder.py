@@ -3,8 +3,8 @@ import os
 import pytest
 
 from stages.graft.core.errors import DataError
-from stages.graft.data import limits
 from stages.graft.data.class_folder import read_file
+from stages.graft.storage import regular_files
 from tests.support.ingestion import read_class_folder
 from tests.support.pictures import class_folder, png, write
 
@@ -121,7 +121,7 @@ def test_pipes_are_counted_not_read(tmp_path):
 
 
 def test_a_file_too_large_for_memory_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(limits, "MAX_FILE_BYTES", 5)
+    monkeypatch.setattr(regular_files, "MAX_FILE_BYTES", 5)
     assert read_file(write(tmp_path / "small", b"12345")) == b"12345"
     with pytest.raises(DataError, match="over the limit"):
         read_file(write(tmp_path / "large", b"123456"))
