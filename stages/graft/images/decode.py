@@ -33,6 +33,8 @@ BAND_PIXELS = 2**20
 BYTES_PER_PIXEL, DEEP_BYTES_PER_PIXEL = 16, 32
 """The most that decoding needs at once for each pixel, with 8 bits in each colour and with more."""
 
+Image.core.set_block_size(2**26)  # type: ignore[attr-defined]  # the system gets back what is over 32 MiB, at once
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

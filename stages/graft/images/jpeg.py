@@ -110,7 +110,7 @@ def _has_usual_sampling(data: bytes) -> bool:
 
 
 def _decoded_by_pillow(image: Image.Image, data: bytes, frame: _Frame) -> npt.NDArray[np.uint8]:
-    """Decode what the simple interface does not; Pillow refuses a file that is cut short."""
+    """Decode what the simple interface does not: a file that is cut short is refused, other damage is not noticed."""
     if all(marker != _END for marker, _, _ in _segments(data, frame.scan)):
         raise DataError("damaged or truncated: it ends without its end mark")
     take(PIXELS, _OTHER_BYTES * image.width * image.height)
