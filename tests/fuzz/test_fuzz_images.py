@@ -42,7 +42,9 @@ def others() -> list[bytes]:
     image, deep = pixels(1, 40, 30), np.arange(1200, dtype=np.uint16).reshape(30, 40) * 50
     clear = image.convert("RGBA")
     clear.putalpha(image.convert("L"))
-    plain = {format_: encoded(image, format_) for format_ in ("PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")}
+    plain = {
+        format_: encoded(image, format_) for format_ in ("PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
+    }
     return [
         *plain.values(),
         encoded(clear, "PNG"),
@@ -65,7 +67,11 @@ def decoded(data: bytes) -> None:
 
 def verdict(data: bytes) -> str:
     """As ingest sees it, which predict, extract and duplicates must too."""
-    found = {_word(lambda: inspect(data)), _word(lambda: decode_square(data, SMALL)), _word(lambda: decode_whole(data, 16))}
+    found = {
+        _word(lambda: inspect(data)),
+        _word(lambda: decode_square(data, SMALL)),
+        _word(lambda: decode_whole(data, 16)),
+    }
     assert len(found) == 1, f"ingest, predict and duplicates differ: {sorted(found)}"
     if found != {"read"}:
         raise DataError(found.pop())

@@ -12,12 +12,12 @@ pytestmark = pytest.mark.fuzz
 LISTS = (
     b"path,label\na.png,x\nb.png,y\n",
     "path;label;group;split\na.png;größe;1;train\nb.png;y;2;test\n".encode(),
-    "path\tlabel\na.png\tx\n\"b.png\"\t\"y\"\n".encode("utf-16"),
+    'path\tlabel\na.png\tx\n"b.png"\t"y"\n'.encode("utf-16"),
     b'path,label,group\r\n"a.png","x, y","1"\r\n"b.png","""y""",2\r\n',
 )
 
-CELLS = ("", " ", "a.png", "../a.png", "/dev/zero", "/proc/self/mem", "\0", "\x1b[31m", '"', ",", "x" * 5000, "a/" * 3000,
-         "\ud7ff", "‮x", "=1+1", "</script>", "~", ".", "..", "C:\\a.png", "a.png\n", "%s", "{x}")  # fmt: skip
+CELLS = ("", " ", "a.png", "../a.png", "/dev/zero", "/proc/self/mem", "\0", "\x1b[31m", '"', ",", "x" * 5000,
+         "a/" * 3000, "\ud7ff", "‮x", "=1+1", "</script>", "~", ".", "..", "C:\\a.png", "a.png\n", "%s", "{x}")  # fmt: skip
 
 
 @pytest.fixture

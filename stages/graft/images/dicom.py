@@ -91,7 +91,12 @@ def _window(dataset: Any) -> tuple[float, float, str] | None:
     """The first window: its centre, width and function; None when there is none, or its width has no meaning."""
     centre, width = (_first(dataset.get(name)) for name in ("WindowCenter", "WindowWidth"))
     function = str(dataset.get("VOILUTFunction", "") or "LINEAR")
-    if centre is None or width is None or not np.isfinite([centre, width]).all() or width < (1 if function == "LINEAR" else 1e-12):
+    if (
+        centre is None
+        or width is None
+        or not np.isfinite([centre, width]).all()
+        or width < (1 if function == "LINEAR" else 1e-12)
+    ):
         return None
     return centre, width, function
 

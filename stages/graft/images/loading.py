@@ -36,7 +36,7 @@ def read_image(path: ImageLocation, preprocessing: Preprocessing) -> Batch:
 
 
 def read_batch(ids: Sequence[str], locate: LocateImage, preprocessing: Preprocessing, batch_size: int) -> Batch:
-    """Decode at most `batch_size` files, one after the other or, from a service, at once, into a batch of exactly that size.
+    """Decode at most `batch_size` files into a batch of exactly that size: one after the other or, from S3, at once.
 
     The other rows are black: the bits of a row depend on the batch's shape, not on its other rows. Errors are those of
     `read_image`.

@@ -37,7 +37,16 @@ BUNDLE_FOLDER = Path("data/bundle")
 FORMAT = 1
 """Version of the folder's layout."""
 
-LIBRARIES = ("numpy", "opencv-python-headless", "openvino", "pillow", "safetensors", "simplejpeg", "torch", "torchvision")
+LIBRARIES = (
+    "numpy",
+    "opencv-python-headless",
+    "openvino",
+    "pillow",
+    "safetensors",
+    "simplejpeg",
+    "torch",
+    "torchvision",
+)
 """Libraries whose versions are recorded."""
 
 

@@ -1,4 +1,4 @@
-"""Reads files that a user names: regular ones alone, not too large; a pipe or a device is refused before it is opened."""
+"""Reads files that a user names: regular ones alone, not too large; no pipe and no device is opened."""
 
 import os
 import stat

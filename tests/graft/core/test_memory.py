@@ -55,9 +55,14 @@ def test_two_rooms_taken_one_after_the_other_never_wait_for_each_other():
 
 def test_room_is_given_back_also_after_an_error():
     room = Room(100)
-    with pytest.raises(ValueError, match="x"), one_image():
-        take(room, 100)
-        raise ValueError("x")
+
+    def fail():
+        with one_image():
+            take(room, 100)
+            raise ValueError("x")
+
+    with pytest.raises(ValueError, match="x"):
+        fail()
     with one_image():
         take(room, 100)
 

@@ -300,7 +300,10 @@ def test_archive_names(name, expected):
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_zip_file_packed_in_a_way_that_cannot_be_stopped_is_refused(tmp_path, opened, method):
     path = zipped(tmp_path / "a.zip", FILES, method)
-    with pytest.raises(DataError, match=rf"has a member packed by method {method}, .*; pack it again with deflate"), opened(path):
+    with (
+        pytest.raises(DataError, match=rf"has a member packed by method {method}, .*; pack it again with deflate"),
+        opened(path),
+    ):
         pass
 
 

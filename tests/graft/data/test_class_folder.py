@@ -125,10 +125,18 @@ def test_pipes_are_counted_not_read(tmp_path):
 def test_links_to_what_is_no_file_are_bad_images(tmp_path):
     class_folder(tmp_path, per_class=1)
     os.mkfifo(tmp_path / "pipe")
-    for name, target in {"zero": "/dev/zero", "pipe": tmp_path / "pipe", "loop": tmp_path / "hole" / "loop.png"}.items():
+    for name, target in {
+        "zero": "/dev/zero",
+        "pipe": tmp_path / "pipe",
+        "loop": tmp_path / "hole" / "loop.png",
+    }.items():
         (tmp_path / "hole" / f"{name}.png").symlink_to(target)
     candidates = {candidate.file: candidate for candidate in read_class_folder(tmp_path).candidates}
-    for name, reason in {"zero": "not a file but a device", "pipe": "not a file but a pipe", "loop": "Too many"}.items():
+    for name, reason in {
+        "zero": "not a file but a device",
+        "pipe": "not a file but a pipe",
+        "loop": "Too many",
+    }.items():
         with pytest.raises(DataError, match=reason):
             candidates[f"hole/{name}.png"].read()
 

@@ -148,7 +148,10 @@ def test_reasons(data, reason):
 def test_an_image_over_the_pixel_limit_is_refused_before_it_is_decoded():
     header = encoded(Image.new("1", (1, 1)), "BMP")
     bomb = header[:18] + (60_000).to_bytes(4, "little") * 2 + header[26:]
-    with pytest.raises(DataError, match=r"60000x60000 pixels are over the limit of 178\.95697 megapixels|over the limit of 179 megapixels"):
+    with pytest.raises(
+        DataError,
+        match=r"60000x60000 pixels are over the limit of 178\.95697 megapixels|over the limit of 179 megapixels",
+    ):
         decode(bomb)
 
 

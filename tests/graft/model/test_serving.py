@@ -125,7 +125,9 @@ def test_junk_is_a_row_with_its_reason_beside_the_answers(model):
 def test_nothing_is_decoded_after_the_server_has_given_up_the_request(model, monkeypatch):
     monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "0")
     answers = model.predict(pd.DataFrame({"image": [text(png(SHADES[0], 1))] * 3}))
-    assert set(answers["error"]) == {"too late: the server has given up the request (MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT)"}
+    assert set(answers["error"]) == {
+        "too late: the server has given up the request (MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT)"
+    }
     monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "60")
     assert model.predict(pd.DataFrame({"image": [text(png(SHADES[0], 1))]}))["label"].to_list() == [CLASSES[0]]
 
