@@ -34,7 +34,7 @@ REPORT = Path("reports/hostile_files.csv")
 MAX_BYTES = 16 * 2**30
 """Of a child process's addresses: a bomb ends the child, not the machine."""
 
-NUM_COPIES = ((1, 1), (10, 1), (16, 8))
+NUM_COPIES = ((1, 1), (10, 1), (10, 8))
 """Numbers of equal files and of threads."""
 
 FILES: Mapping[str, Callable[[], bytes]] = {
@@ -49,6 +49,7 @@ FILES: Mapping[str, Callable[[], bytes]] = {
     "TIFF, grey of 32 bits": lambda: saved("I", SIDE_PX, "TIFF", compression="tiff_adobe_deflate"),
     "WebP, RGBA": lambda: saved("RGBA", SIDE_PX, "WEBP", lossless=True, quality=0, method=0),
     "JPEG 2000, RGB": lambda: saved("RGB", SIDE_PX, "JPEG2000"),
+    "JPEG": lambda: saved("RGB", SIDE_PX, "JPEG"),
     "JPEG, progressive": lambda: saved("RGB", SIDE_PX, "JPEG", progressive=True),
     "JPEG of 882 scans": lambda: jpeg_of_many_scans(4096),
 }

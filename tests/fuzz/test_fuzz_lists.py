@@ -16,8 +16,10 @@ LISTS = (
     b'path,label,group\r\n"a.png","x, y","1"\r\n"b.png","""y""",2\r\n',
 )
 
-CELLS = ("", " ", "a.png", "../a.png", "/dev/zero", "/proc/self/mem", "\0", "\x1b[31m", '"', ",", "x" * 5000,
-         "a/" * 3000, "\ud7ff", "‮x", "=1+1", "</script>", "~", ".", "..", "C:\\a.png", "a.png\n", "%s", "{x}")  # fmt: skip
+CELLS = (
+    "", " ", "a.png", "../a.png", "/dev/zero", "/proc/self/mem", "\0", "\x1b[31m", '"', ",", "x" * 5000, "a/" * 3000,
+    "\ud7ff", "\u202ex", "=1+1", "</script>", "~", ".", "..", "C:\\a.png", "a.png\n", "%s", "{x}",
+)  # fmt: skip
 
 
 @pytest.fixture

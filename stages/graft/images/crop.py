@@ -13,7 +13,7 @@ import PIL
 import simplejpeg
 from PIL import Image
 
-from stages.graft.images.decode import MAX_PIXELS, Batch, decode_opened, load_opened, open_header, refusals, turn_of
+from stages.graft.images.decode import MAX_PIXELS, Batch, load_opened, open_header, refusals, rgb_pixels, turn_of
 from stages.graft.images.formats import DICOM, HEIF
 from stages.graft.images.jpeg import SCALES, is_jpeg, jpeg_pixels
 from stages.graft.images.preprocessing import Fit, Preprocessing
@@ -112,7 +112,8 @@ def _decode(
             scale = next((scale for scale in SCALES if side_of(image.size) >= scale * least_px), 1)
             return jpeg_pixels(image, data, scale), turn_of(image)
         image = load_opened(image, data)
-    return np.asarray(decode_opened(image, data, white_level)), None
+    pixels, turn = rgb_pixels(image, data, white_level), turn_of(image)
+    return pixels if turn is None else np.asarray(Image.fromarray(pixels).transpose(turn)), None
 
 
 def _squash(pixels: Batch, p: Preprocessing) -> Batch:
