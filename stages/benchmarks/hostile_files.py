@@ -33,9 +33,10 @@ def png(side_px: int, bits: int, colour_type: int, channels: int, interlaced: bo
 
 
 def gif(side_px: int) -> bytes:
-    """Make a GIF of one colour whose data end at once."""
-    size = struct.pack("<HH", side_px, side_px)
-    return b"GIF89a" + size + b"\x80\0\0" + bytes(6) + b"\x2c" + bytes(4) + size + b"\0\x02\x02\x4c\x01\0;"
+    """Make a GIF of one pixel on a large canvas, the rest of which is transparent."""
+    canvas, pixel = struct.pack("<HH", side_px, side_px), struct.pack("<HHHH", 0, 0, 1, 1)
+    transparent = b"\x21\xf9\x04\x01\0\0\1\0"
+    return b"GIF89a" + canvas + b"\x80\0\0" + bytes(6) + transparent + b"\x2c" + pixel + b"\0\x02\x02\x44\x01\0;"
 
 
 def saved(mode: str, side_px: int, format_: str, **options: Any) -> bytes:

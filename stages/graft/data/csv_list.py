@@ -49,7 +49,10 @@ def read_list(path: Path, name: str, rules: LabelRules = USUAL) -> Source:
 
 def _text(path: Path, name: str) -> str:
     """Decode a list; UTF-16 is known by its byte-order mark or its zero bytes."""
-    data = read_file(path)
+    try:
+        data = read_file(path)
+    except DataError as error:
+        raise DataError(f"{name} {error}") from None
     encoding = "utf-8-sig"
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         encoding = "utf-16"

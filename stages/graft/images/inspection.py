@@ -62,7 +62,7 @@ def inspect(data: bytes, white_level: float | None = None, max_pixels: int = MAX
 def _has_more_pages(image: Image.Image) -> bool:
     try:
         return bool(getattr(image, "is_animated", False))
-    except Exception:  # Pillow looks for the next frame, which may be damaged; nobody reads it
+    except Exception:  # Pillow looks for the next frame, which may be damaged and is not used
         return True
 
 
