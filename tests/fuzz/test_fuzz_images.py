@@ -87,12 +87,12 @@ def _word(use) -> str:
 
 
 def test_damaged_jpegs_are_the_same_to_every_stage(attack):
-    attack("jpeg", mutations(jpegs(), "jpeg", max(NUM_CASES, 2000)), verdict)
+    attack("jpeg", mutations(jpegs(), "jpeg", 4 * NUM_CASES), verdict)
     assert attack.counts["refused"] > attack.counts["tried"] / 2
 
 
 def test_damaged_files_of_other_formats(attack):
-    attack("other formats", mutations(others(), "other formats", 3 * NUM_CASES), verdict)
+    attack("other formats", mutations(others(), "other formats", 6 * NUM_CASES), verdict)
 
 
 def test_beginnings_of_formats_with_random_bytes_behind(attack):
@@ -101,5 +101,5 @@ def test_beginnings_of_formats_with_random_bytes_behind(attack):
 
 def _random_files() -> Iterator[bytes]:
     rng, starts = generator("random bytes"), [data[: int(n)] for data in [*jpegs(), *others()] for n in (4, 12, 32, 64)]
-    for number in range(NUM_CASES):
+    for number in range(2 * NUM_CASES):
         yield starts[number % len(starts)] + rng.bytes(int(rng.integers(2000)))

@@ -38,7 +38,7 @@ def read_list(tmp_path):
 
 
 def test_damaged_lists(attack, read_list):
-    attack("lists", mutations(LISTS, "lists"), read_list)
+    attack("lists", mutations(LISTS, "lists", 4 * NUM_CASES), read_list)
 
 
 def test_odd_cells(attack, read_list):
@@ -47,6 +47,6 @@ def test_odd_cells(attack, read_list):
 
 def _tables():
     rng = generator("cells")
-    for _ in range(NUM_CASES):
+    for _ in range(2 * NUM_CASES):
         rows = [",".join(rng.choice(CELLS, 4)) for _ in range(int(rng.integers(1, 4)))]
         yield "\n".join(["path,label,group,split", "a.png,x,1,", *rows]).encode("utf-8", "surrogatepass")

@@ -59,11 +59,11 @@ def decoded_images(source: str | Path, image_px: int, cache: Path) -> Iterator[D
             raise DataError(f"{opened.name} holds no labelled image")
         x = array_file(folder / "images.npy", np.uint8, (len(candidates), image_px, image_px, 3))
 
-        def square(candidate: Candidate) -> Batch:
+        def read_square(candidate: Candidate) -> Batch:
             with one_image():
                 return resize_and_crop(read_candidate(opened, candidate)[1], image_px, image_px)
 
-        squares = in_threads(square, candidates)
+        squares = in_threads(read_square, candidates)
         for row, square in enumerate(bar(squares, desc=f"decode {opened.name}", unit="images", total=len(candidates))):
             x[row] = square
         y = np.searchsorted(np.array(opened.classes), [candidate.label for candidate in candidates]).astype(np.int64)
