@@ -9,7 +9,7 @@ Writes  data/bundle/, reports/metrics.json, headline.json (the numbers of DVC's 
         is good enough to be offered), verdict.json (against the best baseline, and fine-tuned against head-only),
         predictions.csv and baselines.csv, and for plots reports/plots/confusion.csv, per_class.csv, reliability.csv
         and risk_coverage.csv
-Params  evaluate, backbone.offline, duplicates.method, extract
+Params  evaluate, backbone.offline, duplicates.method, extract, ingest.max_megapixels
 """
 
 from functools import partial
@@ -47,6 +47,7 @@ from stages.graft.evaluation.results import (
 from stages.graft.evaluation.terminal_summary import format_summary
 from stages.graft.heads.features import read_features, read_precision
 from stages.graft.heads.head import load_head
+from stages.graft.images.pixel_limit import PixelLimitParams
 from stages.graft.metrics.paired_comparison import compare_paired, comparison_record, format_comparison
 from stages.graft.model.bundle import write_bundle
 from stages.graft.model.decision import Answers, answer, fit_rule
@@ -84,7 +85,8 @@ def main() -> None:
     train, val, test = (score_split(score, images, name, model.classes) for name in SPLITS)
     # The rule is fitted to train and validation; the test images are only scored.
     rule = fit_rule(model.classes, train, val, params.target_accuracy, params.false_alarm_rate)
-    write_bundle(MODEL, rule, weights, runtime, BUNDLE)
+    max_megapixels = load_params("ingest", PixelLimitParams).max_megapixels
+    write_bundle(MODEL, rule, weights, runtime, BUNDLE, max_megapixels)
     is_checked = load_params("duplicates", DuplicatesParams).method != "off"
     level, answers = params.confidence_level, answer(rule, test)
     evaluation = evaluate_answers(images, model.classes, test.logits, answers, level, is_checked)

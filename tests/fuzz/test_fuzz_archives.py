@@ -2,6 +2,7 @@
 
 import struct
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -29,16 +30,14 @@ def read_all(tmp_path):
         path.write_bytes(data)
         with open_source(path, tmp_path / "cache") as source:
             for candidate in source.candidates:
-                try:
+                with suppress(DataError):
                     candidate.read()
-                except DataError as error:
-                    assert len(str(error).splitlines()) == 1
 
     return read
 
 
 def test_damaged_archives(attack, read_all, tmp_path):
-    attack("archives", mutations(originals(tmp_path), "archives", 2 * NUM_CASES), read_all)
+    attack("archives", mutations(originals(tmp_path), "archives", 5 * NUM_CASES), read_all)
 
 
 def test_zip_files_whose_numbers_lie(attack, read_all, tmp_path):
@@ -49,7 +48,7 @@ def test_zip_files_whose_numbers_lie(attack, read_all, tmp_path):
 def _lies(data: bytes):
     """Other numbers in the headers of members: method, sizes, offsets, counts."""
     rng, places = generator("zip numbers"), [at for at in range(len(data)) if data[at : at + 2] == b"PK"]
-    for _ in range(NUM_CASES):
+    for _ in range(4 * NUM_CASES):
         changed = bytearray(data)
         for _ in range(int(rng.integers(1, 4))):
             at = places[int(rng.integers(len(places)))] + 4 + 2 * int(rng.integers(20))

@@ -108,10 +108,10 @@ def failing_after(monkeypatch, number):
     """Let the connection break after so many objects."""
     read, count = s3.read_object, iter(range(10**6))
 
-    def read_some(address):
+    def read_some(address, *bounds):
         if next(count) >= number:
             raise s3.UnreachableError(f"{address} cannot be read (gone); check the connection")
-        return read(address)
+        return read(address, *bounds)
 
     monkeypatch.setattr("stages.graft.data.class_folder.read_object", read_some)
 

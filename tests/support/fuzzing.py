@@ -20,13 +20,21 @@ SEED, NUM_CASES = int(os.environ.get("FUZZ_SEED", "0")), int(os.environ.get("FUZ
 MAX_SECONDS = 10.0
 """Processor time that one small input may take."""
 
-MAX_LINES, MAX_LENGTH = 2, 2000
+MAX_LINES, MAX_LENGTH = 2, 5000
 """Of the message that refuses an input."""
 
 SHOWN = 5
 """Faults that a failed test shows."""
 
-MAGIC_NUMBERS = (b"\0", b"\xff", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\0\0\0", b"\xff\xd9")
+MAGIC_NUMBERS = (
+    b"\0",
+    b"\xff",
+    b"\xff\xff\xff\xff",
+    b"\x7f\xff\xff\xff",
+    b"\xff\xff\xff\x7f",
+    b"\x80\0\0\0",
+    b"\xff\xd9",
+)
 
 
 def generator(part: str) -> np.random.Generator:
@@ -136,7 +144,9 @@ class Attack:
         self, part: str, inputs: Iterable[Any], call: Callable[[Any], object], refusal: type[Exception] = GraftError
     ) -> None:
         """Call with every input; each is taken, or refused by `refusal` with a message for people, in little time."""
-        faults = [fault for number, given in enumerate(inputs) if (fault := self._try(part, number, given, call, refusal))]
+        faults = [
+            fault for number, given in enumerate(inputs) if (fault := self._try(part, number, given, call, refusal))
+        ]
         counts = ", ".join(f"{self.counts[name]} {name}" for name in ("tried", "taken", "refused"))
         self.properties.append(("fuzz", f"{part}: {counts}, {len(faults)} faults"))
         assert not faults, f"{len(faults)} faults (seed {SEED})\n" + "\n".join(faults[:SHOWN])

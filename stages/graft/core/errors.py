@@ -6,9 +6,21 @@ GraftError            any of them; a stage shows it in one or two lines and ends
 └── WeightsError      a weights file is missing, damaged, of the wrong network or cannot be fetched
 """
 
+import re
+
+MAX_WORD = 1000
+"""Characters that are shown of a name or another text without spaces."""
+
 
 class GraftError(Exception):
-    """An error the user can correct: the message says what, where, what was found and what to do."""
+    """An error the user can correct: the message says what, where, what was found and what to do.
+
+    What a terminal would obey or hide in it, such as in a file's name, is escaped; very long names are cut.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        """Make an error with a message that can be shown anywhere."""
+        super().__init__(printable(re.sub(rf"\S{{{MAX_WORD},}}", lambda word: word[0][:MAX_WORD] + "…", str(message))))
 
 
 class ParamsError(GraftError):
@@ -21,6 +33,11 @@ class DataError(GraftError):
 
 class WeightsError(GraftError):
     """A weights file is missing, damaged, of the wrong network, or cannot be fetched."""
+
+
+def printable(text: str) -> str:
+    """Escape what is no printable character or line end, such as the beginning of a terminal's commands."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def one_line(error: BaseException, max_length: int = 200) -> str:

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import stat
 import struct
@@ -16,22 +17,61 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from stages.graft.core.errors import DataError
+from stages.graft.core.errors import DataError, one_line
+from stages.graft.core.memory import FILES, take
 from stages.graft.data.candidates import Contents, FoundFile, with_slashes
-from stages.graft.data.limits import FETCH_AGAIN, LIMITS, Guard, Limits, check_size
+from stages.graft.data.limits import FETCH_AGAIN, LIMITS, Guard, Limits
+from stages.graft.storage.regular_files import check_size
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 
-_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-_PACKED_TAR: dict[bytes, Callable[[IO[bytes]], Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"\xfd7zXZ\x00": lzma.open,
-    b"BZh": bz2.open,
-}
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""The ways to pack a member of a zip file that stop where they are told to; others unpack a whole block first."""
+
+_XZ_BYTES = 2**28
+"""Memory that unpacking xz may take: enough for `xz -9` (64 MiB)."""
 
 _UTF_8_FLAG = 0x800
 _UNICODE_PATH = 0x7075
 """Id of Info-ZIP's extra field with a member's name in UTF-8."""
+
+
+class _Xz(io.RawIOBase):
+    """An xz file, unpacked in bounded memory: its header says how much is needed, up to 4 GiB."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._unpacker = file, _unpacker()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Unpack some bytes; streams behind each other, with zeros between, are one file."""
+        data = b""
+        while not data:
+            packed = self._file.read(2**16) if self._unpacker.needs_input or self._unpacker.eof else b""
+            if self._unpacker.eof:
+                packed = (self._unpacker.unused_data + packed).lstrip(b"\0")
+                if not packed:
+                    break
+                self._unpacker = _unpacker()
+            elif self._unpacker.needs_input and not packed:
+                raise EOFError("it ends before its end mark")
+            data = self._unpacker.decompress(packed, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _unpacker() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_BYTES)
+
+
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_PACKED_TAR: dict[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"\xfd7zXZ\x00": _Xz,
+    b"BZh": bz2.open,
+}
 
 
 class SharedFile:
@@ -48,6 +88,7 @@ class SharedFile:
             DataError: too large, or the file ends before; the message is the reason alone.
         """
         check_size(size)
+        take(FILES, size)
         with self._lock:
             self._file.seek(offset)
             data = self._file.read(size)
@@ -105,6 +146,8 @@ def _zip_contents(archive: zipfile.ZipFile, guard: Guard) -> Contents:
         guard.count(info.file_size)
         if stat.S_ISLNK(info.external_attr >> 16):
             guard.refuse(f"has a link, {name!r}", "pack it again with the files themselves")
+        if info.compress_type not in _METHODS:
+            guard.refuse(f"has a member packed by method {info.compress_type}, {name!r}", "pack it again with deflate")
         if info.flag_bits & 1:
             guard.refuse(f"has an encrypted member, {name!r}", "pack it again without a password")
         if written.endswith("/"):
@@ -142,10 +185,12 @@ def _unicode_path(extra: bytes, raw: bytes) -> str | None:
 
 def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     check_size(info.file_size)
+    take(FILES, info.file_size)
     try:
-        return archive.read(info)
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError) as error:
-        raise DataError(f"damaged in the archive: {error}") from None
+        with archive.open(info) as member:
+            return member.read(info.file_size + 1)  # unpacks no more than this; the end checks the CRC
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError) as error:
+        raise DataError(f"damaged in the archive: {one_line(error)}") from None
 
 
 def _unpack(packed: IO[bytes], tar: IO[bytes], guard: Guard) -> None:

@@ -4,11 +4,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from stages.graft.core.errors import DataError
+from stages.graft.core.memory import FILES, take
 from stages.graft.data.candidates import Contents, FoundFile, readable_name, with_slashes
-from stages.graft.data.limits import check_size
 from stages.graft.data.litter import is_hidden
+from stages.graft.storage.regular_files import MAX_FILE_BYTES, check_size, read_regular
 from stages.graft.storage.s3 import is_remote, list_objects, read_object
 
 
@@ -20,21 +22,21 @@ class _Read:
     size: int = 0
 
     def __call__(self) -> bytes:
-        check_size(self.size)
+        if self.size:
+            check_size(self.size)
+            take(FILES, self.size)
         return read_address(self.address)
 
 
 def list_folder(folder: Path) -> Contents:
     """List the files of a folder, as `walk` does; nothing is read yet."""
-    files, folders, num_special, linked = list[FoundFile](), [], 0, set[str]()
+    files, folders, num_special = list[FoundFile](), [], 0
     for entry in walk(folder):
         path = with_slashes(readable_name(Path(entry.path).relative_to(folder).as_posix()))
-        if entry.is_dir():
+        if entry.is_folder:
             folders.append(path)
-            if entry.is_symlink() or os.path.dirname(entry.path) in linked:
-                linked.add(entry.path)
-        elif entry.is_file() or entry.is_symlink():  # a broken link is a bad image
-            is_watched = os.path.dirname(entry.path) not in linked
+        elif entry.is_file:
+            is_watched = not entry.is_behind_link
             files.append(FoundFile(file=path, read=_Read(entry.path), address=entry.path, is_watched=is_watched))
         else:
             num_special += 1
@@ -66,7 +68,12 @@ def read_address(address: str) -> bytes:
         DataError: a file cannot be read, or is too large; the message is the reason alone, without the path.
         UnreachableError: an object cannot be read.
     """
-    return read_object(address) if is_remote(address) else read_file(Path(address))
+    if not is_remote(address):
+        return read_file(Path(address))
+    data = read_object(address, 0, MAX_FILE_BYTES + 1)
+    check_size(len(data))
+    take(FILES, len(data))
+    return data
 
 
 def read_file(path: Path) -> bytes:
@@ -76,33 +83,69 @@ def read_file(path: Path) -> bytes:
         DataError: it cannot be read, or is too large; the message is the reason alone, without the path.
     """
     try:
-        check_size(path.stat().st_size)
-        return path.read_bytes()
+        return read_regular(path)
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}") from None
 
 
-def walk(folder: Path | str) -> Iterator[os.DirEntry[str]]:
+MAX_DEPTH, MAX_LINKED = 100, 10_000
+"""Folders inside each other, and folders behind links: links can name each other in millions of ways."""
+
+
+class Entry(NamedTuple):
+    """What lies in a folder, at any depth."""
+
+    path: str
+    """From here."""
+    is_folder: bool
+    """Whether it is a folder, or a link to one."""
+    is_file: bool
+    """Whether it is a file, or a link to anything but a folder: what a link cannot give is refused when it is read."""
+    is_behind_link: bool
+    """Whether it lies in a linked folder."""
+
+
+def walk(folder: Path | str) -> Iterator[Entry]:
     """Give all files and folders below a folder, by name; links are followed, but never round and round.
 
     Raises:
-        DataError: a folder cannot be listed; a hidden one, which systems may lock, is taken for empty.
+        DataError: a folder cannot be listed; a hidden one, which systems may lock, is taken for empty. Folders are
+            nested too deep, or there are too many behind links.
     """
-    return _walk(folder, (os.path.realpath(folder),), hidden=False)
+    num_linked = 0
+    for entry in _walk(folder, (os.path.realpath(folder),), hidden=False, behind_link=False):
+        num_linked += entry.is_folder and entry.is_behind_link
+        if num_linked > MAX_LINKED:
+            raise DataError(f"{folder} has over {MAX_LINKED} folders behind links; put the images themselves there")
+        yield entry
 
 
-def _walk(folder: Path | str, above: tuple[str, ...], hidden: bool) -> Iterator[os.DirEntry[str]]:
+def _walk(folder: Path | str, above: tuple[str, ...], hidden: bool, behind_link: bool) -> Iterator[Entry]:
     """Walk through a folder; `above` has the real paths of the folders we are in, this one the last."""
+    if len(above) > MAX_DEPTH:
+        raise DataError(f"{above[0]} has over {MAX_DEPTH} folders inside each other; move the images up")
+    for entry in _listed(folder, hidden):
+        is_link, is_folder = entry.is_symlink(), _is_folder(entry)
+        real = os.path.realpath(entry.path) if is_link else os.path.join(above[-1], entry.name)
+        if is_folder and real in above:
+            continue  # a link to a folder we are in would lead round and round
+        yield Entry(entry.path, is_folder, not is_folder and (is_link or entry.is_file()), behind_link)
+        if is_folder:
+            inner = (*above, real), hidden or is_hidden(entry.name), behind_link or is_link
+            yield from _walk(entry.path, *inner)
+
+
+def _listed(folder: Path | str, hidden: bool) -> list[os.DirEntry[str]]:
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         if hidden:
-            return
+            return []
         raise DataError(f"{folder} cannot be listed: {error.strerror}") from None
-    for entry in entries:
-        real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(above[-1], entry.name)
-        if entry.is_dir() and real in above:
-            continue  # a link to a folder we are in would lead round and round
-        yield entry
-        if entry.is_dir():
-            yield from _walk(entry.path, (*above, real), hidden or is_hidden(entry.name))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False

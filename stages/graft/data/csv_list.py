@@ -2,13 +2,14 @@
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from stages.graft.core.errors import DataError
-from stages.graft.data.candidates import READ_SUFFIXES, Candidate, Source, make_source, with_slashes
-from stages.graft.data.class_folder import read_address
+from stages.graft.data.candidates import READ_SUFFIXES, Candidate, Source, make_source, readable_name, with_slashes
+from stages.graft.data.class_folder import read_address, read_file
 from stages.graft.data.class_names import normal_form
 from stages.graft.data.label_rules import DEFAULT_COLUMNS, USUAL, ColumnsParams, LabelRules, grouped, labelled
 from stages.graft.data.split_names import TEST, TRAIN, VAL, split_named
@@ -48,7 +49,10 @@ def read_list(path: Path, name: str, rules: LabelRules = USUAL) -> Source:
 
 def _text(path: Path, name: str) -> str:
     """Decode a list; UTF-16 is known by its byte-order mark or its zero bytes."""
-    data = path.read_bytes()
+    try:
+        data = read_file(path)
+    except DataError as error:
+        raise DataError(f"{name} {error}") from None
     encoding = "utf-8-sig"
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         encoding = "utf-16"
@@ -139,14 +143,14 @@ def _address(folder: str, file: str) -> str:
 
 def _is_there(folder: str, file: str) -> bool:
     address = _address(folder, file)
-    return is_remote(address) or Path(address).is_file()
+    return is_remote(address) or os.path.isfile(address)  # which is False for a path that no system takes
 
 
 def _check_files(candidates: Iterable[Candidate], columns: ColumnsParams, folder: str, name: str) -> None:
     missing = [candidate.file for candidate in candidates if not _is_there(folder, candidate.file)]
     if missing:
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-        shown = ", ".join(missing[:_SHOWN])
+        shown = ", ".join(map(readable_name, missing[:_SHOWN]))
         raise DataError(f"{name}: no such file: {shown}{more}; {_advice(missing[0], columns, Path(folder))}")
 
 
@@ -155,7 +159,7 @@ def _advice(file: str, columns: ColumnsParams, folder: Path) -> str:
     inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     for root in (folder, *inner):
         for suffix in ("", *sorted(READ_SUFFIXES)):
-            if (root / f"{file}{suffix}").is_file():
+            if os.path.isfile(root / f"{file}{suffix}"):
                 found = [f"`ingest.columns.suffix: {suffix}`"] if suffix else []
                 found += [f"`ingest.columns.root: {root}`"] if root != folder else []
                 return f"{root / file}{suffix} is there: set {' and '.join(found)}"

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from stages.graft.core.errors import DataError
+from stages.graft.core.memory import one_image
 from stages.graft.core.progress import bar
 from stages.graft.core.threads import in_threads
 from stages.graft.data.candidates import Candidate, Source
@@ -57,9 +58,12 @@ def decoded_images(source: str | Path, image_px: int, cache: Path) -> Iterator[D
         if not candidates:
             raise DataError(f"{opened.name} holds no labelled image")
         x = array_file(folder / "images.npy", np.uint8, (len(candidates), image_px, image_px, 3))
-        squares = in_threads(
-            lambda candidate: resize_and_crop(read_candidate(opened, candidate)[1], image_px, image_px), candidates
-        )
+
+        def read_square(candidate: Candidate) -> Batch:
+            with one_image():
+                return resize_and_crop(read_candidate(opened, candidate)[1], image_px, image_px)
+
+        squares = in_threads(read_square, candidates)
         for row, square in enumerate(bar(squares, desc=f"decode {opened.name}", unit="images", total=len(candidates))):
             x[row] = square
         y = np.searchsorted(np.array(opened.classes), [candidate.label for candidate in candidates]).astype(np.int64)

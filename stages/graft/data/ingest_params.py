@@ -6,6 +6,7 @@ from pydantic import Field, PositiveInt, field_validator
 
 from stages.graft.core.params import Params
 from stages.graft.data.label_rules import ColumnsParams, LabelRules, check_pattern
+from stages.graft.images.pixel_limit import MaxMegapixels
 from stages.graft.images.white_level import WhiteLevel
 
 
@@ -30,6 +31,8 @@ class IngestParams(Params):
     """Identical images under two labels: stop with an error, or drop all of them."""
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
     """Share of images that may be damaged before the stage fails."""
+    max_megapixels: MaxMegapixels
+    """Larger images are bad ones, in millions of pixels."""
     white_level: WhiteLevel
     """Value that becomes white in images with more than 8 bits a colour; null: 65535."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.graft.core.errors import DataError, ParamsError
+from stages.graft.core.memory import one_image
 from stages.graft.core.progress import bar
 from stages.graft.core.threads import in_threads, num_cpus
 from stages.graft.data.candidates import Candidate, Source, readable_name
@@ -29,6 +30,7 @@ from stages.graft.data.source_checks import (
 from stages.graft.data.splits import SPLITS
 from stages.graft.images.decode import is_image
 from stages.graft.images.inspection import ImageInfo, inspect
+from stages.graft.images.pixel_limit import in_pixels
 from stages.graft.storage.files import write_text
 from stages.graft.storage.s3 import is_remote
 
@@ -36,7 +38,6 @@ IN_PLACE = "The images stay where they are: the column `address` of the manifest
 """Text of a file in the folder: DVC warns of an empty folder at every stage."""
 
 _MAX_THREADS = 16
-"""Each may hold a decoded image of the largest size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +131,8 @@ def ingest(source: Source, folder: Path, params: IngestParams) -> Ingestion:
     if not params.copy_:
         _check_addresses(source)
         write_text(IN_PLACE, folder / "in_place.txt")
-    examiner = _Examiner(folder=folder if params.copy_ else None, white_level=params.white_level)
+    copies, max_pixels = folder if params.copy_ else None, in_pixels(params.max_megapixels)
+    examiner = _Examiner(folder=copies, white_level=params.white_level, max_pixels=max_pixels)
     examined = examiner.examine_all(source)
     good = [row for row in examined if isinstance(row, ManifestRow)]
     bad = tuple(image for image in examined if isinstance(image, BadImage))
@@ -185,6 +187,8 @@ class _Examiner:
     """Where images are copied to; None: they stay in place."""
     white_level: float | None
     """As in `decode`."""
+    max_pixels: int
+    """As in `decode`."""
     notable: dict[str, ImageInfo] = field(default_factory=dict)
     """By file: images with something to tell about their pixels."""
 
@@ -198,10 +202,14 @@ class _Examiner:
 
     def examine(self, candidate: Candidate) -> ManifestRow | BadImage | None:
         """Keep a good image and give its row; None for what does not claim to be an image."""
+        with one_image():
+            return self._examine(candidate)
+
+    def _examine(self, candidate: Candidate) -> ManifestRow | BadImage | None:
         file, label, data = candidate.file, candidate.label, b""
         try:
             data = candidate.read()
-            info = inspect(data, self.white_level)
+            info = inspect(data, self.white_level, self.max_pixels)
         except DataError as error:
             claimed = candidate.claims_to_be_image or is_image(data)
             return BadImage(file=file, label=label, reason=str(error)) if claimed else None

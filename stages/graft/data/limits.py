@@ -7,9 +7,6 @@ from typing import NoReturn
 from stages.graft.core.errors import DataError
 from stages.graft.data.candidates import readable_name
 
-MAX_FILE_BYTES = 2**30
-"""A larger file is a bad image, so that a few of them at once cannot fill the memory (1 GiB)."""
-
 FETCH_AGAIN = "fetch or pack it again"
 UNPACK_IT = "if you trust it, unpack it yourself and point the source at the folder"
 
@@ -66,9 +63,3 @@ class Guard:
             self.refuse(f"unpacks to more than {self.limits.num_bytes} bytes", UNPACK_IT)
         if unpacked > max(self.limits.ratio * self._packed, self.limits.ratio_from_bytes):
             self.refuse(f"unpacks to over {self.limits.ratio:g} times its size, as an archive bomb does", UNPACK_IT)
-
-
-def check_size(size: int) -> None:
-    """Refuse to read one file of too many bytes, with a DataError whose message is the reason alone, without a path."""
-    if size > MAX_FILE_BYTES:
-        raise DataError(f"{size / 2**30:.1f} GiB are over the limit of {MAX_FILE_BYTES / 2**30:g} GiB a file")

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stages.graft.core.errors import DataError
 from stages.graft.core.image_ids import pack_ids
+from stages.graft.core.memory import one_image
 from stages.graft.core.progress import Progress
 from stages.graft.core.threads import in_threads
 from stages.graft.data.image_groups import RELATED, SAME, STRICT
@@ -100,10 +101,12 @@ def find_duplicates(
 
 
 def _describe_image(location: ImageLocation, white_level: float | None) -> Features:
-    try:
-        return describe(read_image_bytes(location), white_level).view(np.float32)
-    except DataError as error:
-        raise DataError(f"{location}: {error}; {BRING_BACK}") from None
+    with one_image():
+        data = read_image_bytes(location)
+        try:
+            return describe(data, white_level).view(np.float32)
+        except DataError as error:
+            raise DataError(f"{location}: {error}; {BRING_BACK}") from None
 
 
 def _add(store: FeatureStore, ids: Sequence[str], rows: Iterator[Features], num_at_a_time: int, unit: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from stages.graft.core.errors import DataError
+from stages.graft.core.memory import one_image
 from stages.graft.core.progress import bar
 from stages.graft.core.threads import in_threads
 from stages.graft.data.splits import BASELINES
@@ -76,12 +77,13 @@ def read_pixels(ids: Sequence[str], locate: LocateImage, white_level: float | No
 
     def read(id_: str) -> Float32:
         location = locate(id_)
-        data = read_image_bytes(location)
-        try:
-            rgb = np.asarray(decode(data, white_level))
-        except DataError as error:
-            raise DataError(f"{location}: {error}; {BRING_BACK}") from None
-        small = cv2.resize(rgb, (PIXELS_PX, PIXELS_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
+        with one_image():
+            data = read_image_bytes(location)
+            try:
+                rgb = np.asarray(decode(data, white_level))
+            except DataError as error:
+                raise DataError(f"{location}: {error}; {BRING_BACK}") from None
+            small = cv2.resize(rgb, (PIXELS_PX, PIXELS_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
         return small.reshape(-1, 3) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
     pixels = in_threads(read, ids, num_readers([locate(id_) for id_ in ids[:1]]))

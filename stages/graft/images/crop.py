@@ -1,7 +1,7 @@
 """The square of an image that a network sees: decoded no larger than needed, then squashed, padded or cropped.
 
-JPEG files, on which most of the time goes, are decoded by OpenCV in half of Pillow's time; both use libjpeg-turbo, and
-tests hold their pixels equal. Pillow reads all other formats, and refuses the damaged ones with a reason.
+A JPEG, on which most of the time goes, is decoded at a part of its size by the decoder that reads it whole in ingest
+(`jpeg`), so that it is damaged in both or in none.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,13 +10,15 @@ from importlib.metadata import version
 import cv2
 import numpy as np
 import PIL
+import simplejpeg
 from PIL import Image
 
-from stages.graft.images.decode import Batch, decode, open_header, turn_of
+from stages.graft.images.decode import MAX_PIXELS, Batch, load_opened, open_header, refusals, rgb_pixels, turn_of
 from stages.graft.images.formats import DICOM, HEIF
+from stages.graft.images.jpeg import SCALES, is_jpeg, jpeg_pixels
 from stages.graft.images.preprocessing import Fit, Preprocessing
 
-DECODER = f"pillow {PIL.__version__}, opencv {cv2.__version__}, squares 2"
+DECODER = f"pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}, opencv {cv2.__version__}, squares 2"
 """Part of every feature's fingerprint: decoders differ in pixels. Increase the last number, the version of this file,
 with any change that alters a pixel."""
 
@@ -44,18 +46,10 @@ REDUCING_GAP = 2
 """A JPEG may be decoded at a half, a quarter or an eighth while that is so many times larger than what is wanted: the
 value Pillow's own thumbnails take for a result close to fair resampling."""
 
-_JPEG_SCALES = {
-    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
-    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
-    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
-    1: cv2.IMREAD_GRAYSCALE,
-}
-"""OpenCV's flag for each; with IMREAD_COLOR_RGB added, it gives colours."""
-
 cv2.setNumThreads(1)  # images are decoded side by side, each by one thread
 
 
-def decode_square(data: bytes, p: Preprocessing) -> Batch:
+def decode_square(data: bytes, p: Preprocessing, max_pixels: int = MAX_PIXELS) -> Batch:
     """Decode an image and make it the square that the network sees, as `p.fit` says.
 
     Pixels that a crop leaves out are not resized; its edges lie on whole pixels of what was decoded. Antialiased, as in
@@ -64,14 +58,14 @@ def decode_square(data: bytes, p: Preprocessing) -> Batch:
     Args:
         data: the file's bytes, in one of `formats.ALL_FORMATS`.
         p: white level, fit, sizes and interpolation; nothing is normalised.
+        max_pixels: as in `images.decode`.
     Returns:
         shape (crop_px, crop_px, 3), uint8, upright as the file's EXIF data say.
     Raises:
         DataError: as in `images.decode`.
     """
     side_of = max if p.fit == "pad" else min
-    jpeg = _decode_jpeg(data, least_px(p), side_of)
-    pixels, turn = jpeg or (np.asarray(decode(data, p.white_level)), None)
+    pixels, turn = _decode(data, least_px(p), side_of, p.white_level, max_pixels)
     square = _FITS[p.fit](pixels, p)
     # Turned last: the middle stays the middle, and there are fewer pixels to move.
     return square if turn is None else np.asarray(Image.fromarray(square).transpose(turn))
@@ -97,27 +91,29 @@ def decode_whole(data: bytes, longer_px: int, white_level: float | None = None) 
     Raises:
         DataError: as in `images.decode`.
     """
-    pixels, turn = _decode_jpeg(data, REDUCING_GAP * longer_px, max) or (np.asarray(decode(data, white_level)), None)
+    pixels, turn = _decode(data, REDUCING_GAP * longer_px, max, white_level)
     return pixels if turn is None else np.asarray(Image.fromarray(pixels).transpose(turn))
 
 
-def _decode_jpeg(
-    data: bytes, least_px: int, side_of: Callable[[tuple[int, int]], int] = min
-) -> tuple[Batch, Image.Transpose | None] | None:
-    """Pixels and the turn they still need; None for a file that Pillow has to read, or to refuse with a reason.
+def _decode(
+    data: bytes,
+    least_px: int,
+    side_of: Callable[[tuple[int, int]], int],
+    white_level: float | None,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[Batch, Image.Transpose | None]:
+    """Pixels and the turn they still need; a JPEG may be smaller than the file says.
 
     The side that must not become smaller than `least_px` is the shorter or the longer one: min or max.
     """
-    try:
-        image = open_header(data)
-    except Exception:  # Pillow raises many kinds on damaged files; `decode` turns them into one
-        return None
-    if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
-        return None
-    scale = next((scale for scale in _JPEG_SCALES if side_of(image.size) >= scale * least_px), 1)
-    flags = _JPEG_SCALES[scale] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    return None if pixels is None else (pixels.astype(np.uint8, copy=False), turn_of(image))
+    with refusals(data):
+        image = open_header(data, max_pixels)
+        if is_jpeg(image) and image.mode in ("RGB", "L"):
+            scale = next((scale for scale in SCALES if side_of(image.size) >= scale * least_px), 1)
+            return jpeg_pixels(image, data, scale), turn_of(image)
+        image = load_opened(image, data)
+    pixels, turn = rgb_pixels(image, data, white_level), turn_of(image)
+    return pixels if turn is None else np.asarray(Image.fromarray(pixels).transpose(turn)), None
 
 
 def _squash(pixels: Batch, p: Preprocessing) -> Batch:

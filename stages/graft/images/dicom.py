@@ -11,10 +11,18 @@ import numpy.typing as npt
 from PIL import Image
 
 from stages.graft.core.errors import DataError
-from stages.graft.images.formats import DICOM, import_optional
+from stages.graft.core.memory import PIXELS, take
+from stages.graft.images.formats import DICOM, check_pixels, import_optional
+from stages.graft.images.white_level import BAND_VALUES
 
 PATIENT, NO_WINDOW = "patient", "no_window"
 """Keys of an image's `info`: the patient's id, and whether the file lacks a window."""
+
+DEFLATED = b"1.2.840.10008.1.2.1.99"
+"""The transfer syntax of files that are packed."""
+
+BYTES_PER_PIXEL = 24
+"""The most that decoding needs at once for each pixel."""
 
 Values = npt.NDArray[np.float64]
 
@@ -29,6 +37,8 @@ def open_dicom(data: bytes, max_pixels: int) -> Image.Image:
         DataError: pydicom is not installed; the file has no image, several frames or colours, or is damaged.
     """
     pydicom = import_optional("pydicom", "pydicom", "a DICOM file")
+    if DEFLATED in data:  # unpacked whole when it is opened, to any size
+        raise DataError("a DICOM file that is deflated; decompress it (`dcmconv +te`)")
     dataset = pydicom.dcmread(io.BytesIO(data))
     _check(dataset, max_pixels)
     stored = _stored_values(dataset)
@@ -36,8 +46,13 @@ def open_dicom(data: bytes, max_pixels: int) -> Image.Image:
         import_optional("pydicom.pixels", "pydicom", "a DICOM file").apply_modality_lut(stored, dataset)
     )
     window = _window(dataset)
-    shares = _linear(values, *_limits(values, stored, dataset)) if window is None else _windowed(values, *window)
-    grey = (255 * shares.clip(0, 1)).astype(np.uint8)
+    limits = _limits(values, stored, dataset) if window is None else (0.0, 0.0)
+    grey = np.empty(values.shape, np.uint8)
+    rows = max(1, BAND_VALUES // max(1, values.shape[1]))
+    for top in range(0, len(values), rows):  # whole, the numbers between would take 24 bytes each
+        band = values[top : top + rows]
+        shares = _linear(band, *limits) if window is None else _windowed(band, *window)
+        grey[top : top + rows] = (255 * shares.clip(0, 1)).astype(np.uint8)
     image = Image.fromarray(255 - grey if dataset.PhotometricInterpretation == "MONOCHROME1" else grey)
     image.format = DICOM
     image.info |= {PATIENT: str(dataset.get("PatientID", "") or "").strip(), NO_WINDOW: window is None}
@@ -54,8 +69,9 @@ def _check(dataset: Any, max_pixels: int) -> None:
     kind = str(dataset.get("PhotometricInterpretation", ""))
     if int(dataset.get("SamplesPerPixel", 1)) != 1 or kind not in ("MONOCHROME1", "MONOCHROME2"):
         raise DataError(f"a DICOM file in colour ({kind or 'of no known kind'}); export it as PNG")
-    if dataset.Rows * dataset.Columns > max_pixels:
-        raise DataError(f"{dataset.Columns}x{dataset.Rows} pixels are over the limit of {max_pixels}")
+    width, height = int(dataset.Columns), int(dataset.Rows)
+    check_pixels(width, height, max_pixels)
+    take(PIXELS, BYTES_PER_PIXEL * width * height)
 
 
 def _stored_values(dataset: Any) -> npt.NDArray[Any]:
@@ -75,7 +91,12 @@ def _window(dataset: Any) -> tuple[float, float, str] | None:
     """The first window: its centre, width and function; None when there is none, or its width has no meaning."""
     centre, width = (_first(dataset.get(name)) for name in ("WindowCenter", "WindowWidth"))
     function = str(dataset.get("VOILUTFunction", "") or "LINEAR")
-    if centre is None or width is None or width < (1 if function == "LINEAR" else 1e-12):
+    if (
+        centre is None
+        or width is None
+        or not np.isfinite([centre, width]).all()
+        or width < (1 if function == "LINEAR" else 1e-12)
+    ):
         return None
     return centre, width, function
 

@@ -55,3 +55,12 @@ def check_first_page(image: Image.Image) -> None:
     tags = getattr(image, "tag_v2", {})
     if image.format == "TIFF" and int(tags.get(254, 0)) & 1:
         raise DataError("its first page is only a preview, as in a raw photo; export it as TIFF or PNG")
+
+
+def check_pixels(width: int, height: int, max_pixels: int) -> None:
+    """Refuse an image of too many pixels, with a DataError."""
+    if width * height > max_pixels:
+        raise DataError(
+            f"{width}x{height} pixels are over the limit of {max_pixels / 1e6:.10g} megapixels "
+            "(`ingest.max_megapixels`); save it smaller"
+        )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from stages.graft.images.decode import decode_opened, open_whole
+from stages.graft.images.decode import MAX_PIXELS, decode_opened, open_whole
 from stages.graft.images.dicom import NO_WINDOW, PATIENT
 from stages.graft.images.white_level import DeepRange, deep_range, deep_values
 
@@ -39,9 +39,9 @@ class ImageInfo:
     """The values of a file with more than 8 bits; None for any other."""
 
 
-def inspect(data: bytes, white_level: float | None = None) -> ImageInfo:
+def inspect(data: bytes, white_level: float | None = None, max_pixels: int = MAX_PIXELS) -> ImageInfo:
     """Decode an image file as `decode` does, with the same errors, and give its properties."""
-    image = open_whole(data)
+    image = open_whole(data, max_pixels)
     rgb = decode_opened(image, data, white_level)
     values = deep_values(image, data)
     # A photo with a preview in the same file is Pillow's MPO; its first frame is a plain JPEG.
@@ -53,10 +53,17 @@ def inspect(data: bytes, white_level: float | None = None) -> ImageInfo:
         mode=image.mode,
         patient=image.info.get(PATIENT, ""),
         lacks_window=image.info.get(NO_WINDOW, False),
-        is_multipage=not is_photo and bool(getattr(image, "is_animated", False)),
+        is_multipage=not is_photo and _has_more_pages(image),
         is_blank=is_blank(rgb),
         deep=None if values is None else deep_range(values, white_level),
     )
+
+
+def _has_more_pages(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # Pillow looks for the next frame, which may be damaged and is not used
+        return True
 
 
 def is_blank(rgb: Image.Image) -> bool:

@@ -5,12 +5,12 @@ A location is a path or, for an image in place, an address (a path or s3://…) 
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.graft.core.errors import DataError, GraftError
-from stages.graft.core.threads import in_threads
+from stages.graft.storage.regular_files import read_regular
 from stages.graft.storage.s3 import UnreachableError, is_remote, read_object
 
 NUM_READERS = 16
@@ -52,23 +52,17 @@ def read_image_bytes(location: ImageLocation) -> bytes:
     Raises:
         ChangedError: an image in place has changed since it was ingested.
         UnreachableError: an image in place is not there, or cannot be read.
-        DataError: a copy is missing.
+        DataError: a copy is missing, or is no file.
     """
     if isinstance(location, Path):
         try:
-            return location.read_bytes()
-        except FileNotFoundError as error:
+            return read_regular(location)
+        except (FileNotFoundError, DataError) as error:
             raise DataError(f"{location}: {error}; {BRING_BACK}") from None
     data = _read(location.address)
     if hashlib.sha256(data).hexdigest() != location.id:
         raise ChangedError(f"{location.address} has changed since it was ingested; run `dvc repro --force ingest`")
     return data
-
-
-def read_images_bytes(locations: Sequence[ImageLocation]) -> Iterator[bytes]:
-    """Read images in order, as `read_image_bytes` does; many at once from a service."""
-    num_threads = num_readers(locations)
-    return in_threads(read_image_bytes, locations, num_threads) if num_threads else map(read_image_bytes, locations)
 
 
 def num_readers(locations: Sequence[ImageLocation]) -> int | None:
@@ -81,7 +75,8 @@ def _read(address: str) -> bytes:
     if is_remote(address):
         return read_object(address)
     try:
-        return Path(address).read_bytes()
-    except OSError as error:
+        return read_regular(address)
+    except (OSError, DataError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         advice = "bring it back, or run `dvc repro --force ingest`"
-        raise UnreachableError(f"{address} cannot be read ({error.strerror}); {advice}") from None
+        raise UnreachableError(f"{address} cannot be read ({reason}); {advice}") from None

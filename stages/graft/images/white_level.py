@@ -30,6 +30,9 @@ WHITE_16 = 65535
 BRIGHT = 0.999
 """Share of an image's values below the one that counts as its brightest: a few hot pixels or a label do not count."""
 
+BAND_VALUES = 2**20
+"""Values that are converted at once."""
+
 Values = npt.NDArray[Any]
 """Pixels with more than 8 bits: grey (h, w) or RGB and perhaps alpha (h, w, 3 or 4); uint16, int32 or float32."""
 
@@ -102,9 +105,16 @@ def to_8_bits(values: Values, white_level: float | None) -> npt.NDArray[np.uint8
     """
     if white_level is None:
         _check_16_bits(values)
+    result = np.empty(values.shape, np.uint8)
+    rows = max(1, BAND_VALUES // max(1, values[0].size))
+    for top in range(0, len(values), rows):  # whole, the numbers between would take 16 bytes each
+        result[top : top + rows] = _scaled(values[top : top + rows], WHITE_16 if white_level is None else white_level)
+    return result
+
+
+def _scaled(values: Values, white: float) -> npt.NDArray[np.uint8]:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError("has pixels that are no numbers (NaN or infinite); fill them before you save it")
-    white = WHITE_16 if white_level is None else white_level
     exact = values.dtype.kind != "f" and float(white).is_integer()
     scaled = values.astype(np.int64) * 255 // int(white) if exact else np.floor(values.astype(np.float64) * 255 / white)
     result = scaled.clip(0, 255).astype(np.uint8)

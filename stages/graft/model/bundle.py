@@ -13,6 +13,7 @@ import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from stages.graft.backbone.runtime import Runtime
 from stages.graft.backbone.runtime_choice import saved_runtime
@@ -20,6 +21,8 @@ from stages.graft.backbone.weights import Weights, weights_from_record
 from stages.graft.core.errors import DataError
 from stages.graft.heads.head import HEAD, Head, load_head
 from stages.graft.images.crop import DECODER
+from stages.graft.images.decode import MAX_PIXELS
+from stages.graft.images.pixel_limit import DEFAULT_MEGAPIXELS, in_pixels
 from stages.graft.model.decision import NOVELTY, RULE, DecisionRule, load_rule, save_rule
 from stages.graft.model.model_folder import BACKBONE, MODEL
 from stages.graft.storage.cache_folder import store_folder
@@ -34,7 +37,16 @@ BUNDLE_FOLDER = Path("data/bundle")
 FORMAT = 1
 """Version of the folder's layout."""
 
-LIBRARIES = ("numpy", "opencv-python-headless", "openvino", "pillow", "safetensors", "torch", "torchvision")
+LIBRARIES = (
+    "numpy",
+    "opencv-python-headless",
+    "openvino",
+    "pillow",
+    "safetensors",
+    "simplejpeg",
+    "torch",
+    "torchvision",
+)
 """Libraries whose versions are recorded."""
 
 
@@ -50,9 +62,18 @@ class Bundle:
     """Runs the network."""
     weights: Weights
     """The network's; their file is in the bundle."""
+    max_pixels: int
+    """Larger images are refused."""
 
 
-def write_bundle(model: Path, rule: DecisionRule, weights: Weights, runtime: Runtime, folder: Path) -> None:
+def write_bundle(
+    model: Path,
+    rule: DecisionRule,
+    weights: Weights,
+    runtime: Runtime,
+    folder: Path,
+    max_megapixels: float = DEFAULT_MEGAPIXELS,
+) -> None:
     """Write a bundle of the model in the folder `model`, with its network's weights; an existing folder is replaced."""
     with atomic_path(folder) as temporary:
         temporary.mkdir()
@@ -67,6 +88,7 @@ def write_bundle(model: Path, rule: DecisionRule, weights: Weights, runtime: Run
             "backbone": weights.to_record(),
             "runtime": dict(runtime.record),
             "decoder": DECODER,
+            "max_megapixels": max_megapixels,
             "versions": {name: version(name) for name in LIBRARIES},
             "sha256": {path.relative_to(temporary).as_posix(): sha256_of(path) for path in files},
         }
@@ -94,7 +116,16 @@ def load_bundle(folder: Path) -> Bundle:
         rule=load_rule(folder),
         runtime=saved_runtime(folder / NETWORK, weights, record["runtime"]),
         weights=weights,
+        max_pixels=_max_pixels(record),
     )
+
+
+def _max_pixels(record: dict[str, Any]) -> int:
+    """The limit of an image's size; a model that was made before there was one has the usual one."""
+    megapixels = record.get("max_megapixels", DEFAULT_MEGAPIXELS)
+    if not (isinstance(megapixels, int | float) and 0 < megapixels <= MAX_PIXELS / 1e6):
+        raise DataError(f"{BUNDLE}: max_megapixels is {megapixels!r}, not a number up to {MAX_PIXELS / 1e6:.0f}")
+    return in_pixels(megapixels)
 
 
 def _copy_weights(weights: Weights, path: Path) -> None:

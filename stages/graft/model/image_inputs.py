@@ -13,6 +13,7 @@ from stages.graft.data.class_folder import read_address, walk
 from stages.graft.data.litter import count_hidden, is_hidden
 from stages.graft.images.decode import is_image
 from stages.graft.model.predictor import ImageFile
+from stages.graft.storage.regular_files import read_beginning
 from stages.graft.storage.s3 import is_remote, list_objects, read_object
 
 STDIN = "-"
@@ -99,8 +100,7 @@ def is_image_file(address: str) -> bool:
 def _read_head(address: str) -> bytes:
     if is_remote(address):
         return read_object(address, 0, _HEAD_BYTES)
-    with open(address, "rb") as file:
-        return file.read(_HEAD_BYTES)
+    return read_beginning(address, _HEAD_BYTES)
 
 
 def _is_folder(location: str) -> bool:
@@ -149,7 +149,7 @@ def _entries(folder: str) -> Iterator[_Entry]:
         return
     for found in walk(folder):
         path = Path(found.path).relative_to(folder).as_posix()
-        yield _Entry(path, found.path, found.is_dir(), found.is_file() or (found.is_symlink() and not found.is_dir()))
+        yield _Entry(path, found.path, found.is_folder, found.is_file)
 
 
 def _names(stream: BinaryIO) -> Iterator[str]:

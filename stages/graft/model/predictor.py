@@ -17,12 +17,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from stages.graft.backbone.extraction import num_workers
 from stages.graft.backbone.runtime_choice import RuntimeChoice, choose_runtime
 from stages.graft.core.errors import DataError
+from stages.graft.core.memory import one_image
 from stages.graft.core.threads import in_threads
 from stages.graft.data.class_folder import read_address, read_file
 from stages.graft.images.crop import decode_square
 from stages.graft.images.decode import Batch
 from stages.graft.images.location import NUM_READERS, ImageLocation, read_image_bytes
-from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.model.bundle import Bundle, bundle_in, load_bundle
 from stages.graft.model.decision import Answers, answer
 from stages.graft.model.scoring import ScoredSet
@@ -120,7 +120,7 @@ class Predictor:
         """Classify at most a batch of images; the other rows are black, since a row's bits depend on the shape."""
         px, bundle = self.preprocessing.crop_px, self._bundle
         batch, errors = np.zeros((self.batch_size, px, px, 3), np.uint8), dict[int, str]()
-        for number, pixels in enumerate(_squares(files, self.preprocessing)):
+        for number, pixels in enumerate(self._squares(files)):
             if isinstance(pixels, DataError):
                 errors[number] = str(pixels)
             else:
@@ -133,6 +133,18 @@ class Predictor:
             for k, (file, row) in enumerate(zip(files, rows, strict=False))
         ]
 
+    def _squares(self, files: Sequence[ImageFile]) -> Iterator[Batch | DataError]:
+        """Decode images, or give the reason why one cannot be; files in S3 are fetched all at once."""
+        any_remote = any(is_remote(file.address) for file in files)
+        return in_threads(self._square, files, NUM_READERS) if any_remote else map(self._square, files)
+
+    def _square(self, file: ImageFile) -> Batch | DataError:
+        with one_image():
+            try:
+                return decode_square(file.read(), self.preprocessing, self._bundle.max_pixels)
+            except DataError as error:
+                return error
+
 
 def columns_of(bundle: Bundle) -> list[str]:
     """Name the columns of a row, in order."""
@@ -142,19 +154,6 @@ def columns_of(bundle: Bundle) -> list[str]:
 def probability_column(label: str) -> str:
     """Name the column of a class's probability."""
     return f"p_{label}"
-
-
-def _squares(files: Sequence[ImageFile], p: Preprocessing) -> Iterator[Batch | DataError]:
-    """Decode images, or give the reason why one cannot be; files in S3 are fetched all at once."""
-
-    def square(file: ImageFile) -> Batch | DataError:
-        try:
-            return decode_square(file.read(), p)
-        except DataError as error:
-            return error
-
-    any_remote = any(is_remote(file.address) for file in files)
-    return in_threads(square, files, NUM_READERS) if any_remote else map(square, files)
 
 
 def _answer_rows(classes: Sequence[str], answers: Answers) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from stages.graft.core.errors import DataError
 from stages.graft.data.image_locations import image_locations
-from stages.graft.images.decode import decode_opened, open_header
+from stages.graft.images.crop import decode_whole
 from stages.graft.images.location import ImageLocation, read_image_bytes
 from stages.graft.report.plot_tables import read_table
 from stages.graft.storage.files import read_json
@@ -158,11 +158,7 @@ def make_thumbnail(data: bytes, white_level: float | None = None) -> bytes:
     Raises:
         DataError, OSError: the image is damaged.
     """
-    image = open_header(data)
-    if image.format == "JPEG":
-        image.draft(image.mode, (2 * SIDE_PX, 2 * SIDE_PX))  # decodes no more pixels than are needed
-    image.load()
-    image = decode_opened(image, data, white_level)
+    image = Image.fromarray(decode_whole(data, SIDE_PX, white_level))
     image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
     for quality in QUALITIES:
         buffer = io.BytesIO()

@@ -46,6 +46,7 @@ REQUIREMENTS = (
     "pydantic",
     "pyyaml",
     "safetensors",
+    "simplejpeg",
     "threadpoolctl",
     "tqdm",
 )

@@ -1,7 +1,9 @@
 import io
+import lzma
 import stat
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +12,10 @@ from contextlib import contextmanager
 import pytest
 
 from stages.graft.core.errors import DataError
-from stages.graft.data import limits
 from stages.graft.data.archive import is_archive_name, open_archive
 from stages.graft.data.label_rules import label_contents
 from stages.graft.data.limits import Limits
+from stages.graft.storage import regular_files
 from tests.support.pictures import class_folder, png, write
 
 FILES = {"hole/0.png": png(0), "hole/deep/1.png": png(1), "scratch/2.png": png(2)}
@@ -244,7 +246,7 @@ def test_archives_beyond_the_limits_are_refused(tmp_path, opened, bounds, messag
 
 
 def test_one_file_too_large_is_a_bad_image(tmp_path, opened, monkeypatch):
-    monkeypatch.setattr(limits, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(regular_files, "MAX_FILE_BYTES", 10)
     for path in (zipped(tmp_path / "a.zip", FILES), tarred(tmp_path / "a.tar", FILES)):
         with opened(path) as source, pytest.raises(DataError, match="over the limit"):
             source.candidates[0].read()
@@ -293,3 +295,47 @@ def test_nothing_stays_in_the_scratch_folder(tmp_path, opened):
 @pytest.mark.parametrize(("name", "expected"), [("A.ZIP", True), ("a.tar.gz", True), ("a.tgz", True), ("a.gz", False)])
 def test_archive_names(name, expected):
     assert is_archive_name(name) is expected
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_file_packed_in_a_way_that_cannot_be_stopped_is_refused(tmp_path, opened, method):
+    path = zipped(tmp_path / "a.zip", FILES, method)
+    with (
+        pytest.raises(DataError, match=rf"has a member packed by method {method}, .*; pack it again with deflate"),
+        opened(path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_no_more_is_unpacked_than_a_member_declares(tmp_path, opened, method):
+    path = zipped(tmp_path / "a.zip", {**FILES, "hole/lie.png": bytes(2**26)}, method)
+    data, size = bytearray(path.read_bytes()), (2**26).to_bytes(4, "little")
+    for at in (at for at in range(len(data) - 4) if data[at : at + 2] == b"PK"):
+        where = {b"\3\4": 22, b"\1\2": 24}.get(bytes(data[at + 2 : at + 4]))
+        if where and data[at + where : at + where + 4] == size:
+            data[at + where : at + where + 4] = (10).to_bytes(4, "little")
+    path.write_bytes(data)
+    with opened(path) as source:
+        [lie] = [candidate for candidate in source.candidates if candidate.file == "hole/lie.png"]
+        tracemalloc.start()
+        with pytest.raises(DataError, match="damaged in the archive"):
+            lie.read()
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+        tracemalloc.stop()
+
+
+def test_an_xz_file_that_asks_for_gigabytes_is_refused(tmp_path, opened):
+    path = tmp_path / "a.tar.xz"
+    plain = tarred(tmp_path / "a.tar", FILES).read_bytes()
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 2**30}]
+    path.write_bytes(lzma.compress(plain, filters=filters))
+    with pytest.raises(DataError, match=r"damaged or cut short \(Memory usage limit exceeded\)"), opened(path):
+        pass
+
+
+def test_xz_streams_behind_each_other_are_one_file(tmp_path, opened):
+    plain, path = tarred(tmp_path / "a.tar", FILES).read_bytes(), tmp_path / "a.tar.xz"
+    path.write_bytes(lzma.compress(plain[:1000]) + lzma.compress(plain[1000:]) + bytes(8))
+    with opened(path) as source:
+        assert {candidate.file: candidate.read() for candidate in source.candidates} == FILES

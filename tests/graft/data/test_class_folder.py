@@ -3,8 +3,9 @@ import os
 import pytest
 
 from stages.graft.core.errors import DataError
-from stages.graft.data import limits
+from stages.graft.data import class_folder as folders
 from stages.graft.data.class_folder import read_file
+from stages.graft.storage import regular_files
 from tests.support.ingestion import read_class_folder
 from tests.support.pictures import class_folder, png, write
 
@@ -120,8 +121,48 @@ def test_pipes_are_counted_not_read(tmp_path):
     assert (len(source.candidates), source.num_special) == (2, 1)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_links_to_what_is_no_file_are_bad_images(tmp_path):
+    class_folder(tmp_path, per_class=1)
+    os.mkfifo(tmp_path / "pipe")
+    for name, target in {
+        "zero": "/dev/zero",
+        "pipe": tmp_path / "pipe",
+        "loop": tmp_path / "hole" / "loop.png",
+    }.items():
+        (tmp_path / "hole" / f"{name}.png").symlink_to(target)
+    candidates = {candidate.file: candidate for candidate in read_class_folder(tmp_path).candidates}
+    for name, reason in {
+        "zero": "not a file but a device",
+        "pipe": "not a file but a pipe",
+        "loop": "Too many",
+    }.items():
+        with pytest.raises(DataError, match=reason):
+            candidates[f"hole/{name}.png"].read()
+
+
+def test_folders_inside_each_other_have_a_limit(tmp_path):
+    class_folder(tmp_path)
+    (tmp_path / "/".join("d" * 120)).mkdir(parents=True)
+    with pytest.raises(DataError, match="has over 100 folders inside each other; move the images up"):
+        read_class_folder(tmp_path)
+
+
+def test_links_that_name_each_other_in_millions_of_ways_have_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "MAX_LINKED", 200)
+    class_folder(tmp_path / "source")
+    for level in range(20):
+        (tmp_path / f"level{level}").mkdir()
+        for side in ("left", "right"):
+            (tmp_path / f"level{level}" / side).symlink_to(tmp_path / f"level{level + 1}")
+    (tmp_path / "level20").mkdir()
+    (tmp_path / "source" / "fan").symlink_to(tmp_path / "level0")
+    with pytest.raises(DataError, match="over 200 folders behind links; put the images themselves there"):
+        read_class_folder(tmp_path / "source")
+
+
 def test_a_file_too_large_for_memory_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(limits, "MAX_FILE_BYTES", 5)
+    monkeypatch.setattr(regular_files, "MAX_FILE_BYTES", 5)
     assert read_file(write(tmp_path / "small", b"12345")) == b"12345"
     with pytest.raises(DataError, match="over the limit"):
         read_file(write(tmp_path / "large", b"123456"))

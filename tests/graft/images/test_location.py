@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from stages.graft.core.errors import DataError
-from stages.graft.images.location import ChangedError, ImageInPlace, num_readers, read_image_bytes, read_images_bytes
+from stages.graft.images.location import ChangedError, ImageInPlace, num_readers, read_image_bytes
 from stages.graft.storage.s3 import UnreachableError
 from tests.support.pictures import write
 
@@ -18,8 +18,6 @@ def test_copies_and_images_in_place_are_read(tmp_path):
     copy, other = write(tmp_path / "copy", b"one"), write(tmp_path / "dent" / "ü.png", b"two")
     assert read_image_bytes(copy) == b"one"
     assert read_image_bytes(in_place(other, b"two")) == b"two"
-    assert list(read_images_bytes([in_place(other, b"two"), copy])) == [b"two", b"one"]
-    assert list(read_images_bytes([])) == []
 
 
 def test_an_image_that_changed_is_named(tmp_path):

@@ -65,7 +65,7 @@ def test_a_bad_image_is_a_row_with_its_reason(predictor):
         "zero bytes",
         "not an image",
         "damaged or truncated",
-        "over the limit of 178956970 pixels",
+        "over the limit of 179 megapixels",
         None,
         "No such file",
     ]

@@ -56,7 +56,7 @@ JUNK = {
     "no base64 at all!": "not base64",
     "abc": "not base64",
     text(b"no image"): "not an image",
-    text(bomb()): "over the limit of 178956970 pixels",
+    text(bomb()): "over the limit of 179 megapixels",
     text(png(40, 1)[:60]): "damaged or truncated",
     "ü": "not base64",
     "data:image/png;base64,@": "not base64",
@@ -120,6 +120,16 @@ def test_junk_is_a_row_with_its_reason_beside_the_answers(model):
     for error, reason in zip(answers["error"], JUNK.values(), strict=False):
         assert reason in error
     assert answers["label"].to_list() == [None] * len(JUNK) + [CLASSES[0]]
+
+
+def test_nothing_is_decoded_after_the_server_has_given_up_the_request(model, monkeypatch):
+    monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "0")
+    answers = model.predict(pd.DataFrame({"image": [text(png(SHADES[0], 1))] * 3}))
+    assert set(answers["error"]) == {
+        "too late: the server has given up the request (MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT)"
+    }
+    monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "60")
+    assert model.predict(pd.DataFrame({"image": [text(png(SHADES[0], 1))]}))["label"].to_list() == [CLASSES[0]]
 
 
 def test_an_empty_table_gives_an_empty_table(model):

@@ -5,7 +5,8 @@ import socket
 
 import pytest
 
-from stages.graft.images.location import ChangedError, ImageInPlace, read_images_bytes
+from stages.graft.core.threads import in_threads
+from stages.graft.images.location import NUM_READERS, ChangedError, ImageInPlace, read_image_bytes
 from stages.graft.model.image_inputs import FolderCount, count_images, named_images
 from stages.graft.storage import s3
 from stages.graft.storage.s3 import UnreachableError, is_remote, list_objects, read_object
@@ -41,10 +42,10 @@ def test_many_are_read_in_order_and_a_changed_one_is_named(bucket):
     for number, one in enumerate(data):
         bucket.put(f"many/{number}", one)
         places.append(ImageInPlace(f"s3://{BUCKET}/many/{number}", hashlib.sha256(one).hexdigest()))
-    assert list(read_images_bytes(places)) == data
+    assert list(in_threads(read_image_bytes, places, NUM_READERS)) == data
     bucket.put("many/7", b"other")
     with pytest.raises(ChangedError, match=r"^s3://graft/many/7 has changed since it was ingested; run"):
-        list(read_images_bytes(places))
+        list(in_threads(read_image_bytes, places, NUM_READERS))
 
 
 def refuse(monkeypatch, bucket):

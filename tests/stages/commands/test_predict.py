@@ -65,6 +65,21 @@ def test_images_that_cannot_be_read_have_rows_and_are_an_error(bundle_folder, pi
     assert [row["error"] for row in rows if row["label"] is None] == ["the file has zero bytes"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_what_is_no_file_is_an_error_and_holds_nothing_up(bundle_folder, pictures, tmp_path):
+    folder, first = tmp_path / "pictures", next(iter(pictures))
+    os.mkfifo(tmp_path / "pipe")
+    for name, target in {"zero.png": "/dev/zero", "pipe": tmp_path / "pipe", "loop": folder / "loop"}.items():
+        (folder / name).symlink_to(target)
+    with pytest.raises(SystemExit, match="2 images cannot be read"):
+        predict(bundle_folder, folder, tmp_path / "pipe", "--out", tmp_path / "a.jsonl")
+    rows = {row["file"]: row for row in map(json.loads, (tmp_path / "a.jsonl").read_text().splitlines())}
+    assert len(rows) == 11
+    assert rows[first]["label"] == pictures[first]
+    assert rows[str(folder / "zero.png")]["error"].startswith("not a file but a device")
+    assert rows[str(tmp_path / "pipe")]["error"].startswith("not a file but a pipe")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

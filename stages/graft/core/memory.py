@@ -1,0 +1,88 @@
+"""Room in memory that all threads of a process share: an image waits until there is room for it.
+
+The bounds hold for the process, whatever the number of threads; an image that needs more than all of a room waits until
+it is alone there.
+"""
+
+import ctypes
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+GIB = 2**30
+
+
+class Room:
+    """So many bytes, of which threads take a part for a while; they wait in line."""
+
+    def __init__(self, num_bytes: int) -> None:
+        """Make an empty room."""
+        self.num_bytes = num_bytes
+        self._taken = 0
+        self._line = threading.Lock()  # who asks for much is not overtaken again and again by those who ask for little
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, num_bytes: int) -> Iterator[None]:
+        """Wait until there is room for so many bytes, and keep it until the end of the context."""
+        num_bytes = min(num_bytes, self.num_bytes)
+        with self._line, self._changed:
+            self._changed.wait_for(lambda: self._taken + num_bytes <= self.num_bytes)
+            self._taken += num_bytes
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= num_bytes
+                self._changed.notify_all()
+
+
+_M_ARENA_MAX, _NUM_ARENAS = -8, 4
+"""glibc's name for the number of its heaps, and that number."""
+
+
+def share_heaps() -> None:
+    """Let all threads share a few heaps: each would keep some 60 MB of its own that an image has left."""
+    with suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _NUM_ARENAS)
+
+
+share_heaps()
+
+FILES, PIXELS = Room(GIB // 2), Room(3 * GIB // 2)
+"""For the bytes of image files, and for what decoding them needs: 2 GiB in all. A thread takes them in this order."""
+
+
+class _OneImage(threading.local):
+    """The image that a thread works on."""
+
+    stack: ExitStack | None = None
+    rooms: frozenset[Room] = frozenset()
+
+
+_this_thread = _OneImage()
+
+
+@contextmanager
+def one_image() -> Iterator[None]:
+    """Work on one image in this thread: what is taken inside is kept until the end."""
+    if _this_thread.stack is not None:
+        yield
+        return
+    with ExitStack() as stack:
+        _this_thread.stack, _this_thread.rooms = stack, frozenset()
+        try:
+            yield
+        finally:
+            _this_thread.stack = None
+
+
+def take(room: Room, num_bytes: int) -> None:
+    """Wait for room for the image of this thread; nothing outside of `one_image`, or when the image has its room.
+
+    An image asks each room once: two that held a part and waited for more would wait for each other.
+    """
+    image = _this_thread
+    if image.stack is not None and room not in image.rooms:
+        image.rooms |= {room}
+        image.stack.enter_context(room.taken(num_bytes))
