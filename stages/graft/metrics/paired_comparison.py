@@ -206,10 +206,10 @@ def format_outcome(comparison: PairedComparison, keep: Keep) -> str:
         return f"kept: {change}"
     if found.num_gained <= found.num_lost:
         reason = "no better"
-    elif found.p_value > MAX_P_VALUE:
-        reason = f"the difference may be chance (p = {found.p_value:.2g})"
-    else:
+    elif found.log_loss_after >= found.log_loss_before:
         reason = f"the probabilities are worse (log loss {found.log_loss_before:.2f} -> {found.log_loss_after:.2f})"
+    else:
+        reason = f"the difference may be chance (p = {found.log_loss_p_value:.2g})"
     if keep == "always":
         return f"kept, as `finetune.keep: always` asks: {change}, {reason}"
     return f"not kept: {change}, {reason}"
