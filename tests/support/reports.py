@@ -134,6 +134,7 @@ def _write_records(folder, classes, per_class, right):
     write_json({"passed": True, "reasons": [], **asked}, folder / "reports/gate.json")
     explored = {"num_images": 3 * len(right), "num_suspected": int((~right).sum()), "splits_given": []}
     write_json(explored, folder / "reports/explore.json")
+    write_json({"num_train": len(right), "num_val": len(right)}, folder / "reports/train_head.json")
     rows = pd.DataFrame({"name": ["model", "majority"], "accuracy": [accuracy, 0.3]})
     rest = {
         "accuracy_low": 0.1,

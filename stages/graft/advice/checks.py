@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from stages.graft.advice.facts import ClassFacts, Facts
+from stages.graft.advice.facts import ClassFacts, Expected, Facts
 from stages.graft.metrics.baseline_names import BASELINE_NAMES
 from stages.graft.metrics.classification import wilson_interval
 
@@ -171,12 +171,14 @@ def _answers(facts: Facts) -> Check:
 def _forecast(facts: Facts) -> Iterator[Check]:
     if (forecast := facts.forecast) is None:
         return
-    more = "" if forecast.num_more is None else f"; about {forecast.num_more:,} more reach what is asked"
-    text = (
-        f"With twice the labelled images expect {forecast.at_twice:.1%}, with four times "
-        f"{forecast.at_four_times:.1%}{more}."
-    )
+    twice, four = _expected(forecast.at_twice), _expected(forecast.at_four_times)
+    target = f"; {forecast.for_target}" if forecast.for_target else ""
+    text = f"With twice the labelled images expect {twice}, with four times {four}{target}."
     yield Check(name="more labels", holds=None, text=text)
+
+
+def _expected(accuracy: Expected) -> str:
+    return f"{accuracy.middle:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})"
 
 
 def shorten_list(names: Sequence[str]) -> str:

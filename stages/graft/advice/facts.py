@@ -68,15 +68,29 @@ class CurvePoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Expected:
+    """An accuracy that is not known exactly."""
+
+    low: float
+    """Lower end, [0, 1]."""
+    middle: float
+    """The likeliest, [0, 1]."""
+    high: float
+    """Upper end, [0, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Forecast:
     """Accuracy to expect with more labelled images."""
 
-    at_twice: float
-    """With twice the labelled images, [0, 1]."""
-    at_four_times: float
-    """With four times, [0, 1]."""
-    num_more: int | None
-    """Further labelled images until `evaluate.gate.min_accuracy` is expected; None: that is not foreseen."""
+    at_twice: Expected
+    """With twice the labelled images."""
+    at_four_times: Expected
+    """With four times."""
+    gain_at_twice: float
+    """What twice the labelled images bring, as a share of the images."""
+    for_target: str
+    """In words, how many labels `evaluate.target_accuracy` takes in all; empty when nothing can be said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +137,8 @@ class Facts:
     """Accuracy over training images, from few to all."""
     num_images: int
     """Labelled images in all splits."""
+    num_unused: int
+    """Labelled images that `split.train_per_class` leaves out."""
     num_doubtful: int
     """Labels that look wrong, in all splits: confident learning suspects them, and heads fitted without the image give
     them a probability below MAX_PROBABILITY."""

@@ -126,8 +126,23 @@ def _more_test_images(facts: Facts) -> Iterator[Step]:
     yield Step(kind="believable", action=action, reason=reason, command=command)
 
 
+def _all_labels(facts: Facts) -> Iterator[Step]:
+    """Labelled images are left out of training, and the curve of accuracy over training images still rises."""
+    gain = gain_of_labels(facts)
+    if facts.num_unused and gain > 0:
+        yield Step(
+            kind="measured",
+            gain=gain,
+            action=f"Train with the {facts.num_unused:,} labelled images that are left out.",
+            reason=_format_rise(facts, gain),
+            command=f"{CHANGE} split.train_per_class=null",
+        )
+
+
 def _more_labels(facts: Facts) -> Iterator[Step]:
-    """The curve of accuracy over training images still rises, or a weak class has few of them."""
+    """The curve still rises, or a weak class has few training images."""
+    if facts.num_unused:
+        return
     weak = facts.weakest[0] if facts.weakest and facts.weakest[0].recall < 1 else None
     which = f"most of all of {weak.label} ({weak.recall:.1%} of them found, the fewest)" if weak else "of every class"
     if weak and _is_scarce(weak, facts):
@@ -158,7 +173,7 @@ def gain_of_labels(facts: Facts) -> float:
     better than the best draw of the size before, as then nothing shows that the curve still rises.
     """
     if facts.forecast is not None:
-        return max(0.0, facts.forecast.at_twice - facts.accuracy)
+        return facts.forecast.gain_at_twice
     if len(facts.curve) < 2 or facts.curve[-1].accuracy <= facts.curve[-2].highest:
         return 0.0
     return facts.curve[-1].accuracy - facts.curve[-2].accuracy
@@ -242,8 +257,8 @@ def _use(facts: Facts) -> Iterator[Step]:
 
 
 RULES: tuple[Callable[[Facts], Iterator[Step]], ...] = (
-    _leaks, _labels, _untested_classes, _more_test_images, _more_labels, _network, _finetuning, _lower_target, _use,
-    _errors,
+    _leaks, _labels, _untested_classes, _more_test_images, _all_labels, _more_labels, _network, _finetuning,
+    _lower_target, _use, _errors,
 )  # fmt: skip
 """Every rule gives the steps that apply."""
 

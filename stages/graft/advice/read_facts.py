@@ -8,7 +8,16 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from stages.graft.advice.facts import MAX_PROBABILITY, BaselineFacts, ClassFacts, Conditions, CurvePoint, Facts
+from stages.graft.advice.facts import (
+    MAX_PROBABILITY,
+    BaselineFacts,
+    ClassFacts,
+    Conditions,
+    CurvePoint,
+    Expected,
+    Facts,
+    Forecast,
+)
 from stages.graft.core.errors import DataError
 from stages.graft.core.params import Params
 from stages.graft.storage.files import read_json
@@ -45,7 +54,7 @@ def read_facts(root: Path, source: str, confidence_level: float) -> Facts:
     Raises:
         DataError: a report is missing or lacks a value.
     """
-    names = ("metrics", "gate", "verdict", "explore", "finetune")
+    names = ("metrics", "gate", "verdict", "explore", "finetune", "train_head")
     reports = {name: read_json(root / f"reports/{name}.json") for name in names}
     try:
         metrics, gate, explore = reports["metrics"], reports["gate"], reports["explore"]
@@ -69,8 +78,10 @@ def read_facts(root: Path, source: str, confidence_level: float) -> Facts:
             most_confused=_most_confused(_rows(root / "reports/plots/confusion.csv")),
             curve=_curve(_rows(root / "reports/plots/shots.csv")),
             num_images=explore["num_images"],
+            num_unused=explore["num_images"] - metrics["num_test"] - _num_used(reports["train_head"]),
             num_doubtful=_num_doubtful(_rows(root / "reports/label_errors.csv")),
             is_finetuned=_is_finetuned(reports["finetune"]),
+            forecast=_forecast(explore.get("forecast")),
         )
     except KeyError as error:
         raise DataError(f"the reports in {root / 'reports'} lack {error}; `dvc repro` writes them again") from None
@@ -142,6 +153,26 @@ def _curve(rows: list[dict[str, str]]) -> tuple[CurvePoint, ...]:
 
 def _num_doubtful(rows: list[dict[str, str]]) -> int:
     return sum(row["suspected"] == "True" and float(row["score"]) < MAX_PROBABILITY for row in rows)
+
+
+def _num_used(train_head: Mapping[str, Any]) -> int:
+    return int(train_head["num_train"] + train_head["num_val"])
+
+
+def _forecast(record: Mapping[str, Any] | None) -> Forecast | None:
+    """None when explore made none, or had too few labels for one."""
+    if record is None or record["all"] is None:
+        return None
+    outlook, words = record["all"], record["all"]["labels_for_target"]
+    if isinstance(words, Mapping):
+        most = f"{words['high']:,}" if words["high"] else "very many"
+        words = f"{record['target']:.1%} takes {words['low']:,} to {most} labels"
+    return Forecast(
+        at_twice=Expected(**outlook["accuracy_with"]["2"]),
+        at_four_times=Expected(**outlook["accuracy_with"]["4"]),
+        gain_at_twice=outlook["gain_with"]["2"]["middle"],
+        for_target="" if words in ("", "reached") else words,
+    )
 
 
 def _is_finetuned(finetune: Mapping[str, Any]) -> bool | None:

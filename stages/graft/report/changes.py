@@ -135,7 +135,7 @@ def format_answers(answers: AnswerChanges) -> str:
     chance = "chance alone does that easily" if answers.may_be_chance else "more than chance alone does"
     return (
         f"{scope}, accuracy went from {answers.accuracy_before:.1%} to {answers.accuracy:.1%}: {len(answers.gained):,} "
-        f"are right only now, {len(answers.lost):,} only then (McNemar p = {answers.p_value:.2g}: {chance})."
+        f"right only now, {len(answers.lost):,} only then (McNemar p = {answers.p_value:.2g}: {chance})."
     )
 
 

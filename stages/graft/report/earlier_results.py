@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.graft.metrics.answer_changes import AnswerChanges, Predictions, compare_answers
+from stages.graft.metrics.answer_changes import Predictions, compare_answers
 from stages.graft.report.changes import Change, differences, format_answers
 from stages.graft.report.gallery import FindThumbnail
 from stages.graft.report.past_results import find_last, read_present
 from stages.graft.tracking.champion import Champion
 
-MAX_IMAGES = 6
+MAX_IMAGES = 4
 """Images that became right, and images that became wrong, shown of each comparison."""
 
 
@@ -29,6 +29,11 @@ class ChangedImage:
     now: str
     """The present one."""
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it is right now."""
+        return self.now == self.label
+
 
 @dataclass(frozen=True, kw_only=True)
 class EarlierResult:
@@ -40,12 +45,8 @@ class EarlierResult:
     """The paired test in a sentence."""
     params: tuple[Change, ...]
     """Parameters that differ; empty for the champion."""
-    fixed: Sequence[ChangedImage]
-    """Images that are right only now, MAX_IMAGES at most."""
-    broken: Sequence[ChangedImage]
-    """Images that were right only then, MAX_IMAGES at most."""
-    answers: AnswerChanges
-    """The numbers."""
+    images: Sequence[ChangedImage]
+    """Images that are right only now, then those that were right only then; MAX_IMAGES of each at most."""
 
 
 def read_earlier_results(root: Path, champion: Champion | None, thumbnail: FindThumbnail) -> list[EarlierResult]:
@@ -55,15 +56,19 @@ def read_earlier_results(root: Path, champion: Champion | None, thumbnail: FindT
         revision, past, answers = last
         found.append((revision.title, differences(past.params, now.params), past.predictions, answers))
     if champion and (answers := compare_answers(champion.predictions, now.predictions)).same_data:
-        found.append((champion.title, (), champion.predictions, answers))
+        if found and (found[0][3].gained, found[0][3].lost) == (answers.gained, answers.lost):
+            found = [(f"{found[0][0]}, and {champion.title}", *found[0][1:])]  # the same against both
+        else:
+            found.append((champion.title, (), champion.predictions, answers))
     return [
         EarlierResult(
             title=title,
             summary=format_answers(answers),
             params=params,
-            fixed=list(_images(answers.gained, before, now.predictions, thumbnail)),
-            broken=list(_images(answers.lost, before, now.predictions, thumbnail)),
-            answers=answers,
+            images=[
+                *_images(answers.gained, before, now.predictions, thumbnail),
+                *_images(answers.lost, before, now.predictions, thumbnail),
+            ],
         )
         for title, params, before, answers in found
     ]

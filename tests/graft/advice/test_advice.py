@@ -15,7 +15,7 @@ from stages.graft.advice.advice import (
     write_advice,
 )
 from stages.graft.advice.checks import num_needed
-from stages.graft.advice.facts import BaselineFacts, ClassFacts, Conditions, CurvePoint, Facts, Forecast
+from stages.graft.advice.facts import BaselineFacts, ClassFacts, Conditions, CurvePoint, Expected, Facts, Forecast
 from stages.graft.advice.next_steps import MAX_STEPS
 from stages.graft.core.errors import DataError
 from stages.graft.metrics.classification import wilson_interval
@@ -64,6 +64,7 @@ GOOD = Facts(
     most_confused=("hole", "dent", 2),
     curve=curve(0.95, 0.96, 0.96),
     num_images=1000,
+    num_unused=0,
     num_doubtful=0,
     is_finetuned=None,
 )
@@ -178,10 +179,13 @@ def test_a_curve_rises_only_above_the_best_draw():
 
 
 def test_a_forecast_is_told_and_replaces_the_curve():
-    facts = replace(GOOD, forecast=Forecast(at_twice=0.97, at_four_times=0.98, num_more=120))
-    advice = give_advice(facts)
+    twice, four = Expected(low=0.96, middle=0.97, high=0.98), Expected(low=0.965, middle=0.98, high=0.99)
+    words = "99.0% takes 3,000 to very many labels"
+    forecast = Forecast(at_twice=twice, at_four_times=four, gain_at_twice=0.01, for_target=words)
+    advice = give_advice(replace(GOOD, forecast=forecast))
     assert advice.checks[-1].text == (
-        "With twice the labelled images expect 97.0%, with four times 98.0%; about 120 more reach what is asked."
+        "With twice the labelled images expect 97.0% (96.0% to 98.0%), with four times 98.0% (96.5% to 99.0%); "
+        "99.0% takes 3,000 to very many labels."
     )
     assert "With twice the labelled images, 1.0 points more are expected." in advice.next_steps[0].reason
 
@@ -192,6 +196,12 @@ def test_a_forecast_is_told_and_replaces_the_curve():
 def test_images_come_into_a_source_in_its_own_way(source, words):
     facts = replace(GOOD, source=source, curve=curve(0.92, 0.93, 0.96))
     assert words in give_advice(facts).next_steps[0].action
+
+
+def test_labels_that_exist_are_used_first():
+    facts = replace(GOOD, num_unused=400, curve=curve(0.92, 0.93, 0.96))
+    assert give_advice(facts).next_steps[0].command == "dvc exp run -S split.train_per_class=null"
+    assert "left out" not in format_advice(give_advice(replace(facts, curve=())))
 
 
 def test_leaks_of_given_splits_are_taken_out_by_a_person():

@@ -66,7 +66,7 @@ def test_text_stands_in_columns(changes):
     assert lines[2].index("now") == lines[5].index("0.95 [0.9, 0.98]")
     # 7 changed sides, 1 of them for the worse: 2 (1 + 7) / 2^7
     assert lines[-1] == (
-        "On the same 100 test images, accuracy went from 90.0% to 95.0%: 6 are right only now, 1 only then "
+        "On the same 100 test images, accuracy went from 90.0% to 95.0%: 6 right only now, 1 only then "
         "(McNemar p = 0.12: chance alone does that easily)."
     )
 

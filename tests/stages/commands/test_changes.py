@@ -31,7 +31,7 @@ def test_parameters_metrics_with_intervals_and_the_gate(root, capsys, against):
     shown = capsys.readouterr().out
     assert "split.seed" in shown
     assert shown.startswith("Usable: 94.4% of 18 test images are right, and every condition of `evaluate.gate` holds.")
-    assert "On the same 18 test images, accuracy went from 83.3% to 94.4%: 2 are right only now" in shown
+    assert "On the same 18 test images, accuracy went from 83.3% to 94.4%: 2 right only now" in shown
     assert shown.endswith("At HEAD, the gate held.\n")
 
 
