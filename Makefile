@@ -2,11 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 5000
-COMMITS ?= 5
+COMMITS ?= 10
 SEED ?= 0
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
-SCORES = accuracy(_low|_high)?|log_loss
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
@@ -22,9 +21,8 @@ repro: $(INSTALLED)  ## run what has changed, from the images to the evaluated c
 	@graft report
 	@graft publish
 
-compare: $(INSTALLED)  ## show experiments and the last commits: accuracy, and the parameters that differ (COMMITS=5)
-	@dvc exp show --no-pager --num $(COMMITS) --only-changed --sort-by accuracy --sort-order desc --keep '($(SCORES))$$' \
-	--drop '(?!(Experiment|$(SCORES)|(ingest|duplicates|split|backbone|extract|train_head|finetune|explore|evaluate)\..*)$$)'
+compare: $(INSTALLED)  ## show the last commits and experiments by their test images: accuracy, and what differs (COMMITS=10)
+	@graft compare --num $(COMMITS)
 
 test: $(INSTALLED)  ## run the tests on all cores
 	python -m pytest -n auto --dist loadfile --no-loadscope-reorder

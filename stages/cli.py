@@ -68,16 +68,28 @@ def report() -> None:
 
 
 @main.command()
-@click.option("--against", default="HEAD", metavar="COMMIT", show_default=True, help="A branch, a tag or a hash.")
+@click.option("--against", metavar="COMMIT", help="A branch, tag or hash. Default: the last result on the same images.")
 @click.option("--markdown", is_flag=True, help="Print Markdown, for a comment.")
 def changes(**options: Any) -> None:
-    """Show what changed against a commit.
+    """Show whether the model is usable, and what changed against an earlier result.
 
-    That is parameters, metrics with their intervals, test images, and the gate's verdict.
+    That is parameters, metrics with their intervals, and test images.
     """
     from stages.commands.changes import print_changes
 
     print_changes(**options)
+
+
+@main.command()
+@click.option("--num", default=10, show_default=True, help="Commits, and experiments, to look at.")
+def compare(num: int) -> None:
+    """Show the present result beside earlier commits and experiments.
+
+    Results on the same test images stand together, the most accurate first; of equal states, only the newest.
+    """
+    from stages.commands.compare import print_results
+
+    print_results(num)
 
 
 @main.command(epilog="Columns: file, label, confidence, unsure, unknown, distance, p_<class> for each class, error.")

@@ -29,13 +29,12 @@ from stages.graft.data.splits import BASELINES, SPLITS, UNUSED, read_splits
 from stages.graft.data.synthetic.strangers import stranger_path
 from stages.graft.evaluation.baseline_comparison import (
     baselines_record,
-    compare_with_best,
+    compare_with_baselines,
     comparison_table,
-    format_verdict,
     verdict_record,
 )
-from stages.graft.evaluation.evaluate_params import EvaluateParams
-from stages.graft.evaluation.quality_gate import GateParams, format_gate, gate_record, judge
+from stages.graft.evaluation.evaluate_params import EvaluateParams, GateParams
+from stages.graft.evaluation.quality_gate import Measured, gate_record, judge
 from stages.graft.evaluation.results import (
     Evaluation,
     evaluate_answers,
@@ -99,16 +98,20 @@ def write_reports(
 ) -> None:
     """Write the numbers and the tables, and show the most important of them; `finetuning` is as `verdict` gives it."""
     metrics = metrics_record(evaluation) | strangers_record(evaluation, strangers)
-    comparison, baseline = comparison_table(evaluation), compare_with_best(evaluation)
-    gate = judge(conditions, metrics["accuracy_low"] or 0.0, evaluation.num_leaked, evaluation.class_scores)
+    comparison, baselines = comparison_table(evaluation), compare_with_baselines(evaluation)
+    measured = Measured(
+        accuracy_low=metrics["accuracy_low"] or 0.0,
+        num_leaked=evaluation.num_leaked,
+        scores=evaluation.class_scores,
+        baselines=baselines,
+    )
     write_json(metrics | baselines_record(comparison), REPORTS / "metrics.json")
     write_json(headline_record(metrics, evaluation.class_scores), REPORTS / "headline.json")
-    write_json(gate_record(gate), REPORTS / "gate.json")
-    write_json(finetuning | verdict_record(baseline), REPORTS / "verdict.json")
+    write_json(gate_record(judge(conditions, measured)), REPORTS / "gate.json")
+    write_json(finetuning | verdict_record(baselines), REPORTS / "verdict.json")
     write_csv(comparison, REPORTS / "baselines.csv")
     write_tables(evaluation, REPORTS)
     print("\n".join(f"evaluate: {line}" for line in format_summary(evaluation, metrics)))
-    print(f"evaluate: {format_verdict(baseline)}\nevaluate: {format_gate(gate)}")
 
 
 def verdict(model: Model, images: pd.DataFrame, test: ScoredSet) -> dict[str, Any]:

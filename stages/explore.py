@@ -1,6 +1,6 @@
 """Stage 7 of 9, explore: find doubtful labels, predict by baselines, draw a map, measure accuracy over shots.
 
-Reads   data/images/, data/splits.csv, data/features.safetensors
+Reads   data/images/, data/splits.csv, data/features.safetensors, reports/split.json
 Writes  data/baselines.csv, reports/explore.json, reports/label_errors.csv, reports/plots/map.csv and shots.csv
 Params  explore
 """
@@ -19,10 +19,11 @@ from stages.graft.evaluation.linear_probe import MAX_IMAGES, choose_penalty, con
 from stages.graft.evaluation.shots import shots_table
 from stages.graft.heads.features import load_features, read_white_level
 from stages.graft.metrics.sampling import stratified_rows
-from stages.graft.storage.files import write_json
+from stages.graft.storage.files import read_json, write_json
 from stages.graft.storage.tables import write_csv
 
 IMAGES, SPLITS, FEATURES = Path("data/images"), Path("data/splits.csv"), Path("data/features.safetensors")
+SPLIT_REPORT = Path("reports/split.json")
 BASELINES, REPORT = Path("data/baselines.csv"), Path("reports/explore.json")
 LABEL_ERRORS = Path("reports/label_errors.csv")
 MAP, SHOTS = Path("reports/plots/map.csv"), Path("reports/plots/shots.csv")
@@ -54,6 +55,7 @@ def main() -> None:
         "num_images_per_fit": MAX_IMAGES,
         "num_images_on_map": len(rows),
         "map_explained_variance": round(feature_map.explained, 6),
+        "splits_given": read_json(SPLIT_REPORT)["given"],
     }
     write_json(report, REPORT)
     print(f"explore: {format_label_errors(label_errors, report['cross_validated_accuracy'])}")

@@ -4,12 +4,14 @@ DVC's own `--wait-for-lock` waits for its short locks only: while a stage runs, 
 DVC does not look into linked folders, nor at the images that a list names: this command does.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from stages.commands.start_checks import check_start
+from stages.graft.advice.advice import LATER, print_advice
 from stages.graft.storage.locks import exclusive_lock
 
 LOCK = Path(".dvc/tmp/repro")
@@ -21,7 +23,7 @@ INGEST_AGAIN = ("--force", "--single-item", "ingest")
 
 
 def run_repro(arguments: Sequence[str]) -> int:
-    """Wait, then run `dvc repro` with these arguments; returns its exit code."""
+    """Wait, then run `dvc repro` with these arguments, and print the advice; returns the exit code."""
     if not HELP.intersection(arguments):
         check_start()
     with exclusive_lock(LOCK, "another `graft repro` runs in this folder; waiting for it"):
@@ -29,7 +31,14 @@ def run_repro(arguments: Sequence[str]) -> int:
             print(f"graft repro: {reason}: ingest runs again", flush=True)
             if code := _dvc_repro(INGEST_AGAIN):
                 return code
-        return _dvc_repro(arguments)
+        if LOOKS_ONLY.intersection(arguments) or any(not argument.startswith("-") for argument in arguments):
+            return _dvc_repro(arguments)  # of some stages only: the advice may be older than their results
+        os.environ[LATER] = "1"
+        code = _dvc_repro(arguments)
+        del os.environ[LATER]
+    if not code:
+        print_advice(Path())
+    return code
 
 
 def _dvc_repro(arguments: Sequence[str]) -> int:

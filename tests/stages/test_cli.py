@@ -11,7 +11,18 @@ from stages.graft.model.exported_graph import FILES
 from tests.conftest import REPOSITORY
 from tests.support.commands import graft
 
-COMMANDS = {"repro", "report", "changes", "compare-backbones", "predict", "export", "verify", "store", "publish"}
+COMMANDS = {
+    "repro",
+    "report",
+    "changes",
+    "compare",
+    "compare-backbones",
+    "predict",
+    "export",
+    "verify",
+    "store",
+    "publish",
+}
 SCRIPT = [sys.executable, "-c", "from stages.cli import main; main(prog_name='graft')"]
 
 

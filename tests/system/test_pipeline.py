@@ -21,7 +21,7 @@ FLOORS = (
     {"storage"},
     {"images", "metrics"},
     {"data", "backbone"},
-    {"heads", "duplicates"},
+    {"heads", "duplicates", "advice"},
     {"model"},
     {"training", "evaluation", "tracking"},
     {"compute", "report", "maintenance"},

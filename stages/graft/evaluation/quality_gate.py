@@ -2,28 +2,25 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, NonNegativeInt
-
-from stages.graft.core.params import Params
+from stages.graft.evaluation.baseline_comparison import BaselineVerdicts, format_figures
+from stages.graft.evaluation.evaluate_params import GateParams
 from stages.graft.metrics.classification import ClassScore
 
-Share = Annotated[float, Field(ge=0, le=1)]
 
-NUM_SHOWN = 3
-"""Number of reasons shown in the terminal; the report has all of them."""
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What the gate looks at, measured on the test images."""
 
-
-class GateParams(Params):
-    """The section `evaluate.gate`; null switches a condition off."""
-
-    min_accuracy: Share | None
-    """Lower limit of the accuracy's interval, in [0, 1]: a lucky draw of few test images is not enough."""
-    max_leaked: NonNegativeInt | None
-    """Test images with a near-duplicate in train or val, at most: of these the model has seen the answer."""
-    min_recall: Share | None
-    """Recall of every class, in [0, 1]: a good mean does not hide a class that is often missed."""
+    accuracy_low: float
+    """Lower end of the accuracy's interval, [0, 1]."""
+    num_leaked: int | None
+    """Test images with a near-duplicate in train or val; None when they were not looked for."""
+    scores: Sequence[ClassScore]
+    """Of every class."""
+    baselines: BaselineVerdicts
+    """The model against simple baselines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +29,8 @@ class GateVerdict:
 
     params: GateParams
     """The conditions."""
-    accuracy_low: float
-    """Lower end of the accuracy's interval, [0, 1]."""
-    num_leaked: int | None
-    """Test images with a near-duplicate in train or val; None when they were not looked for."""
+    measured: Measured
+    """What they are held against."""
     lowest_recall: float | None
     """Lowest recall of the classes with test images; None when no class has any."""
     lowest_recall_class: str | None
@@ -49,16 +44,19 @@ class GateVerdict:
         return not self.reasons
 
 
-def judge(params: GateParams, accuracy_low: float, num_leaked: int | None, scores: Sequence[ClassScore]) -> GateVerdict:
-    """Hold the lower end of the accuracy's interval, the leaks and the scores of every class against the conditions."""
-    worst = min((score for score in scores if score.num_images), key=lambda score: score.recall, default=None)
+def judge(params: GateParams, measured: Measured) -> GateVerdict:
+    """Hold what was measured against the conditions."""
+    worst = min((score for score in measured.scores if score.num_images), key=lambda score: score.recall, default=None)
     return GateVerdict(
         params=params,
-        accuracy_low=accuracy_low,
-        num_leaked=num_leaked,
+        measured=measured,
         lowest_recall=None if worst is None else worst.recall,
         lowest_recall_class=None if worst is None else worst.label,
-        reasons=(*_leaks(params, num_leaked), *_reasons(params, accuracy_low, scores)),
+        reasons=(
+            *_leaks(params, measured.num_leaked),
+            *_baselines(params, measured.baselines),
+            *_reasons(params, measured.accuracy_low, measured.scores),
+        ),
     )
 
 
@@ -68,22 +66,14 @@ def gate_record(verdict: GateVerdict) -> dict[str, Any]:
         "passed": verdict.passed,
         "reasons": list(verdict.reasons),
         "min_accuracy": verdict.params.min_accuracy,
-        "accuracy_low": verdict.accuracy_low,
+        "accuracy_low": verdict.measured.accuracy_low,
         "max_leaked": verdict.params.max_leaked,
-        "num_leaked": verdict.num_leaked,
+        "num_leaked": verdict.measured.num_leaked,
         "min_recall": verdict.params.min_recall,
         "lowest_recall": None if verdict.lowest_recall is None else round(verdict.lowest_recall, 6),
         "lowest_recall_class": verdict.lowest_recall_class,
+        "beat_baselines": verdict.params.beat_baselines,
     }
-
-
-def format_gate(verdict: GateVerdict) -> str:
-    """Describe in one line whether the gate holds, and the reasons if not."""
-    if verdict.passed:
-        return "the gate holds" if set(vars(verdict.params).values()) - {None} else "the gate asks for nothing"
-    shown = " ".join(verdict.reasons[:NUM_SHOWN])
-    rest = len(verdict.reasons) - NUM_SHOWN
-    return f"the gate refuses this model. {shown}" + (f" And {rest} more." if rest > 0 else "")
 
 
 def _leaks(params: GateParams, num_leaked: int | None) -> Iterator[str]:
@@ -92,6 +82,12 @@ def _leaks(params: GateParams, num_leaked: int | None) -> Iterator[str]:
             f"{num_leaked} test image{'s have' if num_leaked > 1 else ' has'} a near-duplicate in train or validation, "
             f"more than `evaluate.gate.max_leaked` {params.max_leaked}."
         )
+
+
+def _baselines(params: GateParams, baselines: BaselineVerdicts) -> Iterator[str]:
+    if params.beat_baselines and not baselines.are_beaten:
+        figures = format_figures(baselines.hardest)
+        yield f"It is not proven better than {figures}, as `evaluate.gate.beat_baselines` asks."
 
 
 def _reasons(params: GateParams, accuracy_low: float, scores: Sequence[ClassScore]) -> Iterator[str]:

@@ -42,6 +42,8 @@ class Evaluation:
     """Whether near-duplicates were looked for."""
     classes: tuple[str, ...]
     """Class names in the order of the logits, c of them."""
+    num_train: classification.Labels
+    """Training images of each class, shape (c,)."""
     logits: Float32
     """As the model gives them, before calibration, shape (n, c)."""
     answers: Answers
@@ -96,12 +98,14 @@ def evaluate_answers(
         level: the confidence level.
     """
     is_test = (images["split"] == "test").to_numpy(dtype=bool)
+    trained_on = class_indices(images.loc[images["split"] == "train", "label"].to_list(), classes)
     return Evaluation(
         images=images[is_test],
         groups=independent_groups(images)[is_test],
         leaked=leaked(images)[is_test],
         is_checked=is_checked,
         classes=classes,
+        num_train=np.bincount(trained_on, minlength=len(classes)),
         logits=logits,
         answers=answers,
         confidence_level=level,
@@ -199,7 +203,10 @@ def write_tables(evaluation: Evaluation, reports: Path) -> None:
 
 
 def predictions_table(evaluation: Evaluation) -> pd.DataFrame:
-    """List every image: id, file, label, predicted, confidence (calibrated), unsure, distance, unknown."""
+    """List every image: id, file, label, predicted, confidence (calibrated), unsure, distance, unknown, and group.
+
+    Images of one group show the same thing, or belong together.
+    """
     answers = evaluation.answers
     return evaluation.images[["id", "file", "label"]].assign(
         predicted=evaluation.names,
@@ -207,6 +214,7 @@ def predictions_table(evaluation: Evaluation) -> pd.DataFrame:
         unsure=answers.unsure,
         distance=answers.distance.round(NUM_DIGITS),
         unknown=answers.unknown,
+        group=evaluation.groups,
     )
 
 
@@ -216,7 +224,7 @@ def confusion_table(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def per_class_table(evaluation: Evaluation) -> pd.DataFrame:
-    """List class, precision, recall, f1, the intervals of the first two, num_test, in the order of the classes.
+    """List class, precision, recall, f1, the intervals of the first two, num_test and num_train of every class.
 
     A share of no image has no interval; its cells are empty.
     """
@@ -224,9 +232,20 @@ def per_class_table(evaluation: Evaluation) -> pd.DataFrame:
     for k, score in enumerate(evaluation.class_scores):
         precision = evaluation.interval(evaluation.correct, evaluation.answers.predicted == k)
         recall = evaluation.interval(evaluation.correct, evaluation.y == k)
-        rows.append((score.label, score.precision, *precision, score.recall, *recall, score.f1, score.num_images))
+        rows.append(
+            (
+                score.label,
+                score.precision,
+                *precision,
+                score.recall,
+                *recall,
+                score.f1,
+                score.num_images,
+                evaluation.num_train[k],
+            )
+        )
     shares = ("precision", "precision_low", "precision_high", "recall", "recall_low", "recall_high", "f1")
-    return pd.DataFrame(rows, columns=["class", *shares, "num_test"]).round(NUM_DIGITS)
+    return pd.DataFrame(rows, columns=["class", *shares, "num_test", "num_train"]).round(NUM_DIGITS)
 
 
 def reliability(evaluation: Evaluation) -> pd.DataFrame:

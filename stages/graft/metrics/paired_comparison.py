@@ -121,7 +121,7 @@ def mcnemar(num_gained: int, num_lost: int) -> float:
 
 
 def unit_changes(
-    correct_before: npt.NDArray[np.bool_], correct_after: npt.NDArray[np.bool_], units: Sequence[str]
+    correct_before: npt.NDArray[np.bool_], correct_after: npt.NDArray[np.bool_], units: Sequence[str] | Labels
 ) -> tuple[int, int]:
     """Count the units in which the second classifier gets more images right, and those in which it gets fewer.
 
@@ -129,7 +129,7 @@ def unit_changes(
 
     Args:
         correct_before, correct_after: whether each image is classified correctly, shape (n,).
-        units: name of each image's group, or of the image alone.
+        units: name or number of each image's group, or of the image alone.
     """
     numbers = np.unique(np.array(units), return_inverse=True)[1]
     net = np.bincount(numbers, weights=correct_after.astype(int) - correct_before.astype(int))

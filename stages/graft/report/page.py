@@ -6,25 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from stages.graft.advice.advice import ADVICE, Advice, read_advice
+from stages.graft.core.errors import DataError
 from stages.graft.core.params import flatten, read_yaml
 from stages.graft.core.stage import read_duration
 from stages.graft.images.preprocessing import LEAST_SEEN
-from stages.graft.report.commit_diff import read_changes
 from stages.graft.report.duplicate_gallery import duplicate_images
+from stages.graft.report.earlier_results import read_earlier_results
 from stages.graft.report.figures import draw_figures
 from stages.graft.report.gallery import data_address, image_thumbnails, read_galleries
-from stages.graft.report.headline import format_details, format_headline, read_comparisons
+from stages.graft.report.headline import format_details, read_comparisons
 from stages.graft.report.plot_tables import read_table
 from stages.graft.report.report_params import ReportParams
 from stages.graft.storage.files import read_json, write_text
+from stages.graft.tracking.champion import read_champion
 from stages.graft.tracking.provenance import read_provenance
 
 PAGE, DECISION = "reports/report.html", "data/bundle/decision.json"
 """Relative to the pipeline's root."""
 
-TEMPLATE = Path(__file__).with_name("page.html")
+TEMPLATE = "page.html"
 
 REPORTS = ("metrics", "ingest", "duplicates", "split", "extract", "finetune", "verdict")
 """Names of the JSON files in reports/ that the page shows."""
@@ -58,13 +61,14 @@ def write_page(root: Path, figures: Path, captions: Mapping[str, str], gallery_i
     Raises:
         DataError, ParamsError: a file is missing or cannot be read.
     """
-    reports = _read_reports(root / "reports")
+    reports = {name: read_json(root / f"reports/{name}.json") for name in REPORTS}
     params, tags = read_yaml(root / "params.yaml"), read_provenance(root)
+    thumbnails = image_thumbnails(root)
     page = _template().render(
         **reports,
-        headline=format_headline(reports["metrics"], params["evaluate"]["confidence_level"]),
+        advice=_read_advice(root),
         details=format_details(reports["metrics"]),
-        changes=read_changes(root),
+        earlier_results=read_earlier_results(root, read_champion(root), thumbnails),
         comparisons=read_comparisons(reports["finetune"], reports["verdict"]),
         baselines=read_table(root / "reports/baselines.csv"),
         classes=_class_table(reports["split"], read_table(root / "reports/plots/per_class.csv")),
@@ -73,7 +77,7 @@ def write_page(root: Path, figures: Path, captions: Mapping[str, str], gallery_i
             for name, caption in captions.items()
         ],
         galleries=read_galleries(root, gallery_images),
-        duplicate_images=duplicate_images(reports["duplicates"], image_thumbnails(root)),
+        duplicate_images=duplicate_images(reports["duplicates"], thumbnails),
         max_damaged_files=MAX_DAMAGED_FILES,
         least_seen=LEAST_SEEN,
         params={section: flatten(values) for section, values in params.items() if isinstance(values, Mapping)},
@@ -84,17 +88,20 @@ def write_page(root: Path, figures: Path, captions: Mapping[str, str], gallery_i
     write_text(page, root / PAGE)
 
 
-def _read_reports(folder: Path) -> dict[str, dict[str, Any]]:
-    """Read REPORTS, and `gate`, which is empty if no gate was set."""
-    gate = folder / "gate.json"
-    reports = {name: read_json(folder / f"{name}.json") for name in REPORTS}
-    return reports | {"gate": read_json(gate) if gate.exists() else {}}
+def _read_advice(root: Path) -> Advice:
+    advice = read_advice(root)
+    if advice is None:
+        raise DataError(f"{root / ADVICE} does not exist; `dvc repro` makes it")
+    return advice
 
 
 def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {"percent": _percent, "points": _points, "number": _number, "value": _value, "p": _p_value}
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return environment.get_template(TEMPLATE)
 
 
 def _png_address(path: Path) -> str:

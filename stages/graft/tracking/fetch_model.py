@@ -19,7 +19,7 @@ def fetch_bundle(model: str, root: Path) -> Iterator[Path]:
     """Give the bundle's folder; a model from MLflow is downloaded, and deleted at the end.
 
     Args:
-        model: a folder, or an address such as models:/graft@champion.
+        model: a folder, or an address such as models:/plates@champion.
         root: the repository whose MLflow store is asked, unless MLFLOW_TRACKING_URI names another.
     Raises:
         DataError: there is no model.

@@ -108,13 +108,10 @@ def open_runs(root: Path, experiment: str) -> Iterator[Runs]:
 
 
 def _register_model(runs: Runs, run_id: str, state: RunState, root: Path) -> str | None:
-    """Register the model if `tracking.model_name` and the gate allow it; returns the decision in a line."""
-    if state.model_name is None:
-        return None
-    from stages.graft.tracking.registry import Registry
+    """Register the model if the gate allows it; returns the decision in a line."""
+    from stages.graft.tracking.registry import open_registry
 
-    registry = Registry(client=runs.client, experiment=runs.experiment, name=state.model_name)
-    return registry.register(run_id, root)
+    return open_registry(runs.client, runs.experiment, state, root).register(run_id, root)
 
 
 def _make_database(path: Path) -> None:

@@ -4,19 +4,23 @@ Aliases move only when a version is new: publishing again, or publishing an olde
 that a person made.
 """
 
+import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
+from stages.graft.data.manifest import read_manifest
+from stages.graft.metrics.answer_changes import Predictions, parse_predictions
 from stages.graft.model.bundle import BUNDLE
 from stages.graft.storage.files import read_json
 from stages.graft.storage.hashing import sha256_of
 from stages.graft.tracking.logged_models import find_or_log_model
 from stages.graft.tracking.mlflow_model import PREDICTIONS
-from stages.graft.tracking.promotion import Predictions, Promotion, decide_promotion, read_predictions
+from stages.graft.tracking.promotion import Promotion, decide_promotion
+from stages.graft.tracking.run_state import MANIFEST, RunState, name_of_source
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,6 +32,9 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 BUNDLE_TAG, DECISION = "graft.bundle", "graft.succession"
 """Tags of a version: SHA-256 of its bundle's record, which names every file; the decision on it, written last."""
 
+COMPARED = "graft.compared"
+"""Tag of a version: the number of the champion that it was compared with; empty when there was none."""
+
 REGISTERED = "graft.registered"
 """Tag of a run: its model's version and the decision on it, or why there is no version."""
 
@@ -35,8 +42,19 @@ GATE = "reports/gate.json"
 MODEL_BUNDLE, TEST_PREDICTIONS = "data/bundle", "reports/predictions.csv"
 """Files to read, relative to the pipeline's root."""
 
+NO_OTHER = "there was none"
+"""Why a first model is the champion."""
+
 MAX_REASON = 400
 """Characters of a reason on the terminal and in a tag."""
+
+
+def open_registry(client: "MlflowClient", experiment: str, state: RunState, root: Path) -> "Registry":
+    """Open the registered model that `tracking.model_name` or the source names."""
+    if state.model_name is not None:
+        return Registry(client=client, experiment=experiment, name=state.model_name)
+    name = name_of_source(state.source)
+    return Registry(client=client, experiment=experiment, name=name).for_images(root, state.source)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +66,20 @@ class Registry:
     """Id of the experiment that the models are logged in."""
     name: str
     """Name of the registered model."""
+
+    def for_images(self, root: Path, source: str) -> "Registry":
+        """Give the registry itself or, where its champion was tested on images of other data, one of another name.
+
+        That is the name with a hash of the source: two folders of one name do not share a champion.
+        """
+        models = self.client.search_registered_models(f"name = '{self.name}'")
+        number = models[0].aliases.get(CHAMPION) if models else None
+        predictions = self._read_predictions(str(number)) if number else None
+        if not predictions or predictions.keys() & _read_table(root / TEST_PREDICTIONS).keys():
+            return self
+        if not predictions.keys().isdisjoint(read_manifest(root / MANIFEST, ("id",))["id"]):
+            return self  # the same data, split otherwise
+        return replace(self, name=f"{self.name}-{hashlib.sha256(source.encode()).hexdigest()[:6]}")
 
     def register(self, run_id: str, root: Path) -> str | None:
         """Register the present model if it passes the gate, and decide whether it becomes the champion.
@@ -71,9 +103,24 @@ class Registry:
             return refusal
         version = self._find_version(root) or self._create_version(run_id, root)
         known = version.tags.get(DECISION)
-        decision = known or self._promote(str(version.version), read_predictions(root / TEST_PREDICTIONS))
+        decision = known or self._promote(str(version.version), _read_table(root / TEST_PREDICTIONS))
         self._tag_run(run_id, decision)
         return f"version {version.version} of {self.name} is registered already" if known else decision
+
+    def find_champion(self, root: Path) -> tuple[str, Predictions] | None:
+        """Find the version to hold the present model against: the champion or, where the present model is registered,
+        the champion of that time.
+
+        Returns:
+            Its number and predictions; None when there is no such version, or its predictions are not on record.
+        """
+        models = self.client.search_registered_models(f"name = '{self.name}'")
+        if not models:
+            return None
+        own = self._find_version(root)
+        number = models[0].aliases.get(CHAMPION) if own is None else own.tags.get(COMPARED)
+        predictions = self._read_predictions(str(number)) if number else None
+        return None if predictions is None else (str(number), predictions)
 
     def _find_version(self, root: Path) -> "ModelVersion | None":
         """Find the version with the same files."""
@@ -111,8 +158,9 @@ class Registry:
         aliases = self.client.get_registered_model(self.name).aliases
         champion = str(aliases.get(CHAMPION, number))
         self.client.set_registered_model_alias(self.name, CHALLENGER, number)
-        promotion = Promotion(is_promoted=True, reason="there was none")
+        promotion = Promotion(is_promoted=True, reason=NO_OTHER)
         if champion != number:
+            self.client.set_model_version_tag(self.name, number, COMPARED, champion)
             promotion = decide_promotion(self._read_predictions(champion), predictions)
         if promotion.is_promoted:
             self.client.set_registered_model_alias(self.name, CHAMPION, number)
@@ -134,9 +182,14 @@ class Registry:
                 table = download_artifacts(address, dst_path=scratch, tracking_uri=self.client.tracking_uri)
             except (MlflowException, OSError):
                 return None
-            return read_predictions(Path(table))
+            return _read_table(Path(table))
 
     def _tag_run(self, run_id: str, text: str) -> None:
         """Tag the run, unless it has that tag already."""
         if self.client.get_run(run_id).data.tags.get(REGISTERED) != text:
             self.client.set_tag(run_id, REGISTERED, text)
+
+
+def _read_table(path: Path) -> Predictions:
+    with path.open(newline="", encoding="utf-8") as lines:
+        return parse_predictions(lines)

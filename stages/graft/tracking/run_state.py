@@ -49,13 +49,17 @@ MAX_KEY, MAX_VALUE = 250, 6000
 """MLflow's limits for the name and the value of a parameter, in characters."""
 
 
+SOURCE_ENDINGS = frozenset((".yaml", ".csv", ".zip", ".tar", ".gz", ".tgz", ".xz"))
+"""Of files that are sources."""
+
+
 class TrackingParams(Params):
     """The section `tracking` of params.yaml."""
 
     experiment: str
     """Name of the MLflow experiment the runs go to."""
     model_name: str | None = Field(default=None, pattern=r"^[\w.\- ]+$")
-    """Name of MLflow's registered model; null: nothing is registered."""
+    """Name of MLflow's registered model; null: the name of the source."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +71,7 @@ class RunState:
     experiment: str
     """Name of the MLflow experiment."""
     model_name: str | None
-    """Name of MLflow's registered model; None: nothing is registered."""
+    """Name of MLflow's registered model; None: that of the source."""
     params: dict[str, str]
     """Every parameter as text, by `section.key`."""
     source: str
@@ -103,16 +107,28 @@ def read_state(root: Path) -> RunState:
     """
     tracking = load_params("tracking", TrackingParams, root / PARAMS)
     params = flatten(read_yaml(root / PARAMS))
-    manifest = root / MANIFEST
+    manifest, source = root / MANIFEST, str(params.get("ingest.source") or "")
     return RunState(
         key=_key(params, manifest),
         experiment=tracking.experiment,
         model_name=tracking.model_name,
         params=dict(_as_param(name, value) for name, value in params.items()),
-        source=str(params.get("ingest.source") or ""),
+        source=source,
         data_md5=_md5(manifest),
         num_images=count_rows(manifest),
     )
+
+
+def name_of_source(source: str) -> str:
+    """Name a model after its images: the last part of their path or address without its endings, as MLflow allows.
+
+    `data/plates.yaml` gives plates, `s3://bucket/steel/` steel, `/data/neu.tar.gz` neu.
+    """
+    path = PurePosixPath(re.split(r"[?#]", source)[0].replace("\\", "/"))
+    name = path.name
+    while PurePosixPath(name).suffix.lower() in SOURCE_ENDINGS:
+        name = PurePosixPath(name).stem
+    return re.sub(r"[^\w.\- ]", "_", name) or "images"
 
 
 def read_results(root: Path) -> Results:

@@ -1,12 +1,16 @@
 """The gate, by hand: each condition alone, at its very edge, switched off, and in words."""
 
 import json
+from collections.abc import Sequence
 
 import pytest
 
 from stages.graft.core.errors import ParamsError
 from stages.graft.core.params import load_params
-from stages.graft.evaluation.quality_gate import GateParams, format_gate, gate_record, judge
+from stages.graft.evaluation.baseline_comparison import BaselineVerdict, BaselineVerdicts
+from stages.graft.evaluation.evaluate_params import GateParams
+from stages.graft.evaluation.quality_gate import GateVerdict, Measured, gate_record
+from stages.graft.evaluation.quality_gate import judge as judge_measured
 from stages.graft.metrics.classification import ClassScore, class_scores, confusion_matrix, wilson_interval
 
 
@@ -14,8 +18,24 @@ def score(label: str, found: int, there: int) -> ClassScore:
     return ClassScore(label=label, precision=1, recall=found / there if there else 0.0, f1=1, num_images=there)
 
 
-def gate(accuracy: float | None = None, recall: float | None = None, leaked: int | None = None) -> GateParams:
-    return GateParams(min_accuracy=accuracy, min_recall=recall, max_leaked=leaked)
+def gate(
+    accuracy: float | None = None, recall: float | None = None, leaked: int | None = None, beat: bool = False
+) -> GateParams:
+    return GateParams(min_accuracy=accuracy, min_recall=recall, max_leaked=leaked, beat_baselines=beat)
+
+
+def baseline(name: str, gained: int, lost: int) -> BaselineVerdict:
+    """The model against a baseline on a hundred images without near-duplicates; the baseline has half right."""
+    right = (50 + gained - lost) / 100
+    counts = {"num_gained": gained, "num_lost": lost, "groups_gained": gained, "groups_lost": lost}
+    return BaselineVerdict(name=name, accuracy=0.5, model_accuracy=right, **counts)
+
+
+def judge(
+    params: GateParams, low: float, leaked: int | None, scores: Sequence[ClassScore], pixels=(40, 0), neighbours=(9, 0)
+) -> GateVerdict:
+    baselines = BaselineVerdicts(simple=baseline("pixels", *pixels), neighbours=baseline("neighbours", *neighbours))
+    return judge_measured(params, Measured(accuracy_low=low, num_leaked=leaked, scores=scores, baselines=baselines))
 
 
 GOOD, HALF = [score("dent", 9, 10), score("scratch", 4, 5)], [score("dent", 10, 10), score("hole", 5, 10)]
@@ -55,17 +75,31 @@ def test_a_class_without_test_images_is_refused_but_is_not_the_lowest():
 def test_null_switches_a_condition_off():
     assert judge(gate(None, 0.5), 0.0, 0, HALF).passed
     assert judge(gate(0.5, None), 0.5, 0, HALF).passed
-    assert format_gate(judge(gate(), 0.0, 0, HALF)) == "the gate asks for nothing"
-    assert format_gate(judge(gate(0.5), 0.5, 0, HALF)) == "the gate holds"
+    assert judge(gate(), 0.0, 9, HALF, pixels=(0, 9)).passed
 
 
-def test_the_words_name_three_reasons_and_count_the_others():
-    many = [score(f"c{k}", 0, 1) for k in range(9)]
-    found = judge(gate(None, 0.5), 1.0, 0, many)
-    words = format_gate(found)
-    assert words.startswith("the gate refuses this model. The recall of `c0` is 0.0%, below")
-    assert words.endswith("`evaluate.gate.min_recall` 50.0%. And 6 more.")
-    assert len(found.reasons) == len(gate_record(found)["reasons"]) == 9
+@pytest.mark.parametrize(
+    ("pixels", "neighbours", "passed"),
+    [
+        ((6, 0), (9, 0), True),  # p = 2 / 2^6
+        ((5, 0), (9, 0), False),  # p = 2 / 2^5: may be chance
+        ((0, 9), (9, 0), False),  # worse
+        ((40, 0), (3, 0), True),  # the same network's nearest images are nearly as good: that is no fault
+        ((40, 0), (0, 5), True),
+        ((40, 0), (0, 6), False),  # they are better beyond chance: the head is at fault
+    ],
+)
+def test_the_model_must_beat_what_is_simple_and_not_lose_to_its_neighbours(pixels, neighbours, passed):
+    found = judge(gate(beat=True), 0.9, 0, GOOD, pixels, neighbours)
+    assert found.passed is passed
+    assert judge(gate(), 0.9, 0, GOOD, pixels, neighbours).passed
+
+
+def test_the_reason_names_the_baseline():
+    assert judge(gate(beat=True), 0.9, 0, GOOD, pixels=(3, 2)).reasons == (
+        "It is not proven better than grey pixels without a network: 51.0% against 50.0%, 3 images gained and 2 lost "
+        "(McNemar p = 1), as `evaluate.gate.beat_baselines` asks.",
+    )
 
 
 def test_the_record_is_json_and_says_what_was_asked():
@@ -79,6 +113,7 @@ def test_the_record_is_json_and_says_what_was_asked():
         "min_recall": 0.7,
         "lowest_recall": 0.8,
         "lowest_recall_class": "scratch",
+        "beat_baselines": False,
     }
 
 
@@ -92,7 +127,9 @@ def test_the_order_of_the_classes_decides_nothing(rng):
 
 @pytest.mark.parametrize("wrong", [1.5, -0.1, "high"])
 def test_a_wrong_parameter_is_named(tmp_path, wrong):
-    (tmp_path / "params.yaml").write_text(f"gate: {{min_accuracy: {wrong}, min_recall: null, max_leaked: null}}\n")
+    (tmp_path / "params.yaml").write_text(
+        f"gate: {{min_accuracy: {wrong}, min_recall: null, max_leaked: null, beat_baselines: true}}\n"
+    )
     with pytest.raises(ParamsError, match=r"`gate\.min_accuracy`"):
         load_params("gate", GateParams, tmp_path / "params.yaml")
 

@@ -44,6 +44,7 @@ def evaluation(labels, probabilities, classes=CLASSES, groups=None, leaked=None,
         leaked=np.zeros(len(labels), bool) if leaked is None else np.asarray(leaked),
         is_checked=is_checked,
         classes=classes,
+        num_train=np.arange(len(classes)),
         logits=logits,
         answers=answers(logits, **rule),
         confidence_level=0.95,
@@ -80,7 +81,7 @@ def test_metrics_by_hand(six):
 
 def test_tables(six):
     predictions = predictions_table(six)
-    columns = ["id", "file", "label", "predicted", "confidence", "unsure", "distance", "unknown"]
+    columns = ["id", "file", "label", "predicted", "confidence", "unsure", "distance", "unknown", "group"]
     assert predictions.columns.to_list() == columns
     assert predictions["predicted"].to_list() == ["hole", "hole", *["inclusion"] * 4]
     assert predictions["confidence"].to_list() == pytest.approx([0.8] * 6)

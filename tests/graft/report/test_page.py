@@ -2,12 +2,18 @@
 
 import html.parser
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from stages.graft.advice.advice import read_advice, write_advice
+from stages.graft.core.errors import DataError
 from stages.graft.core.stage import run_stage
+from stages.graft.report import page
 from stages.graft.report.page import MAX_DAMAGED_FILES, write_page
+from stages.graft.report.past_results import read_present
 from stages.graft.storage.files import read_json, write_json
+from stages.graft.tracking.champion import Champion
 from tests.support.pictures import encoded, pixels, png, write
 from tests.support.reports import NASTY, commit_all, write_reports
 
@@ -76,26 +82,59 @@ def test_nothing_comes_from_outside_and_nothing_can_run(root):
     commit_all(root)
     params = (root / "params.yaml").read_text(encoding="utf-8")
     (root / "params.yaml").write_text(params.replace(NASTY, f"other {NASTY}"), encoding="utf-8")
-    write_json({"passed": False, "reasons": [NASTY]}, root / "reports/gate.json")
+    write_reports(root, wrong=2)
+    write_advice(replace(read_advice(root), headline=NASTY), root)
     reader = read(root)
     assert "script" not in reader.tags
     assert all(address.startswith(("data:image/", "data:,", "#")) for address in reader.addresses)
     assert {address[1:] for address in reader.addresses if address[0] == "#"} <= set(reader.ids)
     assert len(reader.ids) == len(set(reader.ids))
-    assert reader.text.count(NASTY) > 10  # as text: files, classes, commit, source, reason, gate
+    assert reader.text.count(NASTY) > 10  # as text: files, classes, commit, source, headline
 
 
 def test_the_sections_stand_in_the_order_of_deciding(root):
     commit_all(root)
-    write_json({"passed": True, "reasons": []}, root / "reports/gate.json")
-    sections = ["changes", "gate", "baselines", "figures", "errors", "unsure", "labels", "duplicates", "data"]
+    sections = ["next", "changes", "baselines", "figures", "errors", "unsure", "labels", "duplicates", "data"]
     reader = read(root)
     assert reader.ids == [*sections, "parameters", "times", "versions"]
-    assert "15 of 18 test images are put in the right class: 83.3%" in reader.text
-    assert "No parameter and no metric has changed." in reader.text
+    assert "Usable: 83.3% of 18 test images are right, and every condition of `evaluate.gate` holds." in reader.text
+    assert "There is no earlier result on these test images." in reader.text
     assert "3 of 3 wrong answers on test" in reader.text
     assert "damaged: " in reader.text
-    assert "passed" in reader.text
+
+
+def test_the_decision_stands_above_all_else_with_its_commands(root):
+    text = read(root).text
+    advice = read_advice(root)
+    places = [text.index(advice.headline), *(text.index(check.text) for check in advice.checks)]
+    places += [text.index(step.command) for step in advice.next_steps]
+    assert places == sorted(places)
+    assert places[-1] < text.index("accuracy, 60.8% to 94.2%")
+    (root / "reports/decision.json").unlink()
+    with pytest.raises(DataError, match=r"decision\.json does not exist; `dvc repro` makes it"):
+        page_of(root)
+
+
+def test_what_became_right_and_wrong_is_shown_with_pictures(root):
+    commit_all(root)
+    write_reports(root, wrong=1)
+    text = read(root).text
+    assert "On the same 18 test images, accuracy went from 83.3% to 94.4%: 2 right only now, 0 only then" in text
+    assert text.count("fixed 007 then NA, now 007") == 2
+    assert "broken" not in text
+
+
+def test_the_champion_is_compared_on_the_same_images_alone(root, monkeypatch):
+    now = read_present(root).predictions
+    worse = {id_: replace(answer, predicted="NA") for id_, answer in now.items()}
+    champion = Champion(name="steel", version="7", predictions=worse)
+    monkeypatch.setattr(page, "read_champion", lambda _: champion)
+    text = read(root).text
+    assert "Against the champion, version 7 of steel" in text
+    assert "accuracy went from 33.3% to 83.3%" in text
+    others = {f"{id_[:-1]}x": answer for id_, answer in worse.items()}
+    monkeypatch.setattr(page, "read_champion", lambda _: replace(champion, predictions=others))
+    assert "There is no earlier result on these test images." in read(root).text
 
 
 def test_near_duplicates_are_shown_and_what_leaks_is_said(root):
@@ -135,7 +174,7 @@ def test_without_git_errors_doubts_or_images_the_page_says_so(root):
     write_reports(root, wrong=0)
     shutil.rmtree(root / "data/images")
     reader = read(root)
-    assert "changes" not in reader.ids
+    assert "There is no earlier result on these test images." in reader.text
     assert "No test image was taken for another class." in reader.text
     assert "Every image looks like the class it is labelled as." in reader.text
     assert "not here" in reader.text
@@ -157,10 +196,10 @@ def test_the_page_stays_small_with_many_noisy_images_and_bad_files(root):
     record = read_json(root / "reports/ingest.json")
     bad = [{"file": f"bad {number}.png", "label": "x", "reason": "damaged"} for number in range(MAX_DAMAGED_FILES + 1)]
     write_json(record | {"quarantined": bad}, root / "reports/ingest.json")
-    page = page_of(root, gallery_images=60)
-    assert len(page) < 2_400_000  # the figures take at most 0.6 MB more
-    assert f"bad {MAX_DAMAGED_FILES - 1}.png" in page
-    assert f"bad {MAX_DAMAGED_FILES}.png" not in page
+    text = page_of(root, gallery_images=60)
+    assert len(text) < 2_400_000  # the figures take at most 0.6 MB more
+    assert f"bad {MAX_DAMAGED_FILES - 1}.png" in text
+    assert f"bad {MAX_DAMAGED_FILES}.png" not in text
 
 
 def test_no_gallery_is_fine_too(root):

@@ -1,5 +1,6 @@
 """The registry on real stores: which models become a version, challenger and champion; what a logged model holds."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -21,24 +22,33 @@ import pytest
 import yaml
 
 from stages.graft.storage.files import read_json, write_json, write_text
+from stages.graft.tracking.champion import read_champion
 from stages.graft.tracking.publish import publish
 from stages.graft.tracking.registry import BUNDLE_TAG, DECISION, REGISTERED
 from tests.conftest import REPOSITORY
 
 
 def write_project(
-    root: Path, seed: int, right: str, *, reasons: tuple[str, ...] = (), name: str | None = "plates"
+    root: Path, seed: int, right: str, *, reasons: tuple[str, ...] = (), name: str | None = "plates", first: int = 0
 ) -> Path:
     """A pipeline's results: its state, its bundle and, of each test image, whether it was found (`+`) or not (`-`)."""
     write_text(
-        yaml.safe_dump({"split": {"seed": seed}, "tracking": {"experiment": "x", "model_name": name}}),
+        yaml.safe_dump(
+            {
+                "ingest": {"source": f"/data/{first}/steel.zip"},
+                "split": {"seed": seed},
+                "tracking": {"experiment": "x", "model_name": name},
+            }
+        ),
         root / "params.yaml",
     )
-    write_text("id,file,label\na,a.png,dent\n", root / "data/manifest.csv")
+    ids = [f"{first + k:064x}" for k in range(20)]
+    write_text("id,file,label\n" + "".join(f"{id_},a.png,dent\n" for id_ in ids), root / "data/manifest.csv")
     write_text("stages: {evaluate: {outs: [reports/gate.json, reports/metrics.json]}}", root / "dvc.yaml")
     write_json({"accuracy": 0.9}, root / "reports/metrics.json")
     write_json({"passed": not reasons, "reasons": reasons}, root / "reports/gate.json")
-    answers = "".join(f"i{k},secret.png,dent,{'dent' if mark == '+' else 'hole'},0.5\n" for k, mark in enumerate(right))
+    found = zip(ids, right, strict=False)
+    answers = "".join(f"{id_},secret.png,dent,{'dent' if mark == '+' else 'hole'},0.5\n" for id_, mark in found)
     write_text(f"id,file,label,predicted,confidence\n{answers}", root / "reports/predictions.csv")
     record = {"runtime": {"runtime": "openvino 1"}, "backbone": {"name": "tiny"}, "sha256": {"head": f"{seed}"}}
     write_json(record, root / "data/bundle/bundle.json")
@@ -129,7 +139,7 @@ def test_a_logged_model_holds_all_it_needs_and_no_more(root, lines, client):
     } <= files
     assert not [name for name in files if name.endswith((".pkl", ".pickle", ".pyc"))]
     assert "secret" not in (folder / "predictions.csv").read_text()
-    assert (folder / "predictions.csv").read_text().splitlines()[:2] == ["id,label,predicted", "i0,dent,dent"]
+    assert (folder / "predictions.csv").read_text().splitlines()[:2] == ["id,label,predicted", f"{0:064x},dent,dent"]
     record = yaml.safe_load((folder / "MLmodel").read_text())
     assert record["run_id"] == version.run_id
     assert version.source.endswith(f"models/{record['model_id']}/artifacts")
@@ -162,8 +172,8 @@ def test_a_better_model_is_promoted_and_a_worse_one_is_not(root, lines, client):
     )
     assert aliases(client) == {"champion": "2", "challenger": "3"}
     assert run_tags(client)[2] == client.get_model_version("plates", "3").tags[DECISION] == stays
-    write_project(root, 3, "+++++++++++")
-    assert "the champion was tested on other images (11 now, 10 then, 10 of them the same)" in lines()[0]
+    write_project(root, 3, "+++")
+    assert "the champion was tested on other images (3 now, 10 then, 3 of them the same)" in lines()[0]
     assert aliases(client) == {"champion": "2", "challenger": "4"}
 
 
@@ -197,14 +207,49 @@ def test_a_champion_without_predictions_stays(root, lines, client):
     assert aliases(client) == {"champion": "1", "challenger": "2"}
 
 
-def test_nothing_is_registered_without_a_name_or_a_gate(root, lines, client):
-    write_project(root, 0, "+", name=None)
-    assert lines() == []
-    write_project(root, 1, "+")
+def test_nothing_is_registered_without_a_gate(root, lines, client):
     (root / "reports/gate.json").unlink()
     assert lines() == []
-    assert run_tags(client) == ["", ""]
+    assert run_tags(client) == [""]
     assert not client.search_registered_models()
+
+
+def test_each_source_has_a_champion_of_its_own(root, lines, client):
+    """Without a name, the source gives it; another source of that name gets a hash, the same data split anew do not."""
+    write_project(root, 0, "+" * 9, name=None)
+    assert lines() == ["version 1 of steel is the new champion: there was none"]
+    write_project(root, 1, "+" * 5, name=None, first=100)
+    name = f"steel-{hashlib.sha256(b'/data/100/steel.zip').hexdigest()[:6]}"
+    assert lines() == [f"version 1 of {name} is the new champion: there was none"]
+    assert lines() == [f"version 1 of {name} is registered already"]
+    write_project(root, 2, "+" * 12, name=None)
+    write_text(
+        (root / "reports/predictions.csv").read_text().replace("0" * 60, "f" * 60), root / "reports/predictions.csv"
+    )
+    assert (
+        "version 2 of steel is a challenger, version 1 stays champion: the champion was tested on other" in lines()[0]
+    )
+    assert len(client.search_registered_models()) == 2
+
+
+def test_the_page_is_held_against_the_champion_of_that_time(root, lines, client):
+    assert read_champion(root) is None
+    lines()
+    assert read_champion(root) is None  # it is the champion, and there was none before
+    write_project(root, 1, "++++++++++")
+    before = read_champion(root)
+    assert (before.title, len(before.predictions)) == ("the champion, version 1 of plates", 10)
+    lines()
+    assert read_champion(root) == before  # now it is the champion itself: the page stays the same
+
+
+def test_without_a_store_there_is_no_champion(root, capsys):
+    (root / "mlflow.db").write_bytes(b"no database at all")
+    assert read_champion(root) is None
+    assert "the page shows no comparison with the champion" in capsys.readouterr().err
+    (root / "mlflow.db").unlink()
+    assert read_champion(root) is None
+    assert not (root / "mlflow.db").exists()
 
 
 @pytest.mark.parametrize(

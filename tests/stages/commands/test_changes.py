@@ -11,8 +11,6 @@ def root(project, monkeypatch, tmp_path):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     folder = project()
     write_reports(folder)
-    gate = {"passed": True, "reasons": [], "min_accuracy": 0.5, "accuracy_low": 0.6, "min_recall": None}
-    write_json(gate | {"lowest_recall": 1.0}, folder / "reports/gate.json")
     commit_all(folder)
     return folder
 
@@ -32,9 +30,9 @@ def test_parameters_metrics_with_intervals_and_the_gate(root, capsys, against):
     graft("changes", *against)
     shown = capsys.readouterr().out
     assert "split.seed" in shown
-    assert "The test images are the same" in shown
-    assert "(95% interval)" in shown
-    assert "The gate refuses this model. `a|b` is missed. Then it held." in shown
+    assert shown.startswith("Usable: 94.4% of 18 test images are right, and every condition of `evaluate.gate` holds.")
+    assert "On the same 18 test images, accuracy went from 83.3% to 94.4%: 2 right only now" in shown
+    assert shown.endswith("At HEAD, the gate held.\n")
 
 
 def test_markdown_for_a_comment(root, capsys):
@@ -42,7 +40,7 @@ def test_markdown_for_a_comment(root, capsys):
     graft("changes", "--markdown")
     shown = capsys.readouterr().out
     assert "| split.seed | 0 | 7 |  |" in shown
-    assert "&#96;a&#124;b&#96; is missed. Then it held." in shown
+    assert shown.startswith("**Usable&#58; 94.4% of 18 test images are right, and every condition of &#96;evaluate")
 
 
 def test_a_commit_that_git_does_not_know(root):
@@ -57,8 +55,10 @@ def test_a_commit_without_results_is_said(root, capsys):
     (root / "reports/metrics.json").rename(root / "elsewhere")
     commit_all(root)
     (root / "elsewhere").rename(root / "reports/metrics.json")
+    graft("changes", "--against", "HEAD")
+    assert "HEAD holds no results: nothing is compared." in capsys.readouterr().out
     graft("changes")
-    assert "HEAD holds no results to compare with." in capsys.readouterr().out
+    assert "There is no earlier result on these test images: nothing is compared." in capsys.readouterr().out
 
 
 def test_without_results_it_says_what_makes_them(root):

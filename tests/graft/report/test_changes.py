@@ -3,15 +3,14 @@ import subprocess
 
 import pytest
 
-from stages.graft.report.commit_diff import (
+from stages.graft.core.markdown import escape_markdown
+from stages.graft.metrics.answer_changes import AnswerChanges
+from stages.graft.report.changes import (
     ABSENT,
     Change,
     Changes,
-    ImageChanges,
     change_rows,
-    escape_markdown,
-    format_gate_change,
-    format_image_changes,
+    format_answers,
     format_markdown,
     format_text,
     read_changes,
@@ -20,22 +19,20 @@ from stages.graft.storage.files import read_json, write_json
 from tests.support.pictures import write
 from tests.support.reports import NASTY, commit_all, write_reports
 
-IMAGES = ImageChanges(num_shared=100, same_test=True, num_gained=6, num_lost=1)
+ANSWERS = AnswerChanges(
+    num_now=100, num_before=100, num_shared=100, num_right=95, gained=tuple("abcdef"), lost=("g",), groups_gained=6,
+    groups_lost=1,
+)  # fmt: skip
 ACCURACY = Change(name="accuracy", before=0.9, after=0.95, before_interval=(0.83, 0.945), after_interval=(0.9, 0.98))
-PASSED = {
-    "passed": True, "reasons": [], "min_accuracy": 0.9, "accuracy_low": 0.95, "min_recall": 0.8, "lowest_recall": 0.875,
-}  # fmt: skip
-REFUSED = PASSED | {"passed": False, "reasons": ["Accuracy may be low.", "So may recall."]}
 
 
 @pytest.fixture
 def changes() -> Changes:
     return Changes(
-        commit="1234567",
-        subject="A | first",
+        title="commit 1234567 A | first",
         params=(Change(name="split.seed", before=0, after=1), Change(name="head.wide", before=ABSENT, after=True)),
         metrics=(ACCURACY, Change(name="num_test", before=100.0, after=120)),
-        images=IMAGES,
+        answers=ANSWERS,
     )
 
 
@@ -53,15 +50,9 @@ def test_intervals_apart_and_the_direction(changes):
     assert change_rows(dataclasses.replace(changes, metrics=(worse,)))[-1][3] == "worse, intervals apart"
 
 
-def test_on_other_test_images_nothing_is_better(changes):
-    other = dataclasses.replace(IMAGES, same_test=False)
-    assert change_rows(dataclasses.replace(changes, images=other))[2][3] == "intervals overlap"
-    assert format_image_changes(other).startswith("100 test images were scored both times: 6 are right only now")
-
-
 def test_markdown_is_a_table_that_no_name_can_break(changes):
     lines = format_markdown(changes).splitlines()
-    assert lines[0] == "### Results against 1234567, A &#124; first"
+    assert lines[0] == "### Results against commit 1234567 A &#124; first"
     assert {line.count("|") for line in lines if line.startswith("|")} == {5}
     assert "| accuracy | 0.9 &#91;0.83, 0.945&#93; | 0.95 &#91;0.9, 0.98&#93; | better, intervals overlap |" in lines
     assert escape_markdown("@all `x` <img> [a](b) *c*\n") == (
@@ -71,30 +62,30 @@ def test_markdown_is_a_table_that_no_name_can_break(changes):
 
 def test_text_stands_in_columns(changes):
     lines = format_text(changes).splitlines()
-    assert lines[0] == "against 1234567, A | first"
+    assert lines[0] == "against commit 1234567 A | first"
     assert lines[2].index("now") == lines[5].index("0.95 [0.9, 0.98]")
     # 7 changed sides, 1 of them for the worse: 2 (1 + 7) / 2^7
-    assert lines[-1].endswith("6 are right only now, 1 only then (McNemar p = 0.12: chance alone does that easily).")
+    assert lines[-1] == (
+        "On the same 100 test images, accuracy went from 90.0% to 95.0%: 6 right only now, 1 only then "
+        "(McNemar p = 0.12: chance alone does that easily)."
+    )
+
+
+def test_only_shared_images_are_compared(changes):
+    some = dataclasses.replace(ANSWERS, num_now=110, num_before=120)
+    assert format_answers(some).startswith("On the 100 test images that both were tested on, accuracy went from")
+    few = dataclasses.replace(ANSWERS, num_now=300)
+    assert format_answers(few) == (
+        "It was tested on other images (100 of its 100 are among the 300 of now): the results are not compared."
+    )
 
 
 def test_nothing_changed_is_said(changes):
-    images = dataclasses.replace(IMAGES, num_gained=0, num_lost=0)
-    same = dataclasses.replace(changes, params=(), metrics=(), images=images)
-    assert "No parameter and no metric changed." in format_markdown(same)
-    assert "none went from wrong to right or back" in format_text(same)
-    assert format_image_changes(dataclasses.replace(images, num_shared=0)) == "No test image was scored both times."
-
-
-def test_the_gates_verdict_and_whether_it_turned():
-    assert format_gate_change(PASSED, PASSED) == (
-        "The gate holds: the lower end of the accuracy's interval is 95.0% (90.0% asked), "
-        "the lowest recall of a class is 87.5% (80.0% asked)."
+    same = dataclasses.replace(ANSWERS, gained=(), lost=())
+    assert "No parameter and no metric changed." in format_markdown(
+        dataclasses.replace(changes, params=(), metrics=(), answers=same)
     )
-    assert format_gate_change(PASSED, REFUSED).endswith("Then it refused.")
-    assert format_gate_change(REFUSED, PASSED) == (
-        "The gate refuses this model. Accuracy may be low. So may recall. Then it held."
-    )
-    assert format_gate_change(PASSED | {"min_accuracy": None, "min_recall": None}, None) == "The gate asks for nothing."
+    assert format_answers(same) == "On the same 100 test images, none went from wrong to right or back."
 
 
 PARAMS = "split: {seed: 0}\nhead: {kind: mlp, l2: [1.0, 2.0]}\n"
@@ -110,26 +101,28 @@ def root(tmp_path, monkeypatch):
 
 
 def test_without_git_or_a_commit_there_is_nothing_to_compare_with(root):
-    assert read_changes(root) is None
+    for against in (None, "HEAD"):
+        assert read_changes(root, against) is None
     subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
-    assert read_changes(root) is None
+    for against in (None, "HEAD"):
+        assert read_changes(root, against) is None
 
 
 def test_a_commit_without_results_is_nothing_to_compare_with(root):
     (root / "reports/metrics.json").rename(root / "elsewhere.json")
     commit_all(root)
     (root / "elsewhere.json").rename(root / "reports/metrics.json")
+    assert read_changes(root, "HEAD") is None
     assert read_changes(root) is None
 
 
 def test_nothing_changed(root):
     commit_all(root)
-    changes = read_changes(root)
+    changes = read_changes(root, "HEAD")
     assert (changes.params, changes.metrics) == ((), ())
-    assert changes.images == ImageChanges(num_shared=18, same_test=True, num_gained=0, num_lost=0)
-    assert changes.images.p_value == 1
-    assert changes.subject == NASTY
-    assert len(changes.commit) == 7
+    assert (changes.answers.same_test, changes.answers.gained, changes.answers.lost) == (True, (), ())
+    assert changes.title.endswith(NASTY)
+    assert read_changes(root) is None  # the last result is that of now
 
 
 def test_parameters_metrics_and_answers_that_changed(root):
@@ -148,22 +141,24 @@ def test_parameters_metrics_and_answers_that_changed(root):
         ("ece", False),
         ("num_test", None),
     ]
-    assert changes.images == ImageChanges(num_shared=18, same_test=True, num_gained=2, num_lost=0)
-    assert changes.images.p_value == 0.5
+    assert (changes.answers.same_test, len(changes.answers.gained), changes.answers.lost) == (True, 2, ())
+    assert changes.answers.p_value == 0.5
+    assert read_changes(root, "HEAD") == changes
 
 
-def test_other_test_images_are_not_compared(root):
+def test_on_other_test_images_no_metric_is_compared(root):
     commit_all(root)
-    write_reports(root, per_class=8)
-    changes = read_changes(root)
-    assert (changes.images.num_shared, changes.images.same_test) == (18, False)
+    write_reports(root, per_class=20)
+    changes = read_changes(root, "HEAD")
+    assert (changes.answers.num_shared, changes.answers.same_data, changes.metrics) == (18, False, ())
+    assert read_changes(root) is None
 
 
 def test_a_commit_with_conflict_marks_is_no_error(root):
     write(root / "params.yaml", b"<<<<<<< HEAD\nsplit: {seed: [}\n=======\n")
     commit_all(root)
     write(root / "params.yaml", PARAMS.encode())
-    assert read_changes(root) is None
+    assert read_changes(root, "HEAD") is None
 
 
 @pytest.mark.parametrize(
