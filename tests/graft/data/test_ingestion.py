@@ -90,6 +90,15 @@ def test_bad_images_are_quarantined_with_their_reason(ingested, folder):
     assert "no label" in reasons["cover.png"]
 
 
+def test_images_over_the_limit_of_pixels_are_quarantined(ingested, folder):
+    write(folder / "hole" / "large.jpg", encoded(pixels(1, 50, 41), "JPEG"))
+    write(folder / "hole" / "fits.png", encoded(pixels(1, 50, 40), "PNG"))
+    ingestion = ingested(max_bad_fraction=0.5, max_megapixels=0.002)
+    reason = "50x41 pixels are over the limit of 0.002 megapixels (`ingest.max_megapixels`); save it smaller"
+    assert quarantined(ingestion) == {"hole/large.jpg": reason}
+    assert "hole/fits.png" in {row.file for row in ingestion.rows}
+
+
 def test_hidden_files_and_files_that_are_no_images_are_counted(ingested, folder):
     for name in (".DS_Store", "hole/.a.png", "notes.txt", "hole/Thumbs.db", "scratch/empty"):
         write(folder / name, b"" if name == "scratch/empty" else b"x")

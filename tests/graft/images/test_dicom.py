@@ -81,6 +81,7 @@ def test_its_properties():
         (dicom(np.zeros((4, 4), np.uint8), PhotometricInterpretation="PALETTE COLOR"), "in colour"),
         (dicom(np.zeros((4, 4), np.uint8), Rows=9), "damaged"),
         (dicom(np.zeros((4, 4), np.uint8), Rows=60000, Columns=60000), "over the limit"),
+        (dicom(STORED, SOPInstanceUID="1.2.840.10008.1.2.1.99"), "deflated; decompress it"),
         (dicom(STORED)[:-5000], "damaged"),
         (dicom(STORED)[:200], "damaged|without an image"),
     ],

@@ -53,6 +53,20 @@ def test_the_same_model_gives_the_same_bytes(bundle_folder, tmp_path):
             assert (again / path.relative_to(bundle_folder)).read_bytes() == path.read_bytes()
 
 
+def test_a_model_keeps_the_limit_of_pixels(copy, bundle_folder):
+    picture = next((bundle_folder.parent / "pictures").rglob("*.png")).read_bytes()  # 48 x 48
+    record = read_json(copy / "bundle.json")
+    for megapixels, error in ((0.0023, "48x48 pixels are over the limit of 0.0023 megapixels"), (0.0024, None)):
+        write_json(record | {"max_megapixels": megapixels}, copy / "bundle.json")
+        [row] = Predictor(load_bundle(copy)).predict([ImageFile(name="", read=lambda: picture)])
+        assert row["error"] is None if error is None else row["error"].startswith(error)
+    write_json({key: value for key, value in record.items() if key != "max_megapixels"}, copy / "bundle.json")
+    assert load_bundle(copy).max_pixels == 50_000_000
+    write_json(record | {"max_megapixels": "many"}, copy / "bundle.json")
+    with pytest.raises(DataError, match="max_megapixels is 'many', not a number up to 179"):
+        load_bundle(copy)
+
+
 @pytest.mark.parametrize(
     "name", ["head.safetensors", "backbone.safetensors", "network/network.bin", "decision.json", "model.json"]
 )
