@@ -6,10 +6,12 @@ COMMITS ?= 10
 SEED ?= 0
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
+PINNED = --quiet --disable-pip-version-check --no-deps --require-hashes
+LOCKED = --quiet --universal --upgrade --python-version 3.11 --no-emit-index-url --no-annotate --generate-hashes
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro compare test test-rare test-ray test-s3 test-team test-faults test-fuzz check format bench lock ui picture
+.PHONY: help install repro compare test test-rare test-ray test-s3 test-team test-faults test-fuzz check format bench lock licences audit ui picture
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -72,15 +74,25 @@ picture: $(INSTALLED)  ## draw docs/report.png, the README's picture of the page
 	"$$browser" --headless=new --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,1505 \
 	--screenshot=docs/report.png "file://$(CURDIR)/reports/report.html" 2> /dev/null && ls -s docs/report.png
 
-lock: $(INSTALLED)  ## write requirements.lock from pyproject.toml (needs uv)
-	uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-emit-index-url --no-annotate \
-		--group dev pyproject.toml --output-file requirements.lock
+lock: $(INSTALLED)  ## write requirements.lock, with the hash of every file, from pyproject.toml (needs uv)
+	uv pip compile $(LOCKED) --group dev pyproject.toml --output-file requirements.lock
+	echo pip-audit | uv pip compile $(LOCKED) - --output-file .ci/audit.lock
 
-# A second call installs nothing: the file .installed is newer than what was installed. The project itself comes last,
-# editable, for its command `graft`.
+licences: $(INSTALLED)  ## list the libraries and weights, with their licences: sbom.cdx.json, THIRD_PARTY.md
+	python -m stages.commands.bill_of_materials
+
+audit:  ## look for known weaknesses of the pinned versions (needs a connection)
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install $(PINNED) --requirement .ci/audit.lock
+	$(VENV)-audit/bin/python -m pip_audit --disable-pip --no-deps --requirement requirements.lock
+
+# A second call installs nothing: the file .installed is newer than what was installed. setuptools comes first, for what
+# is built here; the project itself last, editable, for its command `graft`.
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Graft needs Python 3.11 or newer; give its name: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
+	@awk '/^[^ ]/ {wanted = /^setuptools==/} wanted' requirements.lock > $(VENV)/setuptools.lock
+	$(BIN)/python -m pip install $(PINNED) --requirement $(VENV)/setuptools.lock
+	$(BIN)/python -m pip install $(PINNED) --no-build-isolation --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

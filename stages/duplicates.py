@@ -29,7 +29,7 @@ from stages.graft.duplicates.groups import (
 from stages.graft.images.white_level import WhiteLevel
 from stages.graft.storage.cache_folder import feature_store_location, store_folder
 from stages.graft.storage.files import write_json
-from stages.graft.storage.tables import write_csv
+from stages.graft.storage.tables import write_report_csv
 
 IMAGES, MANIFEST = Path("data/images"), Path("data/manifest.csv")
 TABLE, PAIRS, REPORT = Path("data/duplicates.csv"), Path("reports/duplicates.csv"), Path("reports/duplicates.json")
@@ -60,7 +60,7 @@ def main() -> None:
         check_conflicts(conflicts(table))
     record = duplicates_record(method, found, table, manifest.assign(duplicates=groups))
     extend_table(MANIFEST, TABLE, duplicates=groups)
-    write_csv(table, PAIRS)
+    write_report_csv(table, PAIRS)
     write_json(record, REPORT)
     print(f"duplicates: {format_record(record)}")
 

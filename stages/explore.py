@@ -20,7 +20,7 @@ from stages.graft.evaluation.shots import shots_table
 from stages.graft.heads.features import load_features, read_white_level
 from stages.graft.metrics.sampling import stratified_rows
 from stages.graft.storage.files import read_json, write_json
-from stages.graft.storage.tables import write_csv
+from stages.graft.storage.tables import write_report_csv
 
 IMAGES, SPLITS, FEATURES = Path("data/images"), Path("data/splits.csv"), Path("data/features.safetensors")
 SPLIT_REPORT = Path("reports/split.json")
@@ -42,11 +42,11 @@ def main() -> None:
     label_errors = label_errors_table(images, everything.y, everything.classes, probabilities)
     rows = stratified_rows(everything.y, params.map_images)
     feature_map = make_map(everything.x[rows], params.seed)
-    write_csv(label_errors, LABEL_ERRORS)
+    write_report_csv(label_errors, LABEL_ERRORS)
     locate, white_level = image_locations(SPLITS, IMAGES), read_white_level(FEATURES)
     extend_table(SPLITS, BASELINES, **predict_baselines(train, val, test, locate, images["id"], white_level))
-    write_csv(shots_table(train, val, l2, params.num_draws, params.seed), SHOTS)
-    write_csv(map_table(feature_map, images.iloc[rows], [everything.classes[k] for k in predicted[rows]]), MAP)
+    write_report_csv(shots_table(train, val, l2, params.num_draws, params.seed), SHOTS)
+    write_report_csv(map_table(feature_map, images.iloc[rows], [everything.classes[k] for k in predicted[rows]]), MAP)
     report = {
         "num_images": len(everything.y),
         "num_suspected": int(label_errors["suspected"].sum()),

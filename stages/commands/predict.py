@@ -70,6 +70,6 @@ def open_output(out: Path | None, columns: Sequence[str]) -> AbstractContextMana
     if out is None:
         if hasattr(signal, "SIGPIPE"):
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `head` may stop early
-        return csv_rows(sys.stdout, columns)
+        return csv_rows(sys.stdout, columns, shown=sys.stdout.isatty())
     types = dict.fromkeys(columns, float) | {"file": str, "label": str, "error": str}
     return open_rows(out, types | {"unsure": bool, "unknown": bool})

@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +28,7 @@ from stages.graft.data.decoded_arrays import DecodedImages
 from stages.graft.images.decode import Batch
 from stages.graft.metrics.training_curve import Epoch
 from stages.graft.storage.arrays import METADATA_KEY, read_metadata
-from stages.graft.storage.files import atomic_path
+from stages.graft.storage.sealed import find_named, write_named
 from stages.pretraining.batch_augmentation import ViewParams, augment
 from stages.pretraining.network_setup import normalise, zero_residuals
 
@@ -130,8 +131,8 @@ def pretrain(
     _check_images(train, val, params.batch_size)
     state = _new_training(params, len(train.classes))
     checkpoint = checkpoints / f"{params.key}-{train.digest[:16]}.safetensors"
-    if checkpoint.exists():
-        _load_checkpoint(checkpoint, state)
+    if (found := find_named(checkpoint)) is not None:
+        _load_checkpoint(found, state)
     num_images = len(train.x) // params.batch_size * params.batch_size
     total, done = params.epochs * num_images, len(state.records) * num_images
     with Progress(total, desc=f"pretrain {params.name}", unit="images", done=done) as progress:
@@ -260,8 +261,7 @@ def _save_checkpoint(path: Path, state: _Training) -> None:
     for name, parameter in state.network.named_parameters():
         tensors[f"momentum.{name}"] = state.optimizer.state[parameter]["momentum_buffer"].contiguous()
     metadata = {METADATA_KEY: json.dumps({"records": [asdict(record) for record in state.records]})}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+    write_named(path, partial(save_file, tensors, metadata=metadata))
 
 
 def _load_checkpoint(path: Path, state: _Training) -> None:

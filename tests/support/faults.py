@@ -18,9 +18,9 @@ TALLY = {"tried": 0, "lost": 0}
 
 
 @contextmanager
-def fault() -> Iterator[None]:
-    """Count one fault and, when what follows fails, one loss."""
-    TALLY["tried"] += 1
+def fault(tried: int = 1) -> Iterator[None]:
+    """Count one fault and, when what follows fails, one loss; `tried` is 0 for the look after faults counted before."""
+    TALLY["tried"] += tried
     try:
         yield
     except BaseException:
@@ -28,16 +28,18 @@ def fault() -> Iterator[None]:
         raise
 
 
-def killed(clone: Clone, where: str, *command: str) -> str:
-    """Run a command that is killed, with all it started, where `sitecustomize` is told to; gives what it printed."""
-    environment = clone.environment | {"FAULT": where}
+def killed(clone: Clone, where: str, *command: str, number: int = signal.SIGKILL) -> str:
+    """Run a command that gets a signal, with all it started, where `sitecustomize` is told; gives what it printed."""
+    environment = clone.environment | {"FAULT": where, "FAULT_SIGNAL": str(int(number))}
     environment["PYTHONPATH"] = f"{REPOSITORY / 'tests/support/faulty'}{os.pathsep}{environment['PYTHONPATH']}"
     with subprocess.Popen(
         command, cwd=clone.folder, env=environment, start_new_session=True, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,
     ) as process:  # fmt: skip
         output, _ = process.communicate(timeout=300)
-    assert process.returncode == -signal.SIGKILL, f"{where}: it was not killed\n{output}"
+    ended = process.returncode == -signal.SIGKILL if number == signal.SIGKILL else process.returncode != 0
+    assert ended, f"{where}: it was not killed\n{output}"
+    assert "Traceback" not in output or number == signal.SIGTERM, output  # DVC has no answer to SIGTERM
     return output
 
 

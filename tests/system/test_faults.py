@@ -247,6 +247,22 @@ def test_the_disk_is_full_while_the_store_is_written(clone: Clone, small_disk: P
 
 
 @pytest.mark.faults
+def test_the_disk_is_full_while_mlflow_writes(made_clone: Clone, small_disk: Path):
+    """What it missed is published later; a database that is cut off must not stay in the way."""
+    clone = committed(made_clone.copy(small_disk / "work"))
+    before = clone.digests()
+    for free in (0, 30_000, 300_000):
+        (clone.folder / "mlflow.db").unlink()
+        with fault():
+            with filled(small_disk, free):
+                output = run_to_any_end(clone, "graft", "publish")
+                assert "Traceback" not in output
+                assert len(output.splitlines()) < 6, output
+            assert "published" in clone.run("graft", "publish")
+            check_nothing_lost(clone, before)
+
+
+@pytest.mark.faults
 def test_a_second_repro_in_one_clone_waits(clone: Clone):
     before = clone.digests()
     with fault():

@@ -58,4 +58,31 @@ def test_only_the_job_that_comments_may_write_and_only_comments(path: Path):
     rights = {right for job in workflow["jobs"].values() for right in job.get("permissions", {}).items()}
     assert rights <= {("contents", "read"), ("pull-requests", "write")}
     assert "pull_request_target" not in path.read_text(encoding="utf-8")
-    assert all(step["uses"].startswith("actions/") for step in steps(path) if "uses" in step)
+    actions = [step["uses"] for step in steps(path) if "uses" in step]
+    assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", action) for action in actions), "a tag can be moved"
+
+
+def test_keys_are_for_single_steps_that_run_no_code_of_the_request():
+    workflow = yaml.safe_load((REPOSITORY / ".github/workflows/results.yaml").read_text(encoding="utf-8"))
+    with_keys = []
+    for name, job in workflow["jobs"].items():
+        assert "secrets" not in str(job.get("env", ""))
+        with_keys += [(name, step) for step in job["steps"] if "secrets" in str(step.get("env", ""))]
+    ((name, step),) = with_keys
+    checkout, *_ = workflow["jobs"][name]["steps"]
+    assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"
+    assert "make" not in step["run"]
+    taken = [step["run"] for step in workflow["jobs"][name]["steps"] if "git checkout" in step.get("run", "")]
+    assert [line.split(" -- ")[1] for line in taken[0].splitlines() if "checkout" in line] == [
+        "dvc.lock dvc.yaml params.yaml reports"
+    ]
+
+
+def test_the_pins_have_hashes_and_are_installed_by_them():
+    lock = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
+    pins = re.findall(r"^[\w.-]+==.*\n(    --hash=sha256:[0-9a-f]{64}.*\n)?", lock, re.M)
+    assert len(pins) > 200
+    assert all(pins)
+    assert "PINNED = --quiet --disable-pip-version-check --no-deps --require-hashes" in MAKEFILE
+    assert "--generate-hashes" in MAKEFILE
+    assert "--hash=sha256:" in (REPOSITORY / ".ci/audit.lock").read_text(encoding="utf-8")

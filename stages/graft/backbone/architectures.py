@@ -42,7 +42,7 @@ def build_fitting(architecture: str, weights: dict[str, Tensor]) -> nn.Module:
     """
     network = build_network(architecture, 1000)
     name = f"{provider_of(architecture).output_layer(network)}.weight"
-    if name not in weights:
+    if name not in weights or not weights[name].ndim:
         raise WeightsError(f"the weights hold no output layer `{name}`; they are not of {architecture}")
     num_classes = len(weights[name])
     return network if num_classes == 1000 else build_network(architecture, num_classes)

@@ -15,9 +15,9 @@ from stages.graft.backbone.torchvision_networks import DEFAULT, cut_output, outp
 from stages.graft.core.errors import ParamsError, WeightsError
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.storage.cache_folder import store_folder
-from stages.graft.storage.files import read_json, write_json
 from stages.graft.storage.hashing import check_sha256, sha256_of
 from stages.graft.storage.locks import exclusive_lock, mark_used, shared_lock
+from stages.graft.storage.sealed import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -91,9 +91,9 @@ def find_weights(name: str, weights: str, offline: bool = False) -> tuple[Path, 
     folder = store_folder() / "weights" / f"{name}-{published.sha256[:8]}"
     path, note = folder / "model.safetensors", folder / "file.json"
     with exclusive_lock(folder):
-        if not (note.exists() and path.exists() and sha256_of(path) == read_json(note)["sha256"]):
+        if read_sealed(note) is None:
             convert(name, checkpoint, path)
-            write_json({"address": published.file, "sha256": sha256_of(path)}, note)
+            write_sealed({"address": published.file, "sha256": sha256_of(path)}, note, [path.name])
     mark_used(note)
     return path, published.sha256
 

@@ -25,9 +25,10 @@ from stages.graft.backbone.runtime import Precision
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import GraftError, one_line
 from stages.graft.images.decode import Batch
-from stages.graft.storage.files import atomic_path, read_json, write_json
-from stages.graft.storage.hashing import fingerprint_of, sha256_of
+from stages.graft.storage.files import atomic_path, read_json
+from stages.graft.storage.hashing import fingerprint_of
 from stages.graft.storage.locks import exclusive_lock, mark_used, shared_lock
+from stages.graft.storage.sealed import read_sealed, sealed_problem, write_sealed
 
 FORMAT = 3
 """Version of the converted network's files."""
@@ -42,9 +43,8 @@ def prepare(weights: Weights, precision: Precision, batch_size: int, folder: Pat
     Precision auto is bf16 where the processor supports it and the features agree with torch's, else fp32. Converted
     networks are in subfolders of `folder`.
     """
-    converted = _converted(weights, folder)
+    converted, record = _converted(weights, folder)
     mark_used(converted / RECORD)
-    record = read_json(converted / RECORD)
     if record["error"] is not None:
         return str(record["error"])
     if precision == "auto":
@@ -57,13 +57,13 @@ def prepare(weights: Weights, precision: Precision, batch_size: int, folder: Pat
             reason = f"in bf16 its features differ (cosine {cosine['bf16']['worst']:.4f})"
             print(f"extract: {weights.name} runs in fp32: {reason}", file=sys.stderr)
         precision = agreeing[0]
-    runtime = OpenVinoRuntime(converted, record, precision, batch_size)
+    runtime = OpenVinoRuntime(converted, record["made_from"], precision, batch_size)
     shared_lock(converted, runtime)
     return runtime
 
 
-def _converted(weights: Weights, folder: Path) -> Path:
-    """Give the folder of the converted network, or of the record why it cannot be converted."""
+def _converted(weights: Weights, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Give the folder of the converted network and its record, which may say why it cannot be converted."""
     made_from = {
         "format": FORMAT,
         **weights.to_record(),
@@ -73,11 +73,13 @@ def _converted(weights: Weights, folder: Path) -> Path:
     }
     converted = folder / fingerprint_of(made_from)
     shared_lock(converted, weights)
-    if not (converted / RECORD).exists():
+    record = read_sealed(converted / RECORD)
+    if record is None:
         with exclusive_lock(converted):
-            if not (converted / RECORD).exists():  # another process may have converted it meanwhile
+            if sealed_problem(converted / RECORD):  # else another process has converted it meanwhile
                 _convert(weights, made_from, converted)
-    return converted
+        record = read_json(converted / RECORD)
+    return converted, record
 
 
 def _convert(weights: Weights, made_from: Mapping[str, Any], target: Path) -> None:
@@ -88,15 +90,14 @@ def _convert(weights: Weights, made_from: Mapping[str, Any], target: Path) -> No
     backbone = load_averaged(weights)
     with atomic_path(target) as folder:
         folder.mkdir()
-        record: dict[str, Any] = {"made_from": made_from, "sha256": None, "cosine": {}, "error": None}
+        record: dict[str, Any] = {"made_from": made_from, "cosine": {}, "error": None}
         try:
             record["cosine"] = _save_and_compare(backbone, _probes(weights.preprocessing.crop_px), folder)
-            record["sha256"] = {name: sha256_of(folder / name) for name in (NETWORK, TENSORS)}
         except _UnwritableError:
             raise
         except Exception as problem:  # OpenVINO raises many kinds on what it cannot do
             record["error"] = one_line(problem)
-        write_json(record, folder / RECORD)
+        write_sealed(record, folder / RECORD, (NETWORK, TENSORS) if record["error"] is None else ())
 
 
 def _save_and_compare(backbone: Any, probes: Batch, folder: Path) -> dict[str, dict[str, float]]:

@@ -13,12 +13,11 @@ import numpy.typing as npt
 
 from stages.graft.backbone.quiet_openvino import openvino
 from stages.graft.backbone.runtime import Compute
-from stages.graft.core.errors import DataError
+from stages.graft.core.errors import DataError, one_line
 from stages.graft.core.threads import num_cpus
 from stages.graft.images.decode import Batch
 from stages.graft.storage.feature_store import Features
 from stages.graft.storage.files import read_json
-from stages.graft.storage.hashing import sha256_of
 
 RECORD, NETWORK, TENSORS = "network.json", "network.xml", "network.bin"
 
@@ -29,15 +28,15 @@ OPENVINO_PRECISIONS = {"bf16": "bf16", "fp32": "f32"}
 class OpenVinoRuntime:
     """One converted network."""
 
-    def __init__(self, folder: Path, record: Mapping[str, Any], precision: str, batch_size: int) -> None:
-        """Describe the runtime of the converted network in a folder, by its network.json, without compiling it."""
+    def __init__(self, folder: Path, made_from: Mapping[str, Any], precision: str, batch_size: int) -> None:
+        """Describe the runtime of the converted network in a folder, made from what its record says, uncompiled."""
         core = openvino.Core()
-        self._folder, self._sha256 = folder, record["sha256"]
-        self._size_px = record["made_from"]["preprocessing"]["crop_px"]
+        self._folder = folder
+        self._size_px = made_from["preprocessing"]["crop_px"]
         self.num_streams = num_cpus()
         self.record: dict[str, Any] = {
             "runtime": f"openvino {openvino.get_version()}",
-            "converted_by": f"torch {record['made_from']['torch']}, torchvision {record['made_from']['torchvision']}",
+            "converted_by": f"torch {made_from['torch']}, torchvision {made_from['torchvision']}",
             "processor": core.get_property("CPU", "FULL_DEVICE_NAME"),
             "capabilities": sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
             "precision": precision,
@@ -45,21 +44,24 @@ class OpenVinoRuntime:
         }
 
     def load(self) -> Compute:
-        """Read and compile the network once.
+        """Read and compile the network once; its files were checked when it was opened.
 
         Raises:
-            DataError: the converted network is damaged.
+            DataError: OpenVINO cannot run it.
         """
         return self._compute
 
     @cached_property
     def _compute(self) -> Compute:
-        if (problem := network_problem(self._folder, self._sha256)) is not None:
-            raise DataError(f"{problem}; delete the folder {self._folder} and run again")
-        model = openvino.Core().read_model(self._folder / NETWORK)
-        return compile_network(
-            model, self.record["batch_size"], self._size_px, self.record["precision"], self.num_streams
-        )
+        batch_size, precision = self.record["batch_size"], self.record["precision"]
+        try:
+            model = openvino.Core().read_model(self._folder / NETWORK)
+            return compile_network(model, batch_size, self._size_px, precision, self.num_streams)
+        except Exception as error:  # OpenVINO raises many kinds, and prints bytes of the file
+            raise DataError(
+                f"{self._folder / NETWORK} cannot be run by OpenVINO ({one_line(error)}); fetch the model again, or "
+                "make it again with `dvc repro`"
+            ) from None
 
     def save(self, folder: Path) -> None:
         """Copy the converted network."""
@@ -68,21 +70,19 @@ class OpenVinoRuntime:
             shutil.copyfile(self._folder / name, folder / name)
 
 
-def network_problem(folder: Path, sha256: Mapping[str, str]) -> str | None:
-    """Name the first of a converted network's files that is not as its record says; None when all are."""
-    for name, expected in sha256.items():
-        path = folder / name
-        if not path.is_file() or sha256_of(path) != expected:
-            return f"{path} is missing or damaged"
-    return None
+def open_saved(folder: Path, precision: str, batch_size: int, size_px: int) -> OpenVinoRuntime:
+    """Open the runtime that `OpenVinoRuntime.save` saved; fp32 replaces bf16 where the processor lacks it.
 
-
-def open_saved(folder: Path, precision: str, batch_size: int) -> OpenVinoRuntime:
-    """Open the runtime that `OpenVinoRuntime.save` saved; fp32 replaces bf16 where the processor lacks it."""
+    Raises:
+        DataError: the record of the converted network is damaged.
+    """
     if precision == "bf16" and not computes_in_bf16():
         print("graft: this processor does not compute in bf16; the network runs in fp32", file=sys.stderr)
         precision = "fp32"
-    return OpenVinoRuntime(folder, read_json(folder / RECORD), precision, batch_size)
+    made_from = read_json(folder / RECORD).get("made_from")
+    if not isinstance(made_from, dict) or not {"preprocessing", "torch", "torchvision"} <= made_from.keys():
+        raise DataError(f"{folder / RECORD} does not say what the network was made from; fetch the model again")
+    return OpenVinoRuntime(folder, made_from | {"preprocessing": {"crop_px": size_px}}, precision, batch_size)
 
 
 def computes_in_bf16() -> bool:
@@ -100,6 +100,8 @@ def compile_network(model: Any, batch_size: int, size_px: int, precision: str, n
         "ENABLE_CPU_PINNING": False,  # decoding shares the processors
     }
     compiled = openvino.Core().compile_model(model, "CPU", hints)
+    if (len(compiled.inputs), compiled.outputs[0].shape[0]) != (1, batch_size):
+        raise DataError("it is no network from a batch of images to a batch of features")
     requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
     for _ in range(num_streams):
         request = compiled.create_infer_request()

@@ -15,8 +15,8 @@ from stages.graft.images.loading import LocateImage, read_batch
 from stages.graft.images.location import ImageLocation
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.storage.feature_store import Features
-from stages.graft.storage.files import read_json, write_json
 from stages.graft.storage.hashing import fingerprint_of
+from stages.graft.storage.sealed import read_sealed, write_sealed
 
 MEAN_COSINE, WORST_COSINE = 0.999, 0.995
 """Least cosine between features and the exact ones, on average and at worst, for a precision to be used."""
@@ -63,12 +63,11 @@ def bf16_problem(
     """
     made_from = {"backbone": backbone, "runtime": runtime_in("bf16").record, "ids": sample.ids, "decoder": DECODER}
     note = folder / f"{fingerprint_of(made_from)}.json"
-    try:
-        cosine = {name: float(read_json(note)[name]) for name in ("mean", "worst")}
-    except (DataError, KeyError, TypeError, ValueError):  # not there, or damaged
+    cosine = read_sealed(note)
+    if cosine is None:
         bf16, fp32 = (_features(runtime_in(precision), preprocessing, sample) for precision in ("bf16", "fp32"))
         cosine = cosines(bf16, fp32)
-        write_json(cosine, note)
+        write_sealed(cosine, note)
     if agrees(cosine):
         return None
     found = f"cosine {cosine['mean']:.4f} on average, {cosine['worst']:.4f} at worst"

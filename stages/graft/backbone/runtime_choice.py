@@ -14,6 +14,9 @@ from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import ParamsError
 from stages.graft.core.params import Params
 
+MAX_BATCH = 4096
+"""Largest batch size, in images."""
+
 CPU_BATCH, GPU_BATCH = 8, 128
 """Default batch sizes, in images. A CPU is as fast with 8 as with 32, and a few images need less padding."""
 
@@ -34,7 +37,7 @@ class RuntimeChoice(Params):
     """auto: a GPU if there is one."""
     compile: bool
     """Whether to apply torch.compile; for torch alone."""
-    batch_size: int | None = Field(ge=1, le=4096)
+    batch_size: int | None = Field(ge=1, le=MAX_BATCH)
     """In images; part of the fingerprint, since a row's bits depend on it; null for the device's default."""
 
 
@@ -111,7 +114,7 @@ def saved_runtime(folder: Path, weights: Weights, record: Mapping[str, Any]) -> 
     if str(record["runtime"]).startswith("openvino"):
         from stages.graft.backbone.openvino_runtime import open_saved
 
-        return open_saved(folder, record["precision"], record["batch_size"])
+        return open_saved(folder, record["precision"], record["batch_size"], weights.preprocessing.crop_px)
     from stages.graft.backbone.torch_runtime import TorchRuntime
 
     return TorchRuntime(weights, "cuda" if gpu_present() else "cpu", "auto", record["batch_size"], compiled=False)

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from stages.graft.core.errors import WeightsError
+from stages.graft.core.errors import WeightsError, one_line, printable
 from stages.graft.storage.arrays import METADATA_KEY, usual_mode
 from stages.graft.storage.files import atomic_path
 
@@ -23,16 +23,32 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         content: Any = load_file(path) if path.suffix == ".safetensors" else _load_pickled(path)
-    except SafetensorError as error:
-        raise WeightsError(f"{path} is not a complete safetensors file ({error}); fetch it again") from None
-    return {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
+    except (SafetensorError, ValueError) as error:
+        raise WeightsError(f"{path} is not a complete safetensors file ({one_line(error)}); fetch it again") from None
+    tensors = {str(name).removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
+    for name, value in tensors.items():
+        if problem := _problem_of(value):
+            raise WeightsError(
+                f"{path}: the tensor {printable(name)} is {problem}; save the network's state_dict again"
+            )
+    return tensors
+
+
+def _problem_of(tensor: Tensor) -> str | None:
+    """Say why a tensor cannot be a network's weights; None when it can."""
+    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
+        kind = "meta" if tensor.is_meta else str(tensor.layout if tensor.layout != torch.strided else tensor.dtype)
+        return f"no plain array of numbers but {kind.removeprefix('torch.')}"
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
+        return "not finite: it holds NaN or an infinite number"
+    return None
 
 
 def _load_pickled(path: Path) -> Any:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises several kinds on damaged or unsafe files
-        reason = str(error).splitlines()[0]
+        reason = one_line(error)
         raise WeightsError(f"{path} cannot be read as tensors alone ({reason}); save its state_dict again") from None
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):

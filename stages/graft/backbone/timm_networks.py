@@ -3,18 +3,20 @@
 import difflib
 import math
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.graft.backbone.torchvision_networks import ANSWER_SECONDS, DEFAULT
-from stages.graft.core.errors import ParamsError, WeightsError, one_line
+from stages.graft.core.errors import DataError, ParamsError, WeightsError, one_line
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.downloads import fetch_to, within
-from stages.graft.storage.files import read_json, write_json
+from stages.graft.storage.files import read_json
 from stages.graft.storage.hashing import sha256_of
 from stages.graft.storage.locks import mark_used, shared_lock
+from stages.graft.storage.sealed import FILES, read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,20 +35,18 @@ def find_weights(name: str, weights: str, offline: bool) -> tuple[Path, str]:
     shared_lock(store_folder() / "weights", sys.modules[__name__])
     folder = store_folder() / "weights" / str(config.hf_hub_id).replace("/", "--")
     path, note = folder / _FILE, folder / "file.json"
-    if path.exists() and note.exists():  # without the note, the download was interrupted and is checked again
-        expected = str(read_json(note)["sha256"])
-        if sha256_of(path) != expected:
-            raise WeightsError(f"{path} is damaged: its SHA-256 is not {expected}; delete it and run again")
+    _adopt(note)
+    if (found := read_sealed(note)) is not None:  # without the note, the download was interrupted and is checked again
         mark_used(note)
-        return path, expected
+        return path, str(found[FILES][_FILE])
     if offline:
         raise _unavailable(name, folder, "`backbone.offline` is true")
     try:
-        record = _download(config.hf_hub_id, path)
+        address, sha256 = _download(config.hf_hub_id, path)
     except Exception as error:  # the hub's client raises many kinds
         raise _unavailable(name, folder, one_line(error, 400)) from None
-    write_json(record, note)
-    return path, record["sha256"]
+    write_sealed({"address": address, "sha256": sha256}, note, [_FILE])
+    return path, sha256
 
 
 def on_this_machine() -> list[tuple[str, str]]:
@@ -91,7 +91,17 @@ def cut_output(network: Any) -> "nn.Module":
     return cut
 
 
-def _download(repository: str, path: Path) -> dict[str, str]:
+def _adopt(note: Path) -> None:
+    """Seal a note that an older version wrote, if the file has the SHA-256 in it: it need not be downloaded again."""
+    if not (note.exists() and note.with_name(_FILE).exists()):
+        return
+    with suppress(DataError):
+        record = read_json(note)
+        if record.keys() == {"address", "sha256"} and sha256_of(note.with_name(_FILE)) == record["sha256"]:
+            write_sealed(record, note, [_FILE])
+
+
+def _download(repository: str, path: Path) -> tuple[str, str]:
     """Download weights and give their address and SHA-256, which must be the one that the hub states."""
     import huggingface_hub
 
@@ -101,7 +111,7 @@ def _download(repository: str, path: Path) -> dict[str, str]:
     def misfit(sha256: str) -> str | None:
         return None if sha256 == about.etag else f"its server says {about.etag}"
 
-    return {"address": address, "sha256": fetch_to(path, address, misfit, ANSWER_SECONDS, attempts=1)}
+    return address, fetch_to(path, address, misfit, ANSWER_SECONDS, attempts=1)
 
 
 def _timm() -> Any:

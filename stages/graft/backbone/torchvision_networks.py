@@ -4,6 +4,7 @@ The facts that torchvision publishes about weights are kept in the store, so tha
 """
 
 import difflib
+import json
 import os
 import re
 from dataclasses import asdict, dataclass
@@ -17,9 +18,9 @@ from stages.graft.core.errors import ParamsError, WeightsError
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.downloads import DownloadError, fetch_to
-from stages.graft.storage.files import write_json
 from stages.graft.storage.hashing import sha256_of
 from stages.graft.storage.locks import mark_used
+from stages.graft.storage.sealed import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,11 +79,9 @@ def on_this_machine() -> list[tuple[str, str]]:
     end = f"-{version('torchvision')}.json"
     for note in sorted((store_folder() / "weights").glob(f"*{end}")):
         name, _, weights = note.name.removesuffix(end).rpartition("-")
-        try:
-            path = checkpoints_folder() / _PUBLISHED.validate_json(note.read_bytes()).url.rpartition("/")[2]
-        except (OSError, ValueError):
-            continue  # damaged: it is written again when the network is used
-        if path.exists():
+        published = _read_note(note)
+        path = published and checkpoints_folder() / published.url.rpartition("/")[2]
+        if path and path.exists():
             found.setdefault(path, (name, weights))
     return list(found.values())
 
@@ -139,15 +138,21 @@ def published_weights(name: str, weights: str) -> PublishedWeights:
     # A name that cannot be a file's is no network's either; torchvision's message is the right one then.
     is_file_name = re.fullmatch(r"\w+", name) and re.fullmatch(r"\w+", weights)
     path = store_folder() / "weights" / f"{name}-{weights}-{version('torchvision')}.json"
-    if is_file_name and path.exists():
-        try:
-            mark_used(path)
-            return _PUBLISHED.validate_json(path.read_bytes())
-        except (OSError, ValueError):
-            pass  # damaged: torchvision is asked again
-    published = _ask_torchvision(name, weights)
-    write_json(asdict(published), path)
+    published = _read_note(path) if is_file_name else None
+    if published is None:
+        published = _ask_torchvision(name, weights)
+        write_sealed(asdict(published), path)
+    mark_used(path)
     return published
+
+
+def _read_note(path: Path) -> PublishedWeights | None:
+    """Read what was noted of weights; None when it is missing or damaged."""
+    record = read_sealed(path)
+    if record is None:
+        return None
+    fields = {name: record[name] for name in ("url", "megabytes", "preprocessing")}
+    return _PUBLISHED.validate_json(json.dumps(fields))
 
 
 def checkpoints_folder() -> Path:

@@ -19,6 +19,7 @@ from stages.graft.core.errors import DataError, GraftError
 from stages.graft.core.threads import limit_cpus
 from stages.graft.metrics.training_curve import Epoch
 from stages.graft.storage.files import read_json, write_json
+from stages.graft.storage.sealed import named_files
 from stages.graft.training.checkpoint import read_epochs
 from stages.graft.training.finetune_task import FinetuneTask, checkpoint_path, train
 
@@ -60,7 +61,7 @@ class ClusterTrainer:
             shutil.rmtree(reports, ignore_errors=True)
         if error is not None:
             raise getattr(errors, error["kind"], GraftError)(error["message"])
-        if not checkpoint.exists():
+        if not named_files(checkpoint):
             store = checkpoint.parents[1]
             raise DataError(f"the workers trained, but {checkpoint} does not exist: the machines must share {store}")
         return checkpoint

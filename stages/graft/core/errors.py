@@ -42,4 +42,4 @@ def printable(text: str) -> str:
 
 def one_line(error: BaseException, max_length: int = 200) -> str:
     """Give an error's message in one line of at most `max_length` characters; without a message, its class's name."""
-    return " ".join(str(error).split())[:max_length] or type(error).__name__
+    return printable(" ".join(str(error).split()))[:max_length] or type(error).__name__

@@ -9,9 +9,12 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stages.graft.core.errors import ParamsError
+from stages.graft.core.errors import ParamsError, one_line, printable
 
 PARAMS = Path("params.yaml")
+
+MAX_SHOWN = 300
+"""Characters of a wrong value, or of what is wrong with the file, in a message."""
 
 
 class Params(BaseModel):
@@ -96,8 +99,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist; run from the repository's root") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ParamsError(f"{path} is not valid YAML: {one_line(error, MAX_SHOWN)}") from None
     if not isinstance(content, dict):
         raise ParamsError(f"{path}: expected sections of `key: value`, found {type(content).__name__}")
     return content
@@ -123,17 +126,21 @@ def _section_of(content: Mapping[str, Any], section: str, path: Path) -> Any:
 def _validated(content: Any, model: type[SectionT], section: str, path: Path) -> SectionT:
     try:
         # Read as JSON: strict mode then still takes a list for a tuple and a string for a literal.
-        return model.model_validate_json(json.dumps(content, default=str))
+        text = json.dumps(content, default=str)
+    except (TypeError, ValueError, RecursionError) as error:  # keys that are no text, or a reference to itself
+        raise ParamsError(f"{path}: `{section}` cannot be read ({one_line(error)})") from None
+    try:
+        return model.model_validate_json(text)
     except ValidationError as error:
         lines = [_explain(section, dict(problem)) for problem in error.errors()]
         raise ParamsError(f"{path}: " + "; ".join(lines)) from None
 
 
 def _explain(section: str, problem: dict[str, Any]) -> str:
-    key = ".".join(part for part in (section, *map(str, problem["loc"])) if part)
+    key = printable(".".join(part for part in (section, *map(str, problem["loc"])) if part))[:MAX_SHOWN]
     if problem["type"] == "missing":
         return f"`{key}` is missing"
     if problem["type"] == "extra_forbidden":
         return f"`{key}` is not a parameter; check its spelling and section"
     message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return f"`{key}` {message}, got {problem['input']!r}"
+    return f"`{key}` {message}, got {printable(repr(problem['input']))[:MAX_SHOWN]}"

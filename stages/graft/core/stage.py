@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -11,8 +10,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
-from stages.graft.core.errors import GraftError
+from stages.graft.core.errors import GraftError, printable
+from stages.graft.core.interruption import INTERRUPTED, Interruption, describe
 
 FOLDER = "reports/times"
 """Relative to the pipeline's root. No output of a stage and not in git, since the times of equal runs differ."""
@@ -91,21 +92,27 @@ def run(stage: str, main: Callable[[], None], *, again: str = "dvc repro") -> No
         main: the stage's work.
         again: the command that continues after an interruption.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that temporary files are removed
+    interruption = Interruption()
     try:
         main()
+    except KeyboardInterrupt:
+        _end_interrupted(stage, again)
     except GraftError as error:
-        sys.exit(f"{stage}: error: {error}")
+        sys.exit(f"{stage}: error: {printable(str(error))}")
     except BrokenPipeError:  # the reader of the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except Exception as error:
+        if interruption.came:
+            _end_interrupted(stage, again)
         if (problem := _problem_of_place(error, again)) is None:
             raise
-        sys.exit(f"{stage}: error: {problem}")
-    except KeyboardInterrupt:
-        print(f"\n{stage}: interrupted; nothing half-written is left, `{again}` goes on from here", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(f"{stage}: error: {printable(problem)}")
+
+
+def _end_interrupted(stage: str, again: str) -> NoReturn:
+    print(describe(stage, again), file=sys.stderr)
+    sys.exit(INTERRUPTED)
 
 
 def _problem_of_place(error: Exception, again: str) -> str | None:

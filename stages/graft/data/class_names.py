@@ -10,20 +10,37 @@ _INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn"))
 """Unicode categories of characters that show nothing, such as a zero-width space or a soft hyphen."""
 
 
+_CONTROLS = frozenset(("Cc", "Cs", "Zl", "Zp"))
+"""Unicode categories of characters that a name cannot have: controls, half characters, and separators of lines."""
+
+
 def normal_form(name: str) -> str:
     """Give a name in Unicode's composed form, NFC: macOS writes the same text decomposed."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
+def check_label(label: str, where: str) -> None:
+    """Refuse a name that could act in the page or the terminal that shows it; `where` is its line or folder.
+
+    Raises:
+        DataError: it has `<`, `>` or a control character.
+    """
+    if any(character in "<>" or unicodedata.category(character) in _CONTROLS for character in label):
+        raise DataError(f"{where}: the class `{_visible(label)}` has `<`, `>` or a control character; rename it")
+
+
 def check_names(classes: Iterable[str], where: str) -> None:
-    """Refuse classes whose names differ only in case, in spaces or in invisible characters.
+    """Refuse classes as `check_label` does, and those whose names differ only in case, spaces or invisible characters.
 
     Args:
         classes: names, each in normal form.
         where: name of the source, for the message.
     """
+    classes = sorted(set(classes))
+    for name in classes:
+        check_label(name, where)
     alike: defaultdict[str, list[str]] = defaultdict(list)
-    for name in sorted(set(classes)):
+    for name in classes:
         alike[_as_read(name)].append(name)
     problems = [_explain(names) for names in alike.values() if len(names) > 1]
     if problems:
@@ -63,6 +80,10 @@ def _is_invisible(character: str) -> bool:
 def _visible(name: str) -> str:
     """Write invisible characters as escapes."""
     return "".join(
-        character.encode("unicode_escape").decode("ascii") if _is_invisible(character) else character
+        character if character.isprintable() and not _is_invisible(character) else _escape(character)
         for character in name
     )
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -10,7 +10,7 @@ from pathlib import Path
 from stages.graft.core.errors import DataError
 from stages.graft.data.candidates import READ_SUFFIXES, Candidate, Source, make_source, readable_name, with_slashes
 from stages.graft.data.class_folder import read_address, read_file
-from stages.graft.data.class_names import normal_form
+from stages.graft.data.class_names import check_label, normal_form
 from stages.graft.data.label_rules import DEFAULT_COLUMNS, USUAL, ColumnsParams, LabelRules, grouped, labelled
 from stages.graft.data.split_names import TEST, TRAIN, VAL, split_named
 from stages.graft.storage.s3 import is_remote
@@ -120,6 +120,7 @@ def _candidate(row: Row, needed: Sequence[str], suffix: str, folder: str, where:
     split = split_named(written) if written else ""
     if split is None:
         raise DataError(f"{where}: split {written!r}; expected {TRAIN}, {VAL}, {TEST} or nothing")
+    check_label(row.get("label", "").strip(), where)
     file = row["path"] if row["path"].lower().endswith(suffix.lower()) else row["path"] + suffix
     if not _is_there(folder, file):
         file = with_slashes(file.strip())

@@ -19,7 +19,7 @@ from stages.graft.metrics.calibration import reliability_table
 from stages.graft.metrics.selective import risk_coverage_table, selective_accuracy
 from stages.graft.model.decision import Answers
 from stages.graft.model.scoring import class_indices
-from stages.graft.storage.tables import write_csv
+from stages.graft.storage.tables import write_report_csv
 
 NUM_DIGITS = 6
 """Decimal digits of every number written, so that reports can be compared line by line."""
@@ -199,7 +199,7 @@ def write_tables(evaluation: Evaluation, reports: Path) -> None:
         "plots/risk_coverage": risk_coverage(evaluation),
     }
     for name, table in tables.items():
-        write_csv(table, reports / f"{name}.csv")
+        write_report_csv(table, reports / f"{name}.csv")
 
 
 def predictions_table(evaluation: Evaluation) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from stages.graft.core.errors import printable
 from stages.graft.evaluation.results import Evaluation
 
 MAX_NAME = 40
@@ -31,7 +32,8 @@ def _weakest(evaluation: Evaluation) -> str:
     worst = min(present, key=lambda score: score.recall)  # of equals, the order of the classes
     if worst.recall == 1:
         return ""
-    name = worst.label if len(worst.label) <= MAX_NAME else worst.label[: MAX_NAME - 1] + "…"
+    label = printable(worst.label)
+    name = label if len(label) <= MAX_NAME else label[: MAX_NAME - 1] + "…"
     return f", weakest {name} with {worst.recall:.1%} found"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.graft.core.errors import DataError
+from stages.graft.core.errors import DataError, one_line
 from stages.graft.storage.arrays import read_arrays, read_metadata, write_arrays
 
 Float32 = npt.NDArray[np.float32]
@@ -54,6 +54,11 @@ class Head:
     """Comes before the layers; None in the kinds whose layers take raw features."""
 
     @property
+    def num_features(self) -> int:
+        """Number of features that it reads, d."""
+        return int(self.layers[0][0].shape[1])
+
+    @property
     def arrays(self) -> dict[str, Float32]:
         """All numbers of the head; those of the layers are named like the state of Sequential(Linear, ReLU, Linear)."""
         arrays = (
@@ -84,18 +89,43 @@ def load_head(folder: Path, name: str = HEAD) -> Head:
     """Load a head from its folder.
 
     Raises:
-        DataError: the file is missing or damaged, or is not a head.
+        DataError: the file is missing or damaged, or is not a head: an array is missing, or does not fit the others.
     """
     path = folder / name
     arrays, metadata = read_arrays(path), read_metadata(path)
     try:
-        parts = [name.removesuffix(".weight") for name in arrays if name.endswith(".weight")]
-        has_softsign = SOFTSIGN in parts
-        numbers = sorted(int(part) for part in parts if part != SOFTSIGN)
-        layers = tuple((arrays[f"{number}.weight"], arrays[f"{number}.bias"]) for number in numbers)
-        softsign = (
-            Softsign(weight=arrays[f"{SOFTSIGN}.weight"], bias=arrays[f"{SOFTSIGN}.bias"]) if has_softsign else None
-        )
-        return Head(kind=metadata["kind"], classes=tuple(metadata["classes"]), layers=layers, softsign=softsign)
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{path} is not a head: {error} is missing; run `dvc repro` to make it again") from None
+        head = _head_of(arrays, metadata)
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(
+            f"{path} is not a head: {one_line(error)} is missing; run `dvc repro` to make it again"
+        ) from None
+    if misfit := _misfit(head):
+        raise DataError(f"{path} is not a head: {misfit}; run `dvc repro` to make it again")
+    return head
+
+
+def _head_of(arrays: Mapping[str, Float32], metadata: Mapping[str, Any]) -> Head:
+    """Put the arrays of a file together; a KeyError names one that is missing."""
+    parts = [name.removesuffix(".weight") for name in arrays if name.endswith(".weight")]
+    has_softsign = SOFTSIGN in parts
+    numbers = sorted(int(part) for part in parts if part != SOFTSIGN)
+    layers = tuple((arrays[f"{number}.weight"], arrays[f"{number}.bias"]) for number in numbers)
+    softsign = Softsign(weight=arrays[f"{SOFTSIGN}.weight"], bias=arrays[f"{SOFTSIGN}.bias"]) if has_softsign else None
+    return Head(kind=metadata["kind"], classes=tuple(metadata["classes"]), layers=layers, softsign=softsign)
+
+
+def _misfit(head: Head) -> str | None:
+    """Say what in a head does not fit together; None when all does."""
+    if not head.classes or len(set(head.classes)) < len(head.classes):
+        return "it names no class, or one twice"
+    if not all(isinstance(text, str) for text in (head.kind, *head.classes)):
+        return "its kind and its classes must be text"
+    shapes = [(weight.shape, bias.shape) for weight, bias in head.layers]
+    if not shapes or any(len(weight) != 2 or bias != weight[:1] for weight, bias in shapes):
+        return f"a layer is a weight (num_out, num_in) and a bias (num_out,), not {shapes}"
+    widths = [weight[1] for weight, _ in shapes] + [len(head.classes)]
+    if [weight[0] for weight, _ in shapes] != widths[1:]:
+        return f"its layers do not follow each other to {len(head.classes)} classes: {shapes}"
+    if head.softsign is not None and any(array.shape != (widths[0],) for array in vars(head.softsign).values()):
+        return f"its softsign is not of {widths[0]} features"
+    return None

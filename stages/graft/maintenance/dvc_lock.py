@@ -3,15 +3,25 @@
 They come from dvc.lock and dvc.yaml only; no stage is known by name.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.graft.core.errors import DataError, ParamsError
+import yaml
+
+from stages.graft.core.errors import DataError, one_line, printable
+from stages.graft.core.git import committed_file
 from stages.graft.core.params import read_yaml
+from stages.graft.storage.files import write_text
 
 LOCK, PIPELINE = Path("dvc.lock"), Path("dvc.yaml")
+
+CONFLICT = "holds a merge conflict"
+
+MEND = "`graft repro` mends it, or makes it again"
+"""Advice for a lock that was cut short."""
 
 FOLDER = ".dir"
 """End of a folder's hash."""
@@ -49,12 +59,12 @@ def read_lock_entries(root: Path) -> list[LockEntry]:
     outs = {
         entry["path"]: LockEntry(stage=name, path=entry["path"], md5=entry["md5"], is_out=True,
                              is_cached=entry["path"] not in uncached)
-        for name, stage in stages.items() for entry in stage.get("outs", []) if "md5" in entry
+        for name, stage in stages.items() for entry in stage.get("outs") or () if "md5" in entry
     }  # fmt: skip
     deps = {
         entry["path"]: LockEntry(stage=name, path=entry["path"], md5=entry["md5"], is_out=False, is_cached=False)
         for name, stage in reversed(stages.items())
-        for entry in stage.get("deps", [])
+        for entry in stage.get("deps") or ()
         if "md5" in entry and not any(Path(entry["path"]).is_relative_to(out) for out in outs)
     }
     return [*outs.values(), *reversed(deps.values())]
@@ -64,15 +74,75 @@ def _read_lock(root: Path) -> dict[str, Mapping[str, Any]]:
     path = root / LOCK
     if not path.is_file():
         raise DataError(f"{path} does not exist; `dvc repro` makes it, in the repository's root")
-    if any(line.startswith(b"<<<<<<< ") for line in path.read_bytes().splitlines()):
-        raise DataError(f"{path} holds a merge conflict; after `git checkout HEAD -- {path}`, `dvc repro` goes on")
-    try:
-        stages: dict[str, Mapping[str, Any]] = read_yaml(path).get("stages") or {}
-    except ParamsError as error:
-        raise DataError(f"{error}; it was cut short") from None
-    if not stages:
-        raise DataError(f"{path} names no stage; it was cut short, or `dvc repro` has not run yet")
+    if (problem := lock_problem(root)) is not None:
+        cure = "after `git checkout HEAD -- dvc.lock`, `dvc repro` goes on" if problem == CONFLICT else MEND
+        raise DataError(f"{path} {problem}; {cure}")
+    stages: dict[str, Mapping[str, Any]] = read_yaml(path)["stages"]
     return stages
+
+
+def _is_whole(stage: object) -> bool:
+    """Tell whether the entry of a stage has a command, and a path and a whole hash for every file."""
+    if not isinstance(stage, Mapping) or not stage.get("cmd"):
+        return False
+    files = [*(stage.get("deps") or ()), *(stage.get("outs") or ())]
+    return all(
+        isinstance(file, Mapping)
+        and isinstance(file.get("path"), str)
+        and _MD5.fullmatch(str(file.get("md5", "0" * 32)))
+        for file in files
+    )
+
+
+_MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
+
+
+_STAGE = re.compile(r"^  \S", re.MULTILINE)
+"""The line that begins the entry of a stage."""
+
+
+def mend_lock(root: Path) -> str | None:
+    """Take out of a dvc.lock that was cut short what is not complete, and say what was done; None: nothing.
+
+    DVC writes the file in place, which a full disk interrupts. What is taken out runs again, or comes from DVC's cache
+    of runs. A merge conflict stays.
+    """
+    path = root / LOCK
+    if not path.is_file() or lock_problem(root) in (None, CONFLICT):
+        return None
+    text = path.read_text(encoding="utf-8", errors="replace")
+    starts = [match.start() for match in _STAGE.finditer(text)]
+    whole = next((text[:start] for start in reversed(starts) if _problem(text[:start]) is None), None)
+    committed = (committed_file(root, str(LOCK)) or b"").decode(errors="replace")
+    if whole is None and _problem(committed) is None:
+        write_text(committed, path)
+        return f"{path} was cut short at its beginning: it is again as in the last commit"
+    if whole is None:
+        path.unlink()
+        return f"{path} was cut short at its beginning: removed, all stages run again"
+    write_text(whole, path)
+    return f"{path} was cut short: the stages at its end run again"
+
+
+def lock_problem(root: Path) -> str | None:
+    """Say why dvc.lock cannot be read; None when it can."""
+    path = root / LOCK
+    return _problem(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else "does not exist"
+
+
+def _problem(text: str) -> str | None:
+    """Say what is wrong with the content of dvc.lock; None when nothing is."""
+    if any(line.startswith("<<<<<<< ") for line in text.splitlines()):
+        return CONFLICT
+    try:
+        content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        return f"was cut short, or is not YAML: {one_line(error)}"
+    stages = content.get("stages") if isinstance(content, dict) else None
+    if not isinstance(stages, dict) or not stages:
+        return "names no stage; it was cut short, or `dvc repro` has not run yet"
+    bad = [name for name, stage in stages.items() if not _is_whole(stage)]
+    return f"was cut short: its entry of {printable(str(bad[0]))} is not complete" if bad else None
 
 
 def _uncached(root: Path) -> set[str]:

@@ -5,17 +5,28 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from stages.graft.core.errors import DataError
 from stages.graft.core.progress import bar
 from stages.graft.maintenance.store_inventory import FINGERPRINT
 from stages.graft.storage.feature_backends import DAMAGED, RECORD, SUFFIX, FolderBackend, S3Backend
 from stages.graft.storage.feature_store import Fragment
-from stages.graft.storage.files import read_json
 from stages.graft.storage.hashing import fingerprint_of, sha256_of
 from stages.graft.storage.s3 import objects_below, read_object
+from stages.graft.storage.sealed import NAMED, named_problem, sealed_problem
 
 CHECKPOINT = re.compile(r"-([0-9a-f]{8,64})\.pth$")
 """End of the name of a torchvision weights file, with the first digits of its SHA-256."""
+
+FOLDER_RECORDS = ("network.json", "activations.json", "file.json")
+"""Names of the sealed records that describe a folder: a converted network, activations, weights from a hub."""
+
+SEALED = (
+    "networks/*/network.json",
+    "activations/*/activations.json",
+    "weights/*/file.json",
+    "weights/*.json",
+    "precision/*.json",
+)
+"""Patterns of the sealed records in the store."""
 
 WRONG_FOLDER = "is damaged: it does not fit its folder's name"
 
@@ -30,9 +41,9 @@ def damaged_files(store: Path, checkpoints: Path) -> Iterator[tuple[Path, str]]:
     patterns: list[tuple[Path, str, Callable[[Path], str | None]]] = [
         (store, f"{FINGERPRINT}/*{SUFFIX}", _fragment_problem),
         (store, f"{FINGERPRINT}/{RECORD}", _record_problem),
-        (store, "networks/*/network.json", _network_problem),
+        *((store, pattern, sealed_problem) for pattern in SEALED),
+        (store, f"*/{NAMED}.*", named_problem),
         (store, f"downloads/{FINGERPRINT}{FINGERPRINT}", _download_problem),
-        (store, "weights/*/file.json", _hub_problem),
         (checkpoints, "*.pth", _checkpoint_problem),
     ]
     checks = [(path, check) for folder, pattern, check in patterns for path in _files(folder, pattern)]
@@ -70,8 +81,8 @@ def weights_problem(weights: str, sha256: str | None) -> str | None:
 
 
 def to_remove(path: Path) -> Path:
-    """Give what to remove for a damaged file: the folder of a converted network or of hub weights, else the file."""
-    return path.parent if path.name in ("network.json", "file.json") else path
+    """Give what to remove for a damaged file: the folder that a sealed record describes, else the file."""
+    return path.parent if path.name in FOLDER_RECORDS else path
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
@@ -107,37 +118,8 @@ def _record_problem(path: Path) -> str | None:
     return None if _is_record_of(path.parent.name, path.read_bytes()) else f"{path} {WRONG_FOLDER}"
 
 
-def _network_problem(path: Path) -> str | None:
-    """Check a converted network: its record against the folder's name, its files against the record."""
-    try:
-        record = read_json(path)
-        is_own_record = fingerprint_of(record["made_from"]) == path.parent.name
-    except (DataError, KeyError) as error:
-        return str(error)
-    if not is_own_record:
-        return f"{path} {WRONG_FOLDER}"
-    expected = record["sha256"]
-    if not isinstance(expected, dict):  # not convertible, or written by an older version; nothing reads it
-        return None
-    for name, sha256 in expected.items():
-        file = path.with_name(name)
-        if not file.is_file() or sha256_of(file) != sha256:
-            return f"{file} is missing or damaged"
-    return None
-
-
 def _download_problem(path: Path) -> str | None:
     return None if sha256_of(path) == path.name else f"{path} is damaged: its SHA-256 is not its name"
-
-
-def _hub_problem(path: Path) -> str | None:
-    """Check weights of the hub against the record beside them."""
-    try:
-        expected = read_json(path)["sha256"]
-    except (DataError, KeyError) as error:
-        return str(error)
-    damaged = [file for file in _files(path.parent, "*.safetensors") if sha256_of(file) != expected]
-    return f"{damaged[0]} is damaged: its SHA-256 is not {expected}" if damaged else None
 
 
 def _checkpoint_problem(path: Path) -> str | None:

@@ -11,11 +11,21 @@ from stages.graft.core.errors import DataError
 from stages.graft.storage.cache_folder import STATES
 from stages.graft.storage.feature_backends import DAMAGED, RECORD
 from stages.graft.storage.files import abandoned_files, read_json
+from stages.graft.storage.sealed import NAMED
 
 Kind = Literal["features", "network", "activations", "training", "weights", "download", "leftover"]
 
 FINGERPRINT = "[0-9a-f]" * 32
 """Pattern of a name that is a fingerprint."""
+
+
+UNREAD = (
+    f"{FINGERPRINT}/*{DAMAGED}",
+    f"{STATES}/{FINGERPRINT}.safetensors",
+    f"weights/{FINGERPRINT}.safetensors",
+    f"weights/{FINGERPRINT}.sha256",
+)
+"""Patterns of files that nothing reads: damaged fragments, and those without a hash that older versions wrote."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +34,8 @@ class Entry:
 
     kind: Kind
     """features: rows of one backbone; network: one converted for OpenVINO; activations: those of the frozen layers in
-    fine-tuning; training: the state of an interrupted one; leftover: of a killed process, or a damaged fragment."""
+    fine-tuning; training: the state of an interrupted one; leftover: of a killed process, or a file that nothing reads
+    any more."""
     path: Path
     """The file or folder."""
     locked_by: Path
@@ -58,15 +69,17 @@ def _computed(store: Path) -> Iterator[Entry]:
     for folder in sorted(store.glob(f"activations/{FINGERPRINT}")):
         record = folder / "activations.json"
         yield _entry("activations", folder, record, _record(record).get("made_with", {}).get("weights", {}))
-    for path in sorted(store.glob(f"{STATES}/*.safetensors")):
+    for path in sorted(store.glob(f"{STATES}/{NAMED}.safetensors")):
         yield _entry("training", path, path, {}, locked_by=path.parent)
 
 
 def _fetched(store: Path) -> Iterator[Entry]:
-    """Weights from timm's hub and archives; the records of torchvision's weights are too small to list."""
+    """Weights from timm's hub, those that bundles got, and archives; notes on torchvision's weights are too small."""
     for record in sorted(store.glob("weights/*/file.json")):
         cache_key = {"name": record.parent.name.replace("--", "/"), **_record(record)}
         yield _entry("weights", record.parent, record, cache_key, locked_by=store / "weights")
+    for path in sorted(store.glob(f"weights/{NAMED}.safetensors")):
+        yield _entry("weights", path, path, {}, locked_by=store / "weights")
     for path in sorted(store.glob("downloads/[!.]*")):
         if path.suffix != ".lock":  # of an older version
             yield _entry("download", path, path, {"sha256": path.stem}, locked_by=path.parent)
@@ -76,7 +89,8 @@ def _leftovers(store: Path) -> Iterator[Entry]:
     folders = [store, *(path for path in store.glob("[!.]*") if path.is_dir())]
     folders += [path for path in store.glob("*/[!.]*") if path.is_dir()]
     abandoned = [path for folder in folders for path in abandoned_files(folder)]
-    for path in (*abandoned, *store.glob(f"{FINGERPRINT}/*{DAMAGED}")):
+    unread = [path for pattern in UNREAD for path in store.glob(pattern)]
+    for path in (*abandoned, *unread):
         yield _entry("leftover", path, path, {})
 
 

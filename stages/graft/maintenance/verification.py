@@ -28,12 +28,18 @@ from stages.graft.maintenance.dvc_cache import (
     read_folder_list,
     without_ignored,
 )
-from stages.graft.maintenance.dvc_lock import FOLDER, LOCK, LockEntry, read_lock_entries
+from stages.graft.maintenance.dvc_lock import FOLDER, LOCK, MEND, LockEntry, mend_lock, read_lock_entries
 from stages.graft.storage.files import abandoned_files, atomic_path
 from stages.graft.storage.hashing import dvc_folder_list, dvc_folder_md5
 
 MAX_LISTED = 5
 """More damaged files of one folder than this are shown and removed as a folder."""
+
+EXPERIMENTS = ("tmp*", "standalone/tmp*")
+"""Names of the folders in which DVC runs experiments; it removes them at the end."""
+
+RUNNING = ".dvc/tmp/rwlock"
+"""DVC's list of the commands that run."""
 
 SECONDS_TO_WRITE = 1.0
 """A file that DVC writes is empty for less than this; one that stays empty was left by a DVC that was killed."""
@@ -104,14 +110,8 @@ def git_checkout_command(path: str) -> str:
 
 def check_dvc(root: Path) -> Iterator[Damage]:
     """Check the files that DVC writes as it works, which a full disk or a power cut leaves incomplete."""
-    locks = root / ".dvc/tmp/rwlock"
-    try:
-        if not locks.read_bytes():
-            time.sleep(SECONDS_TO_WRITE)  # DVC may be writing it now
-        json.loads(locks.read_bytes())
-    except FileNotFoundError:
-        pass
-    except ValueError:
+    locks = root / RUNNING
+    if is_half_written(locks):
         message = f"{locks} is half-written: DVC cannot tell which commands run, and starts nothing"
         yield Damage(message=message, commands=tuple(remove_commands([locks])))
     index = index_lock(root)
@@ -121,9 +121,35 @@ def check_dvc(root: Path) -> Iterator[Damage]:
     try:
         read_lock_entries(root)
     except DataError as error:
-        if committed_md5(root, str(LOCK)) is None:
+        if committed_md5(root, str(LOCK)) is not None:
+            yield Damage(message=str(error), commands=(git_checkout_command(str(LOCK)),))
+        elif MEND in str(error):
+            yield Damage(message=str(error), commands=("graft repro",))
+        else:
             raise
-        yield Damage(message=str(error), commands=(git_checkout_command(str(LOCK)),))
+
+
+def mend_dvc(root: Path) -> Iterator[str]:
+    """Mend the notes that DVC writes in place, after a full disk or a kill; say what was done."""
+    locks = root / RUNNING
+    if is_half_written(locks):
+        locks.unlink(missing_ok=True)
+        yield f"{locks} was left half-written, so DVC could not tell which commands run: removed"
+    if done := mend_lock(root):
+        yield done
+
+
+def is_half_written(locks: Path) -> bool:
+    """Tell whether DVC's list of the commands that run cannot be read."""
+    try:
+        if not locks.read_bytes():
+            time.sleep(SECONDS_TO_WRITE)  # DVC may be writing it now
+        content = json.loads(locks.read_bytes())
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        return True
+    return not isinstance(content, dict) or not all(isinstance(part, dict) for part in content.values())
 
 
 def check_leftovers(repository: Repository) -> Iterator[Damage]:
@@ -133,6 +159,9 @@ def check_leftovers(repository: Repository) -> Iterator[Damage]:
     writers = {path: "a process that was killed" for folder in folders for path in abandoned_files(folder)}
     for folder in (*folders, repository.cache / OBJECTS, *object_folders(repository.cache)):
         writers |= dict.fromkeys(abandoned_dvc_files(folder), "DVC, unless it is at work now")
+    experiments = repository.root / ".dvc/tmp/exps"
+    for pattern in EXPERIMENTS:
+        writers |= dict.fromkeys(experiments.glob(pattern), "an experiment, unless it runs now")
     for path, writer in sorted(writers.items()):
         yield Damage(message=f"{path} was left half-written by {writer}", commands=(f"rm -rf {quote_path(path)}",))
 

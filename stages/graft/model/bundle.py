@@ -10,15 +10,20 @@ network/               the network converted for OpenVINO, if OpenVINO runs it
 """
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from stages.graft.backbone.runtime import Runtime
-from stages.graft.backbone.runtime_choice import saved_runtime
-from stages.graft.backbone.weights import Weights, weights_from_record
-from stages.graft.core.errors import DataError
+from stages.graft.backbone.runtime_choice import MAX_BATCH, saved_runtime
+from stages.graft.backbone.weights import Weights
+from stages.graft.core.errors import DataError, printable
 from stages.graft.heads.head import HEAD, Head, load_head
 from stages.graft.images.crop import DECODER
 from stages.graft.images.decode import MAX_PIXELS
@@ -26,8 +31,10 @@ from stages.graft.images.pixel_limit import DEFAULT_MEGAPIXELS, in_pixels
 from stages.graft.model.decision import NOVELTY, RULE, DecisionRule, load_rule, save_rule
 from stages.graft.model.model_folder import BACKBONE, MODEL
 from stages.graft.storage.cache_folder import store_folder
-from stages.graft.storage.files import atomic_path, read_json, write_json, write_text
+from stages.graft.storage.files import atomic_path, read_json, write_json
 from stages.graft.storage.hashing import fingerprint_of, sha256_of
+from stages.graft.storage.records import parse_record
+from stages.graft.storage.sealed import find_named, write_named
 
 BUNDLE, NETWORK = "bundle.json", "network"
 
@@ -36,6 +43,12 @@ BUNDLE_FOLDER = Path("data/bundle")
 
 FORMAT = 1
 """Version of the folder's layout."""
+
+MAX_PX, MAX_BATCH_BYTES = 8192, 2**31
+"""Largest side of an image that a network takes, in pixels, and largest size of a batch of images."""
+
+MAX_NAME = 200
+"""Characters in the name of a bundle's file."""
 
 LIBRARIES = (
     "numpy",
@@ -48,6 +61,40 @@ LIBRARIES = (
     "torchvision",
 )
 """Libraries whose versions are recorded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RuntimeRecord:
+    """The fields of a runtime's record with which it is opened again."""
+
+    runtime: str
+    precision: Literal["bf16", "fp32"]
+    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH)]
+
+
+def _in_range(weights: Weights) -> Weights:
+    """Check the numbers of a network's preprocessing."""
+    p = weights.preprocessing
+    if not (1 <= p.crop_px <= MAX_PX and 1 <= p.resize_px <= MAX_PX) or weights.views not in (1, 4):
+        raise ValueError(f"sizes must be from 1 to {MAX_PX} pixels, and views 1 or 4")
+    if not (np.isfinite([*p.mean, *p.std]).all() and min(p.std) > 0) or not (
+        p.white_level is None or p.white_level > 0
+    ):
+        raise ValueError("mean, std and white level must be finite numbers, the last two above 0")
+    return weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class _BundleRecord:
+    """The content of bundle.json, as far as it is read."""
+
+    backbone: Annotated[Weights, AfterValidator(_in_range)]
+    runtime: _RuntimeRecord
+    sha256: Mapping[str, str]
+    max_megapixels: Annotated[float, Field(gt=0, le=MAX_PIXELS / 1e6)] = DEFAULT_MEGAPIXELS
+
+
+_RECORD = TypeAdapter(_BundleRecord)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,29 +150,42 @@ def load_bundle(folder: Path) -> Bundle:
     """
     if not (folder / BUNDLE).is_file():
         raise DataError(f"{folder} holds no model: no {BUNDLE} in it; `dvc repro` makes data/bundle")
-    record = read_json(folder / BUNDLE)
-    if record.get("format") != FORMAT:
-        raise DataError(f"{folder / BUNDLE} is of format {record.get('format')}, this version of Graft reads {FORMAT}")
-    for name in (MODEL, HEAD, RULE, NOVELTY, BACKBONE, *record["sha256"]):
+    content = read_json(folder / BUNDLE)
+    if content.get("format") != FORMAT:
+        raise DataError(f"{folder / BUNDLE} is of format {content.get('format')}, this version of Graft reads {FORMAT}")
+    if isinstance(content.get("backbone"), dict):
+        content["backbone"]["path"] = None  # of this machine, so not in the file
+    record = parse_record(content, _RECORD, folder / BUNDLE)
+    num_bytes = record.runtime.batch_size * record.backbone.preprocessing.crop_px**2 * 3
+    if num_bytes > MAX_BATCH_BYTES:
+        raise DataError(
+            f"{folder / BUNDLE}: a batch takes {num_bytes / 1e9:.0f} GB; make the model again with a smaller "
+            "`extract.batch_size`"
+        )
+    _check_files(folder, record.sha256)
+    weights = replace(record.backbone, path=folder / BACKBONE)
+    head, rule = load_head(folder), load_rule(folder)
+    _check_fit(head, rule, folder)
+    runtime = saved_runtime(folder / NETWORK, weights, asdict(record.runtime))
+    return Bundle(head=head, rule=rule, runtime=runtime, weights=weights, max_pixels=in_pixels(record.max_megapixels))
+
+
+def _check_files(folder: Path, sha256: Mapping[str, str]) -> None:
+    """Check the files of a bundle against the list in it, which may also name others."""
+    for name in (MODEL, HEAD, RULE, NOVELTY, BACKBONE, *sha256):
         path = folder / name
-        if not path.is_file() or sha256_of(path) != record["sha256"].get(name):
-            raise DataError(f"{path} is missing or damaged; fetch the model again, or make it again with `dvc repro`")
-    weights = weights_from_record(record["backbone"], folder / BACKBONE)
-    return Bundle(
-        head=load_head(folder),
-        rule=load_rule(folder),
-        runtime=saved_runtime(folder / NETWORK, weights, record["runtime"]),
-        weights=weights,
-        max_pixels=_max_pixels(record),
-    )
+        if len(name) > MAX_NAME or not path.is_file() or sha256_of(path) != sha256.get(name):
+            shown = printable(str(path)[:MAX_NAME])
+            raise DataError(f"{shown} is missing or damaged; fetch the model again, or make it again with `dvc repro`")
 
 
-def _max_pixels(record: dict[str, Any]) -> int:
-    """The limit of an image's size; a model that was made before there was one has the usual one."""
-    megapixels = record.get("max_megapixels", DEFAULT_MEGAPIXELS)
-    if not (isinstance(megapixels, int | float) and 0 < megapixels <= MAX_PIXELS / 1e6):
-        raise DataError(f"{BUNDLE}: max_megapixels is {megapixels!r}, not a number up to {MAX_PIXELS / 1e6:.0f}")
-    return in_pixels(megapixels)
+def _check_fit(head: Head, rule: DecisionRule, folder: Path) -> None:
+    """Check that head and rule know the same classes and read as many features."""
+    if head.classes != rule.classes or head.num_features != rule.detector.num_features:
+        raise DataError(
+            f"{folder}: {HEAD} ({len(head.classes)} classes of {head.num_features} features) and {RULE} "
+            f"({len(rule.classes)} of {rule.detector.num_features}) are of two models; fetch the model again"
+        )
 
 
 def _copy_weights(weights: Weights, path: Path) -> None:
@@ -134,14 +194,13 @@ def _copy_weights(weights: Weights, path: Path) -> None:
         shutil.copyfile(weights.path, path)
         return
     cached = store_folder() / "weights" / f"{fingerprint_of(weights.to_record())}.safetensors"
-    digest = cached.with_suffix(".sha256")
-    if not (cached.exists() and digest.exists() and sha256_of(cached) == digest.read_text(encoding="utf-8")):
+    found = find_named(cached)
+    if found is None:
         from stages.graft.backbone.network import load_network  # imports torch, which takes seconds
         from stages.graft.backbone.tensor_files import save_tensors
 
-        save_tensors(load_network(weights), cached)
-        write_text(sha256_of(cached), digest)
-    shutil.copyfile(cached, path)
+        found = write_named(cached, partial(save_tensors, load_network(weights)))
+    shutil.copyfile(found, path)
 
 
 def bundle_in(folder: Path, model: str | None = None) -> Path:

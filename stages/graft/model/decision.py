@@ -7,11 +7,13 @@ novelty.safetensors    the detector of out-of-distribution images
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, TypeAdapter
 
-from stages.graft.core.errors import DataError
+from stages.graft.core.errors import DataError, printable
 from stages.graft.heads.head import Float32
 from stages.graft.metrics.calibration import fit_temperature
 from stages.graft.metrics.classification import Labels, softmax
@@ -19,9 +21,12 @@ from stages.graft.metrics.selective import Threshold, choose_threshold
 from stages.graft.model.novelty import NoveltyDetector, false_alarm_threshold, fit_novelty
 from stages.graft.model.scoring import ScoredSet
 from stages.graft.storage.arrays import read_arrays, write_arrays
-from stages.graft.storage.files import read_json, write_json
+from stages.graft.storage.files import write_json
+from stages.graft.storage.records import read_record
 
 RULE, NOVELTY = "decision.json", "novelty.safetensors"
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +47,21 @@ class DecisionRule:
     """An image of a larger distance is unknown."""
     detector: NoveltyDetector
     """Gives the distance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RuleRecord:
+    """The content of decision.json: a rule without its detector."""
+
+    classes: tuple[str, ...]
+    temperature: Annotated[float, Field(gt=1e-3, lt=1e3)]
+    target_accuracy: Share
+    threshold: Threshold
+    false_alarm_rate: Share
+    unknown_above: Annotated[float, Field(ge=0, lt=1e30)]
+
+
+_RECORD = TypeAdapter(_RuleRecord)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +121,10 @@ def answer(rule: DecisionRule, images: ScoredSet) -> Answers:
     return Answers(
         predicted=images.logits.argmax(axis=1).astype(np.int64),
         calibrated=calibrated,
-        unsure=softmax(calibrated).max(axis=1) < rule.threshold.confidence,
+        # So written, NaN is unsure and unknown.
+        unsure=~(softmax(calibrated).max(axis=1) >= rule.threshold.confidence),
         distance=distance,
-        unknown=distance > rule.unknown_above,
+        unknown=~(distance <= rule.unknown_above),
     )
 
 
@@ -119,11 +140,18 @@ def load_rule(folder: Path) -> DecisionRule:
     """Read a rule's folder.
 
     Raises:
-        DataError: a file is missing or damaged.
+        DataError: a file is missing or damaged, or a value is out of range.
     """
-    record, arrays = read_json(folder / RULE), read_arrays(folder / NOVELTY)
-    try:
-        fields = {"classes": tuple(record["classes"]), "threshold": Threshold(**record["threshold"])}
-        return DecisionRule(**record | fields, detector=NoveltyDetector(**arrays))
-    except (TypeError, KeyError) as error:
-        raise DataError(f"{folder} is not a decision rule ({error}); `dvc repro` makes it again") from None
+    record = read_record(folder / RULE, _RECORD)
+    return DecisionRule(**vars(record), detector=_read_detector(folder / NOVELTY))
+
+
+def _read_detector(path: Path) -> NoveltyDetector:
+    arrays = read_arrays(path)
+    shapes = {name: array.shape for name, array in arrays.items()}
+    projection, centres = (shapes.get(name, ()) for name in ("projection", "centres"))
+    if len(shapes) != 2 or (len(projection), len(centres)) != (2, 2) or not centres[0] or projection[1] != centres[1]:
+        raise DataError(
+            f"{path} is not a detector: its arrays are {printable(str(shapes))}; `dvc repro` makes it again"
+        )
+    return NoveltyDetector(**arrays)

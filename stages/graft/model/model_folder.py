@@ -11,11 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from stages.graft.backbone.weights import FINETUNED, Weights, weights_for, weights_from_record
 from stages.graft.core.errors import DataError
 from stages.graft.heads.head import Head, load_head, save_head
-from stages.graft.storage.files import read_json, write_json
+from stages.graft.storage.files import write_json
 from stages.graft.storage.hashing import sha256_of
+from stages.graft.storage.records import read_record
 
 MODEL, BACKBONE, FROZEN_HEAD = "model.json", "backbone.safetensors", "frozen_head.safetensors"
 
@@ -56,11 +59,7 @@ def read_model(folder: Path) -> tuple[Model, Head]:
     Raises:
         DataError: a file is missing or damaged.
     """
-    record = read_json(folder / MODEL)
-    try:
-        model = Model(**record | {"classes": tuple(record["classes"])})
-    except (TypeError, KeyError) as error:
-        raise DataError(f"{folder / MODEL} is not a model's record ({error}); `dvc repro` makes it again") from None
+    model = read_record(folder / MODEL, TypeAdapter(Model))
     weights, expected = folder / BACKBONE, model.backbone_sha256
     if expected is not None and not (weights.exists() and sha256_of(weights) == expected):
         raise DataError(f"{weights} is missing or damaged; `dvc checkout` or `dvc repro` brings it back")

@@ -37,6 +37,11 @@ class NoveltyDetector:
     centres: Float32
     """Class means of the components, shape (c, k)."""
 
+    @property
+    def num_features(self) -> int:
+        """Number of features that it reads, d."""
+        return len(self.projection)
+
     def distances(self, x: Float32) -> Float64:
         """Measure features (n, d): distances, shape (n,), are about 1 or less for images like the training images."""
         components = (x @ self.projection).astype(np.float64)

@@ -32,6 +32,8 @@ from stages.graft.storage.s3 import is_remote
 NUM_DIGITS = 6
 """Decimal digits of probabilities and distances."""
 
+NOT_FINITE = "the network's output is not finite for this image"
+
 ANSWER = ("label", "confidence", "unsure", "unknown", "distance")
 """Columns of a row, besides the file, the probabilities and the error."""
 
@@ -126,8 +128,14 @@ class Predictor:
             else:
                 batch[number] = pixels
         x = self.runtime.load()(batch)
-        answers = answer(bundle.rule, ScoredSet(x=x, logits=bundle.head.logits(x), y=np.zeros(0, np.int64)))
-        rows = _answer_rows(self.classes, answers)
+        if x.shape[1:] != (bundle.head.num_features,):
+            raise DataError(
+                f"the network gives {x.shape[1]} features, the head reads {bundle.head.num_features}: they are of two "
+                "models; fetch the model again, or make it again with `dvc repro`"
+            )
+        with np.errstate(all="ignore"):  # rows that are not finite say so
+            answers = answer(bundle.rule, ScoredSet(x=x, logits=bundle.head.logits(x), y=np.zeros(0, np.int64)))
+            rows = list(_answer_rows(self.classes, answers))
         return [
             dict.fromkeys(self.columns) | {"file": file.name} | ({"error": errors[k]} if k in errors else row)
             for k, (file, row) in enumerate(zip(files, rows, strict=False))
@@ -159,6 +167,9 @@ def probability_column(label: str) -> str:
 def _answer_rows(classes: Sequence[str], answers: Answers) -> Iterator[dict[str, Any]]:
     columns, probabilities = list(map(probability_column, classes)), answers.probabilities.round(NUM_DIGITS)
     for row, k in enumerate(answers.predicted):
+        if not (np.isfinite(answers.distance[row]) and np.isfinite(probabilities[row]).all()):
+            yield {"unsure": True, "unknown": True, "error": NOT_FINITE}
+            continue
         yield {
             "label": classes[k],
             "confidence": float(probabilities[row, k]),

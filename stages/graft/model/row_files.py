@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from stages.graft.core.errors import ParamsError
+from stages.graft.core.errors import ParamsError, printable
 from stages.graft.storage.files import atomic_path
+from stages.graft.storage.tables import for_spreadsheet
 
 Write = Callable[[Mapping[str, Any]], None]
 
@@ -38,11 +39,14 @@ def open_rows(path: Path, types: Mapping[str, type]) -> Iterator[Write]:
 
 
 @contextmanager
-def csv_rows(file: IO[str], columns: Sequence[str]) -> Iterator[Write]:
-    """Give a function that writes a row as CSV: None as an empty cell, booleans in lower case."""
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
-    yield lambda row: writer.writerow([_cell(row[name]) for name in columns])
+def csv_rows(file: IO[str], columns: Sequence[str], *, shown: bool = False) -> Iterator[Write]:
+    """Give a function that writes a row as CSV: None as an empty cell, booleans in lower case, no formulas.
+
+    When it is shown on a terminal, nothing is written that a terminal obeys, such as escape sequences in a name.
+    """
+    writer, as_shown = csv.writer(file, lineterminator="\n"), printable if shown else str
+    writer.writerow(map(as_shown, columns))
+    yield lambda row: writer.writerow([as_shown(_cell(row[name])) for name in columns])
 
 
 @contextmanager
@@ -77,8 +81,10 @@ def _parquet(path: Path, types: Mapping[str, type]) -> Iterator[Write]:
         file.write_table(pa.Table.from_pylist(pending, schema))
 
 
-def _cell(value: Any) -> Any:
-    return str(value).lower() if isinstance(value, bool) else "" if value is None else value
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return for_spreadsheet(value)
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
 
 
 FORMATS = {".csv": _csv_file, ".jsonl": _json_lines, ".parquet": _parquet}

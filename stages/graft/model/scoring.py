@@ -96,6 +96,11 @@ def _by_id(ids: Sequence[str], source: str, score: Callable[[list[int]], tuple[F
         missing = [id_ for id_ in wanted if id_ not in row_of]
         if missing:
             raise DataError(f"{source} lacks {len(missing)} images (first: {missing[0]}); run `dvc repro`")
-        return score([row_of[id_] for id_ in wanted])
+        x, logits = score([row_of[id_] for id_ in wanted])
+        bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+        if len(bad):
+            first = wanted[int(bad[0])]
+            raise DataError(f"the model's output is not finite for {len(bad)} images (first: {first}); is it trained?")
+        return x, logits
 
     return score_ids

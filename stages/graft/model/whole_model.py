@@ -48,5 +48,6 @@ class WholeModel(nn.Module):
         probabilities = torch.softmax(self.head(x) / self.temperature, dim=1)
         differences = (x @ self.projection).unsqueeze(1) - self.centres.unsqueeze(0)
         distance = differences.square().sum(dim=2).amin(dim=1).sqrt()
-        unsure = probabilities.amax(dim=1) < self.least_confidence
-        return probabilities, distance, unsure, distance > self.unknown_above
+        # So written, NaN is unsure and unknown.
+        unsure = ~(probabilities.amax(dim=1) >= self.least_confidence)
+        return probabilities, distance, unsure, ~(distance <= self.unknown_above)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.graft.core.errors import DataError
+from stages.graft.storage.tables import from_spreadsheet
 
 CURVE = "_curve"
 """End of a learning curve's name, after the stage's name."""
@@ -56,8 +57,8 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False, lineterminator="\n")
         for name in table.columns:
-            if name not in _TEXTS:
-                table[name] = _values(table[name])
+            is_text = name in _TEXTS
+            table[name] = table[name].map(from_spreadsheet) if is_text else _values(table[name])
     except (FileNotFoundError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({' '.join(str(error).split())}); run `dvc repro`") from None
     return table

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from stages.graft.core.errors import DataError
+from stages.graft.core.errors import DataError, one_line, printable
 from stages.graft.storage.files import atomic_path
 
 Array = npt.NDArray[Any]
@@ -105,10 +105,21 @@ def read_arrays(path: Path) -> dict[str, Array]:
     """Read every array of a safetensors file.
 
     Raises:
-        DataError: the file is missing or incomplete.
+        DataError: the file is missing or incomplete, or a number in it is not finite: each comparison with NaN is
+            false, so that an answer made of it would look sure.
     """
     with _open_safetensors(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    if bad := [name for name, array in arrays.items() if not _is_finite(array)]:
+        raise DataError(f"{path}: the numbers of {printable(bad[0])} are not all finite; `dvc repro` makes it again")
+    return arrays
+
+
+def _is_finite(array: Array) -> bool:
+    """Tell whether all numbers are finite; minimum and maximum are NaN when one number is, and need no memory."""
+    if not array.size or array.dtype.kind != "f":
+        return True
+    return bool(np.isfinite(array.min()) and np.isfinite(array.max()))
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -129,5 +140,7 @@ def _open_safetensors(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="numpy") as file:
             yield file
-    except (FileNotFoundError, SafetensorError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as safetensors ({error}); `dvc repro` makes it again") from None
+    except (FileNotFoundError, SafetensorError, ValueError, TypeError, RecursionError) as error:
+        raise DataError(
+            f"{path} cannot be read as safetensors ({one_line(error)}); `dvc repro` makes it again"
+        ) from None

@@ -3,6 +3,7 @@
 import http.client
 import queue
 import re
+import sys
 import threading
 import time
 import urllib.error
@@ -90,9 +91,11 @@ def fetch_to(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(path, f"download: another process is at {path.name}; waiting for it"):
-            if path.exists() and misfit(actual := sha256_of(path)) is None:
-                mark_used(path)
-                return actual
+            if path.exists():
+                if misfit(actual := sha256_of(path)) is None:
+                    mark_used(path)
+                    return actual
+                print(f"store: {path} is damaged or another file; it is fetched again", file=sys.stderr)
             part = path.with_name(f"{path.name}.part")
             actual = _fetch_part(part, address, misfit, answer_seconds, attempts)
             part.replace(path)

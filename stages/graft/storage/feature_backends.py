@@ -4,11 +4,12 @@ A file appears whole and never changes.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from stages.graft.storage.files import atomic_path, json_text, write_json
+from stages.graft.storage.files import atomic_path, json_text, write_text
 from stages.graft.storage.locks import mark_used, shared_lock
 from stages.graft.storage.s3 import is_remote, move_object, objects_below, read_object, write_object
 
@@ -79,10 +80,10 @@ class FolderBackend:
 
     def begin(self, record: Mapping[str, Any], holder: object) -> None:
         shared_lock(self.path, holder)
-        if (self.path / RECORD).exists():
-            mark_used(self.path / RECORD)
-        else:
-            write_json(record, self.path / RECORD)
+        path, text = self.path / RECORD, json_text(record)
+        if not path.exists() or path.read_bytes() != text.encode():
+            write_text(text, path)
+        mark_used(path)
 
     def names(self) -> list[str]:
         return sorted(path.name for path in self.path.glob(f"*{SUFFIX}"))
@@ -100,7 +101,8 @@ class FolderBackend:
             file.writelines(pieces)
 
     def set_aside(self, name: str) -> None:
-        (self.path / name).replace((self.path / name).with_suffix(DAMAGED))
+        with suppress(FileNotFoundError):  # another process has done it
+            (self.path / name).replace((self.path / name).with_suffix(DAMAGED))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from stages.graft.core.errors import DataError
 from stages.graft.core.image_ids import Ids, Packed, pack_ids
-from stages.graft.core.threads import in_threads
+from stages.graft.core.threads import in_threads, num_cpus
 from stages.graft.storage.arrays import METADATA_KEY, Array, rows_file, rows_header
 from stages.graft.storage.feature_backends import SUFFIX, FeatureBackend, open_backend
 from stages.graft.storage.hashing import fingerprint_of
@@ -62,17 +62,32 @@ class FeatureStore:
         self.fingerprint = fingerprint_of(record)
         self.backend = open_backend(root, self.fingerprint)
         self.backend.begin(record, self)
-        self._index, self._fragments = RowIndex(), list[Fragment]()
+        self._index, self._fragments, self._checked = RowIndex(), list[Fragment](), set[int]()
         fragments = [Fragment(self.backend, name) for name in self.backend.names()]
         all_ids = in_threads(_ids_or_error, fragments, self.backend.num_readers)
         for fragment, ids in zip(fragments, all_ids, strict=True):
             self._index_fragment(fragment, ids)
 
     def missing(self, ids: Sequence[str]) -> Sequence[str]:
-        """Give the ids without a row, in their order; packed when the ids are."""
+        """Give the ids without a row, in their order; packed when the ids are.
+
+        The fragments that have the other rows are read and checked: a damaged one is set aside, as when it is opened.
+        """
         packed = pack_ids(ids)
+        self._check(np.unique(self._index.find(packed)[:, 0]).tolist())
         is_missing = self._index.find(packed)[:, 0] == NOT_FOUND
         return Ids(packed[is_missing]) if isinstance(ids, Ids) else list(compress(ids, is_missing))
+
+    def _check(self, numbers: Sequence[int]) -> None:
+        """Check fragments, each once; forget damaged ones."""
+        unchecked = [number for number in numbers if number != NOT_FOUND and number not in self._checked]
+        fragments = [self._fragments[number] for number in unchecked]
+        problems = in_threads(Fragment.problem, fragments, max(num_cpus(), self.backend.num_readers))
+        for number, problem in zip(unchecked, problems, strict=True):
+            if problem is not None:
+                self._set_aside(self._fragments[number], problem)
+                self._index.forget(number)
+        self._checked.update(unchecked)
 
     def add(self, ids: Sequence[str], features: Features) -> None:
         """Add rows: n ids and features of shape (n, d), float32."""
@@ -120,11 +135,14 @@ class FeatureStore:
 
     def _index_fragment(self, fragment: "Fragment", ids: Packed | DataError) -> None:
         if isinstance(ids, DataError):
-            print(f"store: {ids}; set aside, its rows are computed again", file=sys.stderr)
-            self.backend.set_aside(fragment.name)
+            self._set_aside(fragment, str(ids))
             return
         self._index.add(ids, len(self._fragments))
         self._fragments.append(fragment)
+
+    def _set_aside(self, fragment: "Fragment", problem: str) -> None:
+        print(f"store: {problem}; set aside, its rows are computed again", file=sys.stderr)
+        self.backend.set_aside(fragment.name)
 
 
 def write_fragment(backend: FeatureBackend, ids: Sequence[str], features: Features) -> str:
@@ -170,7 +188,7 @@ class Fragment:
         is_complete = start + features.nbytes + ids.nbytes == len(data)
         if not is_complete or types != TYPES or _name(ids, features) != self.name:
             address = self.backend.address(self.name)
-            raise DataError(f"fragment {address} is damaged: its bytes do not fit its name; delete it and run again")
+            raise DataError(f"fragment {address} is damaged: its bytes do not fit its name")
         return features
 
     def problem(self) -> str | None:

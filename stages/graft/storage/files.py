@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stages.graft.core.errors import DataError
+from stages.graft.core.errors import DataError, one_line
 from stages.graft.core.processes import is_gone, this_host, this_process
 
 
@@ -100,16 +100,20 @@ def json_text(record: Mapping[str, Any]) -> str:
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON record.
 
     Raises:
-        DataError: the file is missing or is not a JSON object.
+        DataError: the file is missing or is not a JSON object, or a number in it is not finite.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}); `dvc repro` makes it again") from None
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except (FileNotFoundError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as JSON ({one_line(error)}); `dvc repro` makes it again") from None
     if not isinstance(record, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(record).__name__}")
     return record

@@ -46,6 +46,12 @@ class RowIndex:
             locations[start : start + len(chunk)][is_found] = self._locations[positions[is_found]]
         return locations
 
+    def forget(self, fragment: int) -> None:
+        """Remove the rows of a fragment; an id that another one has too is found there."""
+        self._sort()
+        is_kept = self._locations[:, 0] != fragment
+        self._keys, self._locations = self._keys[is_kept], self._locations[is_kept]
+
     def _sort(self) -> None:
         """Merge the ids added since the last search."""
         if not self._added:

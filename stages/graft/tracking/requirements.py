@@ -15,7 +15,8 @@ def pinned_requirements(names: Iterable[str], lock: Path) -> list[str]:
 
     Args:
         names: of installed libraries.
-        lock: the lock file; one `name==version` a line, with its condition after a semicolon.
+        lock: the lock file; one `name==version` a line, with its condition after a semicolon; hashes in the
+            lines after it.
     Raises:
         DataError: there is no lock file, or it lacks one of the libraries named.
     """
@@ -29,7 +30,8 @@ def pinned_requirements(names: Iterable[str], lock: Path) -> list[str]:
 def _versions(lock: Path) -> dict[str, str]:
     if not lock.is_file():
         raise DataError(f"{lock} is missing: no model can be registered without its libraries' versions")
-    lines = [line for line in lock.read_text(encoding="utf-8").splitlines() if line and line[0] not in "# -"]
+    lines = lock.read_text(encoding="utf-8").splitlines()
+    lines = [line.rstrip(" \\") for line in lines if line and line[0] not in "# -"]  # hashes are in lines of their own
     pins = [pin for pin in map(Requirement, lines) if pin.marker is None or pin.marker.evaluate()]
     return {str(canonicalize_name(pin.name)): str(pin.specifier) for pin in pins}
 

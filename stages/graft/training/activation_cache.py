@@ -23,9 +23,10 @@ from stages.graft.images.decode import Batch
 from stages.graft.images.loading import LocateImage, read_batch
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.storage.arrays import array_file
-from stages.graft.storage.files import atomic_path, write_json
+from stages.graft.storage.files import atomic_path
 from stages.graft.storage.hashing import fingerprint_of
 from stages.graft.storage.locks import exclusive_lock, mark_used, shared_lock, try_exclusive
+from stages.graft.storage.sealed import read_sealed, write_sealed
 
 GIGABYTE = 10**9
 
@@ -148,7 +149,7 @@ def cached(
     folder = root / fingerprint_of(key)
     shared_lock(folder, computed)
     with exclusive_lock(folder):
-        if not folder.exists():
+        if read_sealed(folder / RECORD) is None:
             print(
                 f"finetune: the frozen part runs once, for {contents} in {root} (limit {limit_gb:g})", file=sys.stderr
             )
@@ -183,7 +184,8 @@ def _compute(
         for of_view in arrays.values():
             for array in of_view:
                 array.flush()
-        write_json(record, temporary / RECORD)
+        names = [_file(temporary, number, k).name for number in ids for k in range(len(shapes))]
+        write_sealed(record, temporary / RECORD, names)
 
 
 def _channels_last(x: Tensor) -> Tensor:

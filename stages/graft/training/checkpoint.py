@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from stages.graft.metrics.training_curve import Epoch
 from stages.graft.storage.arrays import METADATA_KEY
-from stages.graft.storage.files import atomic_path
+from stages.graft.storage.sealed import find_named, named_files, write_named
 
 
 class TrainingState:
@@ -31,7 +32,7 @@ class TrainingState:
         self._network.load_state_dict(self.average.module.state_dict())
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint; the file is replaced only when the new one is complete."""
+        """Write the checkpoint, a named file; it replaces the one before when it is complete."""
         tensors = {
             f"{part}/{name}": value for part, module in self._modules() for name, value in module.state_dict().items()
         }
@@ -39,15 +40,14 @@ class TrainingState:
             tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
         header = {METADATA_KEY: json.dumps({"records": [asdict(epoch) for epoch in self.epochs]})}
         contents = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-        with atomic_path(path) as temporary:
-            save_file(contents, temporary, metadata=header)
+        write_named(path, partial(save_file, contents, metadata=header))
 
     def resume(self, path: Path) -> None:
-        """Take over the state from a checkpoint, if there is a complete one."""
-        epochs = read_epochs(path)
-        if not epochs:
+        """Take over the state from a checkpoint, if there is one; a damaged one is removed."""
+        found = find_named(path)
+        if found is None:
             return
-        tensors, self.epochs = load_file(path), epochs
+        tensors, self.epochs = load_file(found), _epochs_in(found)
         for part, module in self._modules():
             module.load_state_dict(_below(part, tensors))
         state: dict[int, dict[str, Tensor]] = {}
@@ -62,12 +62,16 @@ class TrainingState:
 
 
 def read_epochs(path: Path) -> list[Epoch]:
-    """Read the epochs of a checkpoint; none without a complete file."""
+    """Read the epochs of a checkpoint that other processes write, to show them; none before the first one."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return [Epoch(**record) for record in json.loads(file.metadata()[METADATA_KEY])["records"]]
-    except (FileNotFoundError, SafetensorError, KeyError):
+        return _epochs_in(named_files(path)[0])
+    except (IndexError, FileNotFoundError, SafetensorError, KeyError):  # the file may just be replaced
         return []
+
+
+def _epochs_in(path: Path) -> list[Epoch]:
+    with safe_open(path, framework="pt") as file:
+        return [Epoch(**record) for record in json.loads(file.metadata()[METADATA_KEY])["records"]]
 
 
 def _below(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ from stages.graft.metrics.training_curve import Epoch
 from stages.graft.storage.cache_folder import STATES
 from stages.graft.storage.hashing import fingerprint_of
 from stages.graft.storage.locks import exclusive_lock, shared_lock
+from stages.graft.storage.sealed import remove_named
 from stages.graft.training.activation_cache import ComputedInputs, IdsByView, Inputs, LabelledImages, cached
 from stages.graft.training.finetune_loop import Outcome, TrainingSetup, finetune
 from stages.graft.training.finetune_params import FinetuneParams
@@ -118,7 +119,7 @@ def finetune_from_files(
             outcome = _finetune(setup, checkpoint, _ignore_epoch)  # the training is finished: computes only the scores
         as_model = as_used(setup, task.weights, backbone, inputs)
         head, val_after = refit_head(as_model, task.head_params, task.head.classes)
-        checkpoint.unlink(missing_ok=True)
+        remove_named(checkpoint)
     return Finetuned(
         head=head,
         backbone=backbone,
@@ -149,7 +150,10 @@ def train(task: FinetuneTask, group: ProcessGroup) -> None:
 
 
 def checkpoint_path(task: FinetuneTask) -> Path:
-    """Give the path of a task's checkpoint, named by everything that determines the result of the training."""
+    """Give the path of a task's checkpoint, named by everything that determines the result of the training.
+
+    It is that of a named file (see `storage.sealed`), without the hash.
+    """
     head_bytes = b"".join(array.tobytes() for array in task.head.arrays.values())
     determined_by = {
         "environment": _cache_key(task),

@@ -16,9 +16,11 @@ from stages.graft.backbone.openvino_runtime import OpenVinoRuntime
 from stages.graft.backbone.runtime_choice import RuntimeChoice, choose_runtime
 from stages.graft.backbone.torch_runtime import TorchRuntime
 from stages.graft.backbone.weights import Weights
-from stages.graft.core.errors import DataError, ParamsError
+from stages.graft.core.errors import ParamsError
 from stages.graft.core.threads import in_threads
 from stages.graft.images.preprocessing import Preprocessing
+from stages.graft.storage.files import read_json
+from stages.graft.storage.sealed import FILES, SEAL, write_sealed
 from tests.conftest import REPOSITORY
 
 PREPROCESSING = Preprocessing(
@@ -155,16 +157,18 @@ def converted(folder: Path) -> Path:
 
 
 def set_cosine(network: Path, **cosine: dict[str, float]) -> None:
-    record = json.loads((network / "network.json").read_text())
-    (network / "network.json").write_text(json.dumps(record | {"cosine": cosine}))
+    record = read_json(network / "network.json")
+    del record[SEAL]
+    write_sealed(record | {"cosine": cosine}, network / "network.json", record[FILES])
 
 
-def test_a_damaged_converted_network_is_named_with_what_to_do(tmp_path):
+def test_a_damaged_converted_network_is_named_and_converted_again(tmp_path, capsys):
     network = converted(tmp_path)
     content = (network / "network.bin").read_bytes()
     (network / "network.bin").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(DataError, match=r"network\.bin is missing or damaged; delete the folder"):
-        choose_runtime(WEIGHTS, choice(), tmp_path).load()
+    choose_runtime(WEIGHTS, choice(), tmp_path).load()
+    assert "network.bin is missing or damaged; it is made or fetched again" in capsys.readouterr().err
+    assert (network / "network.bin").read_bytes() == content
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")

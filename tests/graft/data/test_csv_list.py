@@ -179,3 +179,8 @@ def test_labels_and_groups_may_come_from_the_path(listed):
 def test_a_listed_images_changes_are_not_watched(listed, tmp_path):
     source = listed("path,label\nscratch/0.png,b\nhole/0.png,a\nhole/0.png,a\n")
     assert source.unwatched == (f"{tmp_path}/hole/0.png", f"{tmp_path}/scratch/0.png")
+
+
+def test_a_label_that_could_act_where_it_is_shown_is_refused_with_its_line(listed):
+    with pytest.raises(DataError, match=r"^list\.csv, line 3: the class `</script><svg onload=x>` has `<`, `>` or"):
+        listed("path,label\nhole/0.png,a\nscratch/0.png,</script><svg onload=x>\n")

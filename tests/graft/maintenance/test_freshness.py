@@ -23,7 +23,7 @@ def root(tmp_path):
     write_text("<p>", tmp_path / "reports/report.html")
     listed = {"model.json": md5(tmp_path / "data/bundle/model.json")}
     outs = [{"path": path, "md5": md5(tmp_path / path)} for path in ("data/manifest.csv", "reports/metrics.json")]
-    outs += [{"path": "data/bundle", "md5": dvc_folder_md5(listed)}, {"path": "data/images", "md5": "0.dir"}]
+    outs += [{"path": "data/bundle", "md5": dvc_folder_md5(listed)}, {"path": "data/images", "md5": f"{'0' * 32}.dir"}]
     params = {"params.yaml": {"head.kind": "mlp", "head.l2": [1.0, 2.0]}}
     lock = {"stages": {"train": {"cmd": "train", "params": params, "outs": outs}}}
     write_text(yaml.safe_dump(lock), tmp_path / "dvc.lock")

@@ -55,7 +55,7 @@ def test_a_damaged_rule_is_named(rule, tmp_path):
     save_rule(rule, tmp_path)
     record = read_json(tmp_path / RULE)
     write_json({name: value for name, value in record.items() if name != "temperature"}, tmp_path / RULE)
-    with pytest.raises(DataError, match=r"is not a decision rule \(.*temperature.*`dvc repro`"):
+    with pytest.raises(DataError, match=r"decision\.json: `temperature` is missing; .*`dvc repro`"):
         load_rule(tmp_path)
     (tmp_path / RULE).unlink()
     with pytest.raises(DataError, match=r"decision.json cannot be read"):
@@ -65,3 +65,21 @@ def test_a_damaged_rule_is_named(rule, tmp_path):
 def test_without_validation_there_is_no_rule(rng):
     with pytest.raises(DataError, match="no validation image"):
         fit_rule(CLASSES, scored(rng, 30), scored(rng, 0), 0.95, 0.05)
+
+
+def test_what_is_no_number_is_unsure_and_unknown(rule, rng):
+    """Each comparison with NaN is false: a head or a detector with NaN must not look sure."""
+    images = scored(rng, 3)
+    broken = ScoredSet(x=images.x * np.nan, logits=images.logits * np.nan, y=images.y)
+    answers = answer(rule, broken)
+    assert answers.unsure.all()
+    assert answers.unknown.all()
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "0", '"1"', "null"])
+def test_a_temperature_that_is_no_usable_number_is_refused(rule, tmp_path, value):
+    save_rule(rule, tmp_path)
+    text = (tmp_path / RULE).read_text().replace(f'"temperature": {rule.temperature!r}', f'"temperature": {value}')
+    (tmp_path / RULE).write_text(text)
+    with pytest.raises(DataError, match=r"decision\.json"):
+        load_rule(tmp_path)

@@ -48,3 +48,12 @@ def test_what_does_not_fit_is_named(score):
         score([IDS[0], "0" * 64])
     with pytest.raises(DataError, match="the model knows no class 'c', only a, b"):
         class_indices(["a", "c"], HEAD.classes)
+
+
+def test_an_output_that_is_not_finite_is_no_score():
+    """Each comparison with NaN is false, so a metric of it would look fine."""
+    logits = np.array([[0, 1], [np.nan, 0], [np.inf, 0]], np.float32)
+    score = score_known(IDS[:3], np.zeros((3, 1), np.float32), logits)
+    assert score(IDS[:1])[1].tolist() == [[0, 1]]
+    with pytest.raises(DataError, match=f"not finite for 2 images \\(first: {IDS[1]}\\)"):
+        score(IDS[:3])

@@ -1,4 +1,6 @@
 import dataclasses
+import html
+import re
 import subprocess
 
 import pytest
@@ -167,3 +169,11 @@ def test_a_commit_with_conflict_marks_is_no_error(root):
 )
 def test_better_is_said_where_it_can_be(name, before, after, better):
     assert Change(name=name, before=before, after=after).better is better
+
+
+@pytest.mark.parametrize("name", ["see https://evil.example/a", "http://x", "www.evil.example", "WWW.x.example"])
+def test_an_address_in_a_name_is_no_link(name):
+    """Pages that show Markdown make links of bare addresses."""
+    shown = html.unescape(escape_markdown(name))
+    assert not re.search(r"(?i)\w://|\bwww\.", shown)
+    assert shown.replace("\u200b", "") == name

@@ -219,3 +219,20 @@ def test_arrays_have_the_permissions_of_other_files(tmp_path):
     write_arrays({"x": np.zeros(2, np.float32)}, tmp_path / "x.safetensors")
     (tmp_path / "other").touch()
     assert (tmp_path / "x.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_arrays_that_are_not_finite_are_refused(tmp_path: Path, value: float, dtype: type):
+    array = np.zeros((3, 4), dtype)
+    array[2, 3] = value
+    write_arrays({"fine": np.ones(2, np.int64), "bad": array}, tmp_path / "a")
+    with pytest.raises(DataError, match="the numbers of bad are not all finite"):
+        read_arrays(tmp_path / "a")
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_json_with_what_is_no_number_is_refused(tmp_path: Path, constant: str):
+    (tmp_path / "a.json").write_text(f'{{"a": {constant}}}')
+    with pytest.raises(DataError, match=f"{constant} is no number"):
+        read_json(tmp_path / "a.json")

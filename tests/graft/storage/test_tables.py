@@ -9,8 +9,19 @@ import pytest
 from stages.graft.core.errors import DataError
 from stages.graft.data.manifest import COLUMNS, read_manifest, write_manifest
 from stages.graft.data.splits import extend_table, read_splits
+from stages.graft.report.plot_tables import read_table
 from stages.graft.storage import tables
-from stages.graft.storage.tables import count_rows, is_sorted, read_shards, texts, write_csv, write_table
+from stages.graft.storage.tables import (
+    count_rows,
+    for_spreadsheet,
+    from_spreadsheet,
+    is_sorted,
+    read_shards,
+    texts,
+    write_csv,
+    write_report_csv,
+    write_table,
+)
 from stages.graft.tracking.run_state import read_state
 from tests.graft.data.test_manifest import row
 
@@ -126,3 +137,23 @@ def test_is_sorted(values, expected):
 def test_texts_gives_every_value(monkeypatch):
     monkeypatch.setattr(tables, "_CHUNK_ROWS", 3)
     assert list(texts(pd.Series(list("abcdefg"), dtype=str))) == list("abcdefg")
+
+
+TEXTS = ("=1+1", "+1", "-1", "@a", "\t=1", "'a", "'=1", "a=1", "", "1", "ü", "a'b")
+
+
+def test_no_text_is_a_formula_for_a_spreadsheet_and_each_comes_back():
+    for text in TEXTS:
+        written = for_spreadsheet(text)
+        assert not written.startswith(("=", "+", "-", "@", "\t", "\r"))
+        assert from_spreadsheet(written) == text
+    assert [text for text in TEXTS if for_spreadsheet(text) == text] == ["a=1", "", "1", "ü", "a'b"]
+
+
+def test_a_table_for_people_has_no_formulas_and_its_numbers_stay(tmp_path):
+    columns = {"id": ["a", "b"], "file": ["=HYPERLINK(1)", "x.png"], "class": ["-1", "+1"], "confidence": [-1.5, 2]}
+    table = pd.DataFrame(columns)
+    write_report_csv(table, tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text() == "id,file,class,confidence\na,'=HYPERLINK(1),'-1,-1.5\nb,x.png,'+1,2.0\n"
+    again = read_table(tmp_path / "a.csv")
+    pd.testing.assert_frame_equal(again, table, check_dtype=False)

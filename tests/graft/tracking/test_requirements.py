@@ -20,7 +20,7 @@ def test_a_library_comes_with_what_it_needs(tmp_path):
         "numpy==2 ; python_version >= '3'\n"
         "pandas==3.0\n"
         "python-dateutil==4.1\n"
-        "six==5\n"
+        "six==5 \\\n    --hash=sha256:00 \\\n    --hash=sha256:11\n"
         "tqdm==6\n"
     )
     assert pinned_requirements(["pandas"], lock) == ["numpy==2", "pandas==3.0", "python-dateutil==4.1", "six==5"]

@@ -35,6 +35,7 @@ from stages.graft.model.classifier import (
 )
 from stages.graft.model.model_folder import BACKBONE, model_weights, read_model, write_model
 from stages.graft.model.scoring import score_images
+from stages.graft.storage.sealed import remove_named
 from stages.graft.storage.tables import write_csv
 from stages.graft.training.activation_cache import CachedInputs, ComputedInputs, LabelledImages, cached
 from stages.graft.training.finetune_loop import TrainingSetup, finetune
@@ -150,7 +151,7 @@ def train(
         in_bf16=params.precision == "bf16",
     )  # fmt: skip
     outcome = finetune(setup, state_file, note)
-    state_file.unlink(missing_ok=True)
+    remove_named(state_file)
     assert seen[-1] == outcome.epochs[-1]
     return outcome.epochs
 

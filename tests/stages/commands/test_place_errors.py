@@ -20,11 +20,16 @@ def ended(main) -> str:
     return str(caught.value.code)
 
 
-@pytest.fixture(params=["under a file", "in /proc"])
+@pytest.fixture(params=["a file", "under a file", "in /proc"])
 def no_store(request, tmp_path, monkeypatch):
     """A store that cannot be made."""
     write_text("", tmp_path / "a_file")
-    store = tmp_path / "a_file/store" if request.param == "under a file" else Path("/proc/none/store")
+    places = {
+        "a file": tmp_path / "a_file",
+        "under a file": tmp_path / "a_file/store",
+        "in /proc": Path("/proc/none/store"),
+    }
+    store = places[request.param]
     if request.param == "in /proc" and not Path("/proc").is_dir():
         pytest.skip("no /proc on this system")
     monkeypatch.setenv("GRAFT_STORE", str(store))

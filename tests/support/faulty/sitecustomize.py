@@ -2,6 +2,7 @@
 
 FAULT=<what>:<moment>    what: a stage, or dvc; moment: start, half:N (the Nth file is half written), whole:N (it is
                          written, but not under its name yet), end (all is done, DVC does not know it yet)
+FAULT_SIGNAL=<number>    instead of SIGKILL: one that the process may still answer, so that no file is half written then
 """
 
 import atexit
@@ -9,12 +10,16 @@ import os
 import shutil
 import signal
 import sys
+import time
 from typing import Any
+
+SIGNAL = int(os.environ.get("FAULT_SIGNAL", signal.SIGKILL))
 
 
 def _kill() -> None:
-    """End this process and DVC, which share a group, as a power cut would."""
-    os.killpg(0, signal.SIGKILL)
+    """End this process and DVC, which share a group, as a power cut would, or as Ctrl-C and SIGTERM do."""
+    os.killpg(0, SIGNAL)
+    time.sleep(60)  # the interruption comes here, not after the next step
 
 
 def _name() -> str:
