@@ -101,8 +101,9 @@ def _write_records(folder, classes, per_class, right):
     metrics = {
         "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high, "balanced_accuracy": accuracy,
         "macro_f1": accuracy, "log_loss": 0.3, "log_loss_uncalibrated": 0.4, "ece": 0.05, "ece_uncalibrated": 0.06,
-        "coverage": 0.8, "selective_accuracy": 0.9, "false_alarms": 0.04, "num_test": len(right), "novelty_auroc": 0.99,
-        "strangers_found": 0.95, "majority_accuracy": 0.3, "num_test_groups": len(right), "num_leaked": 0,
+        "coverage": 0.8, "selective_accuracy": 0.9, "false_alarms": 0.04, "false_alarms_low": 0.01,
+        "false_alarms_high": 0.09, "num_known_groups": 200, "num_test": len(right), "unseen_auroc": 0.99,
+        "unseen_found": 0.95, "majority_accuracy": 0.3, "num_test_groups": len(right), "num_leaked": 0,
     }  # fmt: skip
     write_json(metrics, folder / "reports/metrics.json")
     counts = dict.fromkeys(("train", "val", "test", "unused"), per_class)

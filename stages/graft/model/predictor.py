@@ -25,7 +25,6 @@ from stages.graft.images.location import NUM_READERS, ImageLocation, read_image_
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.model.bundle import Bundle, bundle_in, load_bundle
 from stages.graft.model.decision import Answers, answer
-from stages.graft.model.scoring import ScoredSet
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.s3 import is_remote
 
@@ -126,7 +125,7 @@ class Predictor:
             else:
                 batch[number] = pixels
         x = self.runtime.load()(batch)
-        answers = answer(bundle.rule, ScoredSet(x=x, logits=bundle.head.logits(x), y=np.zeros(0, np.int64)))
+        answers = answer(bundle.rule, x, bundle.head.logits(x))
         rows = _answer_rows(self.classes, answers)
         return [
             dict.fromkeys(self.columns) | {"file": file.name} | ({"error": errors[k]} if k in errors else row)

@@ -37,7 +37,7 @@ class WholeModel(nn.Module):
         self.backbone, self.head = load_averaged(bundle.weights), head_module(bundle.head)
         rule = bundle.rule
         self.temperature, self.least_confidence = rule.temperature, rule.threshold.confidence
-        self.unknown_above = rule.unknown_above
+        self.distance_limit = rule.distance_limit
         self.register_buffer("projection", torch.from_numpy(rule.detector.projection))
         self.register_buffer("centres", torch.from_numpy(rule.detector.centres))
         self.eval().requires_grad_(False)
@@ -49,4 +49,4 @@ class WholeModel(nn.Module):
         differences = (x @ self.projection).unsqueeze(1) - self.centres.unsqueeze(0)
         distance = differences.square().sum(dim=2).amin(dim=1).sqrt()
         unsure = probabilities.amax(dim=1) < self.least_confidence
-        return probabilities, distance, unsure, distance > self.unknown_above
+        return probabilities, distance, unsure, distance > self.distance_limit
