@@ -110,7 +110,7 @@ def _png_address(path: Path) -> str:
 
 def _class_table(split: Mapping[str, Any], per_class: pd.DataFrame) -> pd.DataFrame:
     counts = pd.DataFrame.from_dict(split["classes"], orient="index").rename_axis("class").reset_index()
-    return per_class.merge(counts, on="class", how="outer", sort=False)
+    return per_class.merge(counts, on="class", how="left")
 
 
 def _versions(tags: Mapping[str, str]) -> dict[str, str]:

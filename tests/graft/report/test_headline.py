@@ -1,3 +1,5 @@
+import pytest
+
 from stages.graft.report.headline import format_details, read_comparisons
 
 METRICS = {
