@@ -11,7 +11,6 @@ Writes  data/bundle/, reports/metrics.json, headline.json (the numbers of DVC's 
 Params  evaluate, backbone.offline, duplicates.method, extract
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +86,7 @@ def main() -> None:
 
 
 def write_reports(
-    evaluation: Evaluation,
-    unseen: Sequence[UnseenClass],
-    rule: DecisionRule,
-    conditions: GateParams,
-    finetuning: dict[str, Any],
+    evaluation: Evaluation, unseen: list[UnseenClass], rule: DecisionRule, gate: GateParams, finetuning: dict[str, Any]
 ) -> None:
     """Write the numbers and the tables, and show the most important of them; `finetuning` is as `verdict` gives it."""
     metrics = metrics_record(evaluation) | unknown_record(evaluation, unseen, rule.num_known_groups)
@@ -104,7 +99,7 @@ def write_reports(
     )
     write_json(metrics | baselines_record(comparison), REPORTS / "metrics.json")
     write_json(headline_record(metrics, evaluation.class_scores), REPORTS / "headline.json")
-    write_json(gate_record(judge(conditions, measured)), REPORTS / "gate.json")
+    write_json(gate_record(judge(gate, measured)), REPORTS / "gate.json")
     write_json(finetuning | verdict_record(baselines), REPORTS / "verdict.json")
     write_csv(comparison, REPORTS / "baselines.csv")
     write_tables(evaluation, unseen, REPORTS)
