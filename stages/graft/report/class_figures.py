@@ -31,8 +31,8 @@ MAX_MATRIX = 20
 MAX_WITH_RATES = 8
 """Classes with which a matrix has room for rates below the counts."""
 
-MAX_ROWS = 24
-"""Rows of a list of classes or confusions."""
+MAX_ROWS, MAX_CONFUSIONS = 24, 15
+"""Rows of a list of classes, and of confusions."""
 
 Counts = npt.NDArray[np.int64]
 
@@ -123,7 +123,7 @@ def _draw_commonest(table: pd.DataFrame, classes: Sequence[str]) -> Figure:
     """Draw the commonest confusions as bars."""
     wrong = table[table["actual"] != table["predicted"]]
     pairs = wrong.groupby(["actual", "predicted"]).size().sort_values(ascending=False, kind="stable")
-    top, totals = pairs.head(MAX_ROWS), table["actual"].value_counts()
+    top, totals = pairs.head(MAX_CONFUSIONS), table["actual"].value_counts()
     label_of = dict(zip(classes, class_labels(classes, max_length=18), strict=True))
     figure = new_figure(
         1.3 + 0.22 * max(len(top), 3),
