@@ -3,8 +3,7 @@
 Fits to train and validation what the model needs to say "unsure" and "unknown", lets it classify the test images, and
 assembles the bundle: all that is needed to classify images elsewhere.
 
-Reads   data/baselines.csv, data/model/, data/features.safetensors, data/strangers/; of a fine-tuned
-        model also data/images/
+Reads   data/baselines.csv, data/model/, data/features.safetensors; of a fine-tuned model also data/images/
 Writes  data/bundle/, reports/metrics.json, headline.json (the numbers of DVC's tables), gate.json (whether the model
         is good enough to be offered), verdict.json (against the best baseline, and fine-tuned against head-only),
         predictions.csv and baselines.csv, and for plots reports/plots/confusion.csv, per_class.csv, reliability.csv
@@ -12,11 +11,8 @@ Writes  data/bundle/, reports/metrics.json, headline.json (the numbers of DVC's 
 Params  evaluate, backbone.offline, duplicates.method, extract, ingest.max_megapixels
 """
 
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from stages.graft.backbone.precision_check import sample_images
 from stages.graft.backbone.runtime_choice import RuntimeChoice, as_extracted, choose_runtime
@@ -25,8 +21,7 @@ from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.data.image_groups import DUPLICATES, DuplicatesParams
 from stages.graft.data.image_locations import image_locations
-from stages.graft.data.splits import BASELINES, SPLITS, UNUSED, read_splits
-from stages.graft.data.synthetic.strangers import stranger_path
+from stages.graft.data.splits import BASELINES, UNUSED, read_splits
 from stages.graft.evaluation.baseline_comparison import (
     baselines_record,
     compare_with_baselines,
@@ -40,24 +35,24 @@ from stages.graft.evaluation.results import (
     evaluate_answers,
     headline_record,
     metrics_record,
-    strangers_record,
+    unknown_record,
     write_tables,
 )
 from stages.graft.evaluation.terminal_summary import format_summary
-from stages.graft.heads.features import read_features, read_precision
+from stages.graft.evaluation.unseen_classes import UnseenClass, measure_unseen
+from stages.graft.heads.features import read_precision
 from stages.graft.heads.head import load_head
 from stages.graft.images.pixel_limit import PixelLimitParams
 from stages.graft.metrics.paired_comparison import compare_paired, comparison_record, format_comparison
 from stages.graft.model.bundle import write_bundle
-from stages.graft.model.decision import Answers, answer, fit_rule
+from stages.graft.model.decision import DecisionRule, answer, fit_rule
 from stages.graft.model.model_folder import FROZEN_HEAD, Model, model_weights, read_model
-from stages.graft.model.scoring import ScoredSet, score_cached, score_images, score_split, score_strangers
+from stages.graft.model.scoring import ScoredSet, score_cached, score_images, score_splits
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import write_json
 from stages.graft.storage.tables import write_csv
 
 IMAGES, IMAGES_TABLE, FEATURES = Path("data/images"), Path("data/baselines.csv"), Path("data/features.safetensors")
-STRANGERS, STRANGERS_FEATURES = Path("data/strangers"), Path("data/strangers/features.safetensors")
 MODEL, BACKBONES, BUNDLE = Path("data/model"), Path("data/backbones"), Path("data/bundle")
 REPORTS = Path("reports")
 
@@ -71,33 +66,32 @@ def main() -> None:
     model, head = read_model(MODEL)
     weights = model_weights(model, MODEL, BACKBONES, offline)
     choice, networks = load_params("extract", RuntimeChoice), store_folder() / "networks"
-    images, (stranger_ids, _) = read_splits(IMAGES_TABLE, COLUMNS), read_features(STRANGERS_FEATURES)
-    if model.kind == "frozen":
+    images, is_frozen = read_splits(IMAGES_TABLE, COLUMNS), model.kind == "frozen"
+    score = cached = score_cached(head if is_frozen else load_head(MODEL, FROZEN_HEAD), FEATURES)
+    if is_frozen:
         runtime = choose_runtime(weights, as_extracted(choice, read_precision(FEATURES)), networks)
-        score, score_stranger = score_cached(head, FEATURES), score_cached(head, STRANGERS_FEATURES)
     else:
         locate = image_locations(IMAGES_TABLE, IMAGES)
         runtime = choose_runtime(weights, choice, networks, sample_images(locate.ids, locate))
-        used, network = images["id"][images["split"] != UNUSED].to_list(), (head, weights, runtime)
-        score = score_images(*network, used, locate)
-        score_stranger = score_images(*network, stranger_ids, partial(stranger_path, STRANGERS))
-    train, val, test = (score_split(score, images, name, model.classes) for name in SPLITS)
+        score = score_images(head, weights, runtime, images["id"][images["split"] != UNUSED].to_list(), locate)
+    train, val, test = score_splits(score, images, model.classes)
     # The rule is fitted to train and validation; the test images are only scored.
-    rule = fit_rule(model.classes, train, val, params.target_accuracy, params.false_alarm_rate)
+    rule = fit_rule(model, train, val, params.target_accuracy, params.false_alarm_rate)
     max_megapixels = load_params("ingest", PixelLimitParams).max_megapixels
     write_bundle(MODEL, rule, weights, runtime, BUNDLE, max_megapixels)
     is_checked = load_params("duplicates", DuplicatesParams).method != "off"
-    level, answers = params.confidence_level, answer(rule, test)
+    level, answers = params.confidence_level, answer(rule, test.x, test.logits)
     evaluation = evaluate_answers(images, model.classes, test.logits, answers, level, is_checked)
-    strangers = answer(rule, score_strangers(score_stranger, stranger_ids))
-    write_reports(evaluation, strangers, params.gate, verdict(model, images, test))
+    pretrained = score_splits(cached, images, model.classes)
+    unseen = measure_unseen(pretrained, model.classes, params.false_alarm_rate)
+    write_reports(evaluation, unseen, rule, params.gate, verdict(model, pretrained[-1], test))
 
 
 def write_reports(
-    evaluation: Evaluation, strangers: Answers, conditions: GateParams, finetuning: dict[str, Any]
+    evaluation: Evaluation, unseen: list[UnseenClass], rule: DecisionRule, gate: GateParams, finetuning: dict[str, Any]
 ) -> None:
     """Write the numbers and the tables, and show the most important of them; `finetuning` is as `verdict` gives it."""
-    metrics = metrics_record(evaluation) | strangers_record(evaluation, strangers)
+    metrics = metrics_record(evaluation) | unknown_record(evaluation, unseen, rule.num_known_groups)
     comparison, baselines = comparison_table(evaluation), compare_with_baselines(evaluation)
     measured = Measured(
         accuracy_low=metrics["accuracy_low"] or 0.0,
@@ -107,19 +101,17 @@ def write_reports(
     )
     write_json(metrics | baselines_record(comparison), REPORTS / "metrics.json")
     write_json(headline_record(metrics, evaluation.class_scores), REPORTS / "headline.json")
-    write_json(gate_record(judge(conditions, measured)), REPORTS / "gate.json")
+    write_json(gate_record(judge(gate, measured)), REPORTS / "gate.json")
     write_json(finetuning | verdict_record(baselines), REPORTS / "verdict.json")
     write_csv(comparison, REPORTS / "baselines.csv")
-    write_tables(evaluation, REPORTS)
-    print("\n".join(f"evaluate: {line}" for line in format_summary(evaluation, metrics)))
+    write_tables(evaluation, unseen, REPORTS)
+    print("\n".join(f"evaluate: {line}" for line in format_summary(evaluation, metrics, rule)))
 
 
-def verdict(model: Model, images: pd.DataFrame, test: ScoredSet) -> dict[str, Any]:
-    """Compare a fine-tuned model with the head alone on the test images; nothing is decided by it."""
+def verdict(model: Model, before: ScoredSet, test: ScoredSet) -> dict[str, Any]:
+    """Compare a fine-tuned model with the head alone, `before`, on the test images; nothing is decided by it."""
     if model.kind == "frozen":
         return {"model": model.kind}
-    frozen_head = load_head(MODEL, FROZEN_HEAD)
-    before = score_split(score_cached(frozen_head, FEATURES), images, "test", model.classes)
     comparison = compare_paired(test.y, before.logits, test.logits)
     print(f"evaluate: fine-tuning changed {format_comparison(comparison, 'test')}")
     return {"model": model.kind} | comparison_record(comparison, "test")

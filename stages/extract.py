@@ -1,18 +1,15 @@
 """Stage 4 of 9, extract: turn images into features with a frozen, pretrained network.
 
 Reads   data/images/, data/manifest.csv, the bundled backbone or the weights named
-Writes  data/features.safetensors, data/strangers/, reports/extract.json
+Writes  data/features.safetensors, reports/extract.json
 Params  backbone, extract, ingest.white_level
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-from stages.graft.backbone.extraction import Images, format_extraction
+from stages.graft.backbone.extraction import format_extraction
 from stages.graft.backbone.precision_check import sample_images
 from stages.graft.backbone.runtime_choice import ExtractParams
 from stages.graft.backbone.weights import BackboneParams, find_weights, fit_to_sizes
@@ -22,8 +19,6 @@ from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.data.image_locations import LOCATION_COLUMNS, ImageLocations
 from stages.graft.data.manifest import read_manifest
-from stages.graft.data.synthetic.strangers import stranger_path, write_strangers
-from stages.graft.images.loading import LocateImage
 from stages.graft.images.preprocessing import LEAST_SEEN, MIN_CROPPED, Lengths, Preprocessing, middle_share, seen_share
 from stages.graft.images.white_level import WhiteLevelParams
 from stages.graft.storage.cache_folder import feature_store_location, store_folder
@@ -32,13 +27,12 @@ from stages.graft.storage.files import write_json
 
 IMAGES, MANIFEST, BACKBONES = Path("data/images"), Path("data/manifest.csv"), Path("data/backbones")
 FEATURES, REPORT = Path("data/features.safetensors"), Path("reports/extract.json")
-STRANGERS = Path("data/strangers")
 NUM_DIGITS = 4
 """Digits after the point of the share that the network sees."""
 
 
 def main() -> None:
-    """Compute the features of every image in the manifest, and of the strangers."""
+    """Compute the features of every image in the manifest."""
     params, networks = load_params("extract", ExtractParams), store_folder() / "networks"
     white_level = load_params("ingest", WhiteLevelParams).white_level
     manifest = read_manifest(MANIFEST, (*LOCATION_COLUMNS, "width", "height"))
@@ -48,16 +42,13 @@ def main() -> None:
     backbone, locate = weights.to_record(), ImageLocations(manifest, IMAGES)
     ids, compute = locate.ids, load_compute()
     sample = sample_images(ids, locate)
-    with ThreadPoolExecutor(1) as thread, open_extractor(weights, params, networks, compute, sample) as extractor:
-        drawn = thread.submit(write_strangers, STRANGERS)  # while the images are read
+    with open_extractor(weights, params, networks, compute, sample) as extractor:
         cache_key = {**backbone, **extractor.record, "decoder": locate.decoder}
         store = FeatureStore(feature_store_location(), cache_key)
         start = time.monotonic()
-        num_new, _ = extractor.extract_missing(images(ids, locate, drawn), store)
+        num_new = extractor.extract_missing(ids, locate, store)
         seconds = time.monotonic() - start
-    origin = {"backbone": backbone, "precision": extractor.record["precision"]}
-    num_features = store.pack(ids, FEATURES, origin)
-    store.pack(drawn.result(), STRANGERS / "features.safetensors", origin)
+    num_features = store.pack(ids, FEATURES, {"backbone": backbone, "precision": extractor.record["precision"]})
     report = {
         "num_images": len(ids),
         "num_features": num_features,
@@ -78,12 +69,6 @@ def share_seen(p: Preprocessing, widths: Lengths, heights: Lengths) -> float:
     elif (middle := middle_share(widths, heights)) < MIN_CROPPED:
         print(f"extract: the images are made square as a whole; a crop would show {middle:.0%} of them on average")
     return round(seen, NUM_DIGITS)
-
-
-def images(ids: Sequence[str], locate: LocateImage, drawn: Future[list[str]]) -> Iterator[Images]:
-    """Give the images, then the strangers: they show none of the classes, which evaluate tests."""
-    yield ids, locate
-    yield drawn.result(), partial(stranger_path, STRANGERS)
 
 
 if __name__ == "__main__":

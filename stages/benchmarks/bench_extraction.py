@@ -94,10 +94,7 @@ Results = dict[str, str]
 
 
 def measure_starts(sandbox: Sandbox, plates: Sequence[bytes], source: Path) -> Results:
-    """Time processes that extract one batch of images: the first with resnet50, and later ones with other images.
-
-    The first also extracts the out-of-distribution images; later, the store has them.
-    """
+    """Time processes that extract one batch of images: the first with resnet50, and later ones with other images."""
     sandbox.set_params("backbone", name="resnet50", weights="random")
     seconds = []
     for start in (b"first", b"second", b"third", b"fourth"):

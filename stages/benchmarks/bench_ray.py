@@ -75,7 +75,7 @@ def extract(paths: Paths, scratch: Path, name: str, compute: ComputeParams) -> E
     with open_extractor(weights, AUTOMATIC, scratch / "networks", compute) as engine:
         store = FeatureStore(scratch / name, {**weights.to_record(), **engine.record, "decoder": DECODER})
         joined = time.perf_counter()
-        engine.extract_missing([([*paths], paths.__getitem__)], store)
+        engine.extract_missing([*paths], paths.__getitem__, store)
         end = time.perf_counter()
     packed = scratch / name / "features.safetensors"
     store.pack(list(paths), packed, {})

@@ -17,25 +17,23 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from stages.benchmarks.measured_sets import MeasuredSet, measure
 from stages.benchmarks.planted_duplicates import Picture, Rng, as_jpeg, as_png, crop, light, noise
-from stages.graft.backbone.weights import BackboneParams, find_weights
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run
 from stages.graft.data.image_groups import DUPLICATES, independent_groups, join_duplicates, leaked
 from stages.graft.data.split_assignment import assign_splits
 from stages.graft.data.synthetic.plates import CLASSES, PlatesSpec, num_plates, plate
-from stages.graft.duplicates.finding import find_duplicates
-from stages.graft.duplicates.groups import group_names
 from stages.graft.heads.features import FeatureSet
 from stages.graft.heads.fitting import fit_head
-from stages.graft.heads.head import Float32, Head
+from stages.graft.heads.head import Head
 from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.metrics.classification import group_interval
-from stages.graft.storage.cache_folder import feature_store_location, store_folder
+from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import temporary_folder
 from stages.graft.storage.hashing import sha256_of
 from stages.graft.storage.tables import write_csv
-from stages.pretraining.transfer_accuracy import LabelledSet, network_features, read_set
+from stages.pretraining.transfer_accuracy import LabelledSet, read_set
 
 TABLE, LINE = Path("reports/grouping.csv"), Path("reports/grouping_line.csv")
 
@@ -54,20 +52,6 @@ PLATES_OF_A_SEED, MAX_PHOTOGRAPHS, LINE_SEEDS = 20, 6, 20
 
 NUM_SCENES, NUM_COPIES, NUM_LABELS = 60, 4, 3
 """Scenes, how often each is saved, and the labels that lots are drawn of."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeasuredSet:
-    """A set with its features and near-duplicates."""
-
-    table: pd.DataFrame
-    """Columns id, label, group, split, duplicates, and plate for the line; n rows."""
-    x: Float32
-    """Features, shape (n, d)."""
-
-    def rows(self, chosen: "pd.Series[bool]") -> "MeasuredSet":
-        """Keep some of the images."""
-        return MeasuredSet(table=self.table[chosen].reset_index(drop=True), x=self.x[chosen.to_numpy()])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,16 +82,6 @@ def main() -> None:
     write_csv(line, LINE)
     inside = line.groupby("together")["inside"].sum()
     print(f"compare_grouping: never-seen accuracy inside the interval of {inside.to_dict()} of {LINE_SEEDS} seeds")
-
-
-def measure(labelled: LabelledSet, folder: Path) -> MeasuredSet:
-    """Compute features, and find near-duplicates among files that are written to the folder."""
-    x = network_features(labelled, find_weights(load_params("backbone", BackboneParams), Path("data/backbones")))
-    ids = labelled.table["id"].to_list()
-    for id_, data in zip(ids, labelled.files, strict=True):
-        (folder / id_).write_bytes(data)
-    pairs = find_duplicates(ids, lambda id_: folder / id_, feature_store_location(), folder).pairs
-    return MeasuredSet(table=labelled.table.assign(**{DUPLICATES: group_names(pairs, ids)}), x=x)
 
 
 def set_rows(name: str, images: MeasuredSet) -> Iterator[dict[str, object]]:

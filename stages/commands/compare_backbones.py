@@ -146,7 +146,7 @@ def extract(weights: Weights, extraction: Extraction) -> Float32:
     with open_extractor(weights, extraction.choice, networks, load_compute(), sample) as extractor:
         record = {**weights.to_record(), **extractor.record, "decoder": extraction.locate.decoder}
         store = FeatureStore(feature_store_location(), record)
-        extractor.extract_missing([(ids, locate)], store)
+        extractor.extract_missing(ids, locate, store)
     with TemporaryDirectory(prefix="graft-") as folder:
         store.pack(ids, Path(folder) / "features.safetensors", {})
         return read_features(Path(folder) / "features.safetensors")[1]

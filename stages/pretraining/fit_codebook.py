@@ -12,7 +12,6 @@ from sklearn.decomposition import PCA
 
 from stages.graft.core.stage import run
 from stages.graft.data.synthetic.plates import PlatesSpec, num_plates, plate
-from stages.graft.data.synthetic.strangers import stranger_files
 from stages.graft.duplicates.codebook import (
     FILE,
     MIRRORED,
@@ -24,9 +23,10 @@ from stages.graft.duplicates.codebook import (
 )
 from stages.graft.duplicates.description import local_descriptors
 from stages.graft.storage.arrays import write_arrays
+from stages.pretraining.generated_pictures import picture_files
 
-NUM_STRANGERS, SIZE_PX, SEED = 900, 200, 1
-"""Images of nothing in particular, and their seed: not those of the pipeline."""
+NUM_PICTURES, SIZE_PX, SEED = 900, 200, 1
+"""Generated pictures, their side in pixels, and their seed."""
 
 PLATES = PlatesSpec(kind="plates", per_class=70, size_px=SIZE_PX, seed=1, difficulty=0.5)
 
@@ -36,7 +36,7 @@ NUM_DESCRIPTORS = 20_000
 
 def main() -> None:
     """Generate images, fit the kinds of local features and the whitening of their sums to them, save both."""
-    files = stranger_files(NUM_STRANGERS, SIZE_PX, SEED) + [plate(PLATES, k)[2] for k in range(num_plates(PLATES))]
+    files = picture_files(NUM_PICTURES, SIZE_PX, SEED) + [plate(PLATES, k)[2] for k in range(num_plates(PLATES))]
     described = [descriptors for file in files if len(descriptors := local_descriptors(file))]
     kinds = fit_kinds(np.concatenate(described))
     arrays = kinds | fit_whitening(np.stack([sum_differences(descriptors, **kinds) for descriptors in described]))

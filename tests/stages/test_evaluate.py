@@ -18,7 +18,7 @@ from stages.graft.model.model_folder import write_model
 from stages.graft.model.scoring import score_known
 from stages.graft.storage.files import read_json, write_json
 from tests.conftest import REPOSITORY
-from tests.support.exploration import NUM_STRANGERS, write_baselines, write_strangers
+from tests.support.exploration import write_baselines
 from tests.support.features import write_features
 from tests.support.pipeline import write_pipeline_start
 
@@ -44,10 +44,8 @@ def folder(project, bundle_folder, monkeypatch):
     write_pipeline_start(folder)
     for name, stage in (("split", split), ("train_head", train_head)):
         run(name, stage.main)
-    features = folder / "data/features.safetensors"
     backbone = read_json(bundle_folder / "model.json")["backbone"]
     write_model(load_head(folder / "data/head"), backbone, folder / "data/model")
-    write_strangers(folder, read_features(features)[1].shape[1])
     write_baselines(folder)
     return folder
 
@@ -64,7 +62,8 @@ def test_the_test_split_is_scored(folder, capsys):
     assert record["majority_accuracy"] == 0.333333
     assert record["coverage"] == round(float((predictions["unsure"] == "False").mean()), 6)
     assert record["false_alarms"] == round(float((predictions["unknown"] == "True").mean()), 6)
-    assert record["novelty_auroc"] > 0.9
+    assert record["num_known_groups"] == 27  # train and val
+    assert record["unseen_auroc"] > 0.9
     assert all(value is None or isinstance(value, float | int) for value in record.values())
     assert predictions["file"].str.endswith(" ü.png").all()
     comparison = pd.read_csv(folder / "reports/baselines.csv")
@@ -157,7 +156,7 @@ def test_a_finetuned_model_is_scored_from_its_images(folder, monkeypatch):
     run("evaluate", evaluate.main)
     predictions = pd.read_csv(folder / "reports/predictions.csv", dtype=str, keep_default_na=False)
     assert set(predictions["predicted"]) == {"007"}
-    assert len(asked) == len(set(asked)) == 36 + NUM_STRANGERS
+    assert len(asked) == len(set(asked)) == 36
     assert load_rule(folder / "data/bundle").detector.projection.shape[0] == 4
     verdict = read_json(folder / "reports/verdict.json")
     assert verdict["model"] == "finetuned"
@@ -178,7 +177,7 @@ def test_a_share_must_lie_between_0_and_1(name, project):
     [
         ("data/model/model.json", r"data/model/model.json cannot be read"),
         ("data/baselines.csv", r"data/baselines.csv does not exist; run `dvc repro`"),
-        ("data/strangers/features.safetensors", r"data/strangers/features.safetensors"),
+        ("data/features.safetensors", r"data/features.safetensors"),
     ],
 )
 def test_a_missing_file_is_one_line(folder, path, message):

@@ -17,7 +17,7 @@ from stages.graft.heads.features import FeatureSet
 from stages.graft.heads.lda import fit_lda
 from stages.graft.model.bundle import write_bundle
 from stages.graft.model.decision import fit_rule
-from stages.graft.model.model_folder import write_model
+from stages.graft.model.model_folder import read_model, write_model
 from stages.graft.model.scoring import ScoredSet
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import write_json
@@ -64,9 +64,11 @@ def make_bundle(folder: Path, runtime: str = "auto", name: str = "squeezenet1_1"
     )
     head, *_ = fit_lda(train, val, np.ones(3), 5)  # with a softsign, which every way to apply a head must know
     write_model(head, weights.to_record(), folder / "model")
-    rule = fit_rule(
-        CLASSES, *(ScoredSet(x=one.x, logits=head.logits(one.x), y=one.y) for one in (train, val)), 0.9, 0.05
+    scored = (
+        ScoredSet(x=one.x, logits=head.logits(one.x), y=one.y, groups=np.arange(36) + 36 * part)
+        for part, one in enumerate((train, val))
     )
+    rule = fit_rule(read_model(folder / "model")[0], *scored, 0.9, 0.05)
     write_bundle(folder / "model", rule, weights, runs, folder / "bundle")
     return folder / "bundle"
 

@@ -21,7 +21,6 @@ OUTS = (
     "data/model",
     "data/baselines.csv",
     "data/bundle",
-    "data/strangers",
     "reports/duplicates.csv",
     "reports/figures",
 )

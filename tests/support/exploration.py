@@ -6,9 +6,6 @@ from PIL import Image
 from stages.graft.data.image_locations import image_path
 from stages.graft.data.manifest import read_manifest
 from stages.graft.data.splits import BASELINES, extend_table, read_splits
-from tests.support.features import ids_of, write_features
-
-NUM_STRANGERS = 20
 
 
 def write_images(folder):
@@ -19,14 +16,6 @@ def write_images(folder):
     for number, (id_, label) in enumerate(zip(manifest["id"], manifest["label"], strict=True)):
         noise = np.random.default_rng(number).integers(-20, 20, (10, 12)) + shades[label]
         Image.fromarray(noise.astype(np.uint8)).save(image_path(folder / "data/images", id_, "PNG"))
-
-
-def write_strangers(folder, num_features=600):
-    """Write data/strangers/features.safetensors: noise, far from every image."""
-    x = np.random.default_rng(5).normal(size=(NUM_STRANGERS, num_features)).astype(np.float32) * 3
-    write_features(
-        list(ids_of(NUM_STRANGERS, start=1000)), x, {"name": "tiny"}, folder / "data/strangers/features.safetensors"
-    )
 
 
 def write_baselines(folder):

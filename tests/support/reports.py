@@ -19,6 +19,8 @@ NASTY = "<script>alert(1)</script>"
 
 CLASSES = ("007", "NA", f"größe {NASTY} & $x^2$")
 
+PREPROCESSING = {"resize_px": 8, "crop_px": 8, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.5] * 3}
+
 CURVE = "epoch,split,loss,accuracy\n"
 
 
@@ -69,7 +71,8 @@ def _write_plots(folder, names, y, found, sure):
             )
         )
     shares = ["precision", "precision_low", "precision_high", "recall", "recall_low", "recall_high", "f1"]
-    write_csv(pd.DataFrame(rows, columns=["class", *shares, "num_test", "num_train"]), folder / "per_class.csv")
+    table = pd.DataFrame(rows, columns=["class", *shares, "num_test", "num_train"])
+    write_csv(table.assign(unseen_auroc=0.9, unseen_found=0.7), folder / "per_class.csv")
     points = {
         "confidence": [0.5, 0.95],
         "accuracy": [0.5, 1.0],
@@ -101,8 +104,9 @@ def _write_records(folder, classes, per_class, right):
     metrics = {
         "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high, "balanced_accuracy": accuracy,
         "macro_f1": accuracy, "log_loss": 0.3, "log_loss_uncalibrated": 0.4, "ece": 0.05, "ece_uncalibrated": 0.06,
-        "coverage": 0.8, "selective_accuracy": 0.9, "false_alarms": 0.04, "num_test": len(right), "novelty_auroc": 0.99,
-        "strangers_found": 0.95, "majority_accuracy": 0.3, "num_test_groups": len(right), "num_leaked": 0,
+        "coverage": 0.8, "selective_accuracy": 0.9, "false_alarms": 0.04, "false_alarms_low": 0.01,
+        "false_alarms_high": 0.09, "num_known_groups": 200, "num_test": len(right), "unseen_auroc": 0.99,
+        "unseen_found": 0.95, "majority_accuracy": 0.3, "num_test_groups": len(right), "num_leaked": 0,
     }  # fmt: skip
     write_json(metrics, folder / "reports/metrics.json")
     counts = dict.fromkeys(("train", "val", "test", "unused"), per_class)
@@ -120,7 +124,7 @@ def _write_records(folder, classes, per_class, right):
     ingest = {"num_images": 3 * len(right), "num_classes": len(classes), "num_quarantined": 1, "num_duplicates": 0}
     ingest |= {"num_conflicts": 0, "num_hidden": 0, "num_non_images": 0, "quarantined": bad}
     write_json(ingest, folder / "reports/ingest.json")
-    backbone = {"name": "tiny", "weights": "bundled", "layers": ["a", "b"], "preprocessing": {"crop_px": 8}}
+    backbone = {"name": "tiny", "weights": "bundled", "layers": ["a", "b"], "preprocessing": PREPROCESSING}
     write_json(
         {"backbone": backbone, "runtime": {"runtime": "torch", "batch_size": 16}}, folder / "reports/extract.json"
     )

@@ -14,6 +14,15 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 
 WIDTHS = "[document.documentElement.scrollWidth, document.documentElement.clientWidth, window.innerWidth]"
 LONG = tuple(f"a class with a name as long as no engineer would ever give to one {k} {NASTY}" for k in range(30))
+MOST_PX = {1280: 6 * 800, 390: 12 * 800}
+"""Height of the folded page, at most, by its width: screens of 800 pixels."""
+
+CUT = """
+[...document.querySelectorAll('main *')].filter(one => one.scrollWidth > one.clientWidth + 1
+  && getComputedStyle(one).overflowX !== 'visible' && !one.matches('.box')).map(one => one.className || one.tagName)
+"""
+"""What is wider than its place, cut, and cannot be scrolled."""
+
 CONTRAST = """
 [...document.querySelectorAll('h1, p, td, th, figcaption, small, a, .good, .bad')].map(element => {
   const parts = text => text.match(/[\\d.]+/g).map(Number);
@@ -43,8 +52,11 @@ def test_the_page_in_chromium(page, tmp_path):
         for width in (1280, 390):
             for scheme in ("light", "dark"):
                 browser.open(page, width, scheme=scheme)
+                assert browser.value("document.documentElement.scrollHeight") <= MOST_PX[width]
+                browser.value("document.querySelectorAll('details').forEach(one => one.open = true)")
                 content, room, window = browser.value(WIDTHS)
                 assert content <= room <= window == width
+                assert browser.value(CUT) == []
                 assert (
                     browser.value("[...document.images].every(image => image.complete && image.naturalWidth)") is True
                 )

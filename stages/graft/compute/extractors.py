@@ -1,18 +1,19 @@
 """Extractors of features: this machine or the workers of a cluster, as the section `compute` says."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from stages.graft.backbone.extraction import Images, extract_missing
+from stages.graft.backbone.extraction import extract_missing
 from stages.graft.backbone.precision_check import ImageSample
 from stages.graft.backbone.runtime import Runtime
 from stages.graft.backbone.runtime_choice import RuntimeChoice, choose_runtime
 from stages.graft.backbone.weights import Weights
 from stages.graft.compute.engine import open_engine
 from stages.graft.compute.settings import ComputeParams
+from stages.graft.images.loading import LocateImage
 from stages.graft.storage.feature_store import FeatureStore
 
 
@@ -23,11 +24,8 @@ class Extractor(Protocol):
     def record(self) -> Mapping[str, Any]:
         """The runtime's record."""
 
-    def extract_missing(self, image_sets: Iterable[Images], store: FeatureStore) -> list[int]:
-        """Compute the rows that the store lacks, add them, and give their number for each set of images.
-
-        On this machine, a set is read from `image_sets` after the set before it is done.
-        """
+    def extract_missing(self, ids: Sequence[str], locate: LocateImage, store: FeatureStore) -> int:
+        """Compute the rows that the store lacks, add them, and give their number."""
 
 
 def open_extractor(
@@ -64,7 +62,6 @@ class LocalExtractor:
         self._weights, self._runtime = weights, runtime
         self.record = runtime.record
 
-    def extract_missing(self, image_sets: Iterable[Images], store: FeatureStore) -> list[int]:
+    def extract_missing(self, ids: Sequence[str], locate: LocateImage, store: FeatureStore) -> int:
         """As `Extractor.extract_missing`."""
-        preprocessing = self._weights.preprocessing
-        return [extract_missing(ids, locate, store, preprocessing, self._runtime) for ids, locate in image_sets]
+        return extract_missing(ids, locate, store, self._weights.preprocessing, self._runtime)

@@ -2,14 +2,14 @@
 
 import dataclasses
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stages.graft.backbone.extraction import Images, rows_of
+from stages.graft.backbone.extraction import rows_of
 from stages.graft.backbone.runtime import Runtime
 from stages.graft.backbone.weights import Weights
 from stages.graft.compute.ray_cluster import Chunk, Work, ask_worker, chunk_size, map_chunks
@@ -43,23 +43,20 @@ class ClusterExtractor:
         self._choose = partial(choose, self._weights)
         self.record = ask_worker(partial(_record, self._choose), compute)
 
-    def extract_missing(self, image_sets: Iterable[Images], store: FeatureStore) -> list[int]:
-        """As `Extractor.extract_missing`; all sets of images are spread over the cluster together."""
-        missing = [(store.missing(ids), locate) for ids, locate in image_sets]
-        counts = [len(ids) for ids, _ in missing]
-        if not sum(counts):
-            return counts
-        size = chunk_size(sum(counts), int(self.record["batch_size"]), self._compute, MAX_IMAGES_PER_CHUNK)
-        chunks = [
-            _chunk(ids[start : start + size], locate) for ids, locate in missing for start in range(0, len(ids), size)
-        ]
+    def extract_missing(self, ids: Sequence[str], locate: LocateImage, store: FeatureStore) -> int:
+        """As `Extractor.extract_missing`; the images are spread over the cluster."""
+        missing = store.missing(ids)
+        if not missing:
+            return 0
+        size = chunk_size(len(missing), int(self.record["batch_size"]), self._compute, MAX_IMAGES_PER_CHUNK)
+        chunks = [_chunk(missing[start : start + size], locate) for start in range(0, len(missing), size)]
         expected = {"decoder": DECODER, **self.record}
         make = partial(_make_work, self._choose, self._weights.preprocessing, store.backend, expected)
-        with Progress(sum(counts), desc="extract", unit="images") as progress:
+        with Progress(len(missing), desc="extract", unit="images") as progress:
             for reply in map_chunks(make, chunks, self._compute):
                 store.add_fragment(reply["fragment"])
                 progress.advance(reply["num_images"])
-        return counts
+        return len(missing)
 
 
 def _chunk(ids: Sequence[str], locate: LocateImage) -> Chunk:

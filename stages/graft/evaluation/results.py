@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from stages.graft.data.image_groups import independent_groups, leaked
+from stages.graft.evaluation.unseen_classes import UnseenClass
 from stages.graft.heads.head import Float32
 from stages.graft.metrics import classification
 from stages.graft.metrics.calibration import reliability_table
@@ -138,7 +139,6 @@ def metrics_record(evaluation: Evaluation) -> dict[str, float | None]:
         "ece_uncalibrated": classification.expected_calibration_error(classification.softmax(evaluation.logits), y),
         "coverage": float(np.mean(~answers.unsure)),
         "selective_accuracy": selective_accuracy(~answers.unsure, evaluation.correct),
-        "false_alarms": float(np.mean(answers.unknown)),
     }
     return rounded(record | unleaked_record(evaluation)) | {
         "num_test": len(y),
@@ -174,14 +174,27 @@ def unleaked_record(evaluation: Evaluation) -> dict[str, float | None]:
     return dict(zip(names, values, strict=True))
 
 
-def strangers_record(evaluation: Evaluation, strangers: Answers) -> dict[str, float | None]:
-    """Measure how well out-of-distribution images are separated from test images, by the rule's answers to both.
+def unknown_record(
+    evaluation: Evaluation, unseen: Sequence[UnseenClass], num_known_groups: int | None
+) -> dict[str, float | None]:
+    """Measure how often images are called unknown: known ones, which should not be, and those of classes held out.
 
+    Args:
+        evaluation: the scored test images.
+        unseen: what was measured of each class held out.
+        num_known_groups: groups of images that chose the distance above which an image is unknown.
     Returns:
-        novelty_auroc, and strangers_found: the share of them that counts as unknown.
+        false_alarms with its interval; unseen_auroc and unseen_found, means over classes, None when they cannot be
+        measured; num_known_groups.
     """
-    area = classification.area_under_roc(evaluation.answers.distance, strangers.distance)
-    return rounded({"novelty_auroc": area, "strangers_found": float(np.mean(strangers.unknown))})
+    unknown, found = evaluation.answers.unknown, [one.found for one in unseen if one.found is not None]
+    low, high = evaluation.interval(unknown)
+    record = {"false_alarms": float(np.mean(unknown)), "false_alarms_low": low, "false_alarms_high": high}
+    means = {
+        "unseen_auroc": float(np.mean([one.auroc for one in unseen])) if unseen else None,
+        "unseen_found": float(np.mean(found)) if found else None,
+    }
+    return rounded(record | means) | {"num_known_groups": num_known_groups}
 
 
 def rounded(record: Mapping[str, float | None]) -> dict[str, float | None]:
@@ -189,12 +202,12 @@ def rounded(record: Mapping[str, float | None]) -> dict[str, float | None]:
     return {name: None if value is None else round(value, NUM_DIGITS) for name, value in record.items()}
 
 
-def write_tables(evaluation: Evaluation, reports: Path) -> None:
+def write_tables(evaluation: Evaluation, unseen: Sequence[UnseenClass], reports: Path) -> None:
     """Write every table of the test images: predictions.csv, and for plots those in the folder `plots`."""
     tables = {
         "predictions": predictions_table(evaluation),
         "plots/confusion": confusion_table(evaluation),
-        "plots/per_class": per_class_table(evaluation),
+        "plots/per_class": per_class_table(evaluation, unseen),
         "plots/reliability": reliability(evaluation),
         "plots/risk_coverage": risk_coverage(evaluation),
     }
@@ -223,10 +236,11 @@ def confusion_table(evaluation: Evaluation) -> pd.DataFrame:
     return pd.DataFrame({"actual": evaluation.images["label"].to_list(), "predicted": evaluation.names})
 
 
-def per_class_table(evaluation: Evaluation) -> pd.DataFrame:
+def per_class_table(evaluation: Evaluation, unseen: Sequence[UnseenClass]) -> pd.DataFrame:
     """List class, precision, recall, f1, the intervals of the first two, num_test and num_train of every class.
 
-    A share of no image has no interval; its cells are empty.
+    The columns unseen_auroc and unseen_found are of detectors without the class. A share of no image has no interval;
+    its cells are empty, like those of what was not measured.
     """
     rows = []
     for k, score in enumerate(evaluation.class_scores):
@@ -245,7 +259,10 @@ def per_class_table(evaluation: Evaluation) -> pd.DataFrame:
             )
         )
     shares = ("precision", "precision_low", "precision_high", "recall", "recall_low", "recall_high", "f1")
-    return pd.DataFrame(rows, columns=["class", *shares, "num_test", "num_train"]).round(NUM_DIGITS)
+    table = pd.DataFrame(rows, columns=["class", *shares, "num_test", "num_train"])
+    seen_without = {one.label: (one.auroc, np.nan if one.found is None else one.found) for one in unseen}
+    pairs = [seen_without.get(label, (np.nan, np.nan)) for label in table["class"]]
+    return table.assign(unseen_auroc=[a for a, _ in pairs], unseen_found=[b for _, b in pairs]).round(NUM_DIGITS)
 
 
 def reliability(evaluation: Evaluation) -> pd.DataFrame:

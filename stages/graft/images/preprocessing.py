@@ -83,3 +83,11 @@ def seen_share(p: Preprocessing, widths: Lengths, heights: Lengths) -> float:
     if p.fit != "crop":
         return 1.0
     return middle_share(widths, heights) * (p.crop_px / p.resize_px) ** 2
+
+
+def seen_part(p: Preprocessing, width: int, height: int) -> tuple[float, float, float, float]:
+    """Give the part of an image of this size that the network sees: its left, top, right and lower edge, in pixels."""
+    if p.fit != "crop":
+        return 0, 0, width, height
+    side = min(width, height) * p.crop_px / p.resize_px
+    return (width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2

@@ -4,6 +4,7 @@ decision.json          the temperature and both thresholds, with their figures o
 novelty.safetensors    the detector of out-of-distribution images
 """
 
+import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,9 @@ from stages.graft.heads.head import Float32
 from stages.graft.metrics.calibration import fit_temperature
 from stages.graft.metrics.classification import Labels, softmax
 from stages.graft.metrics.selective import Threshold, choose_threshold
-from stages.graft.model.novelty import NoveltyDetector, false_alarm_threshold, fit_novelty
+from stages.graft.model.false_alarms import ENOUGH_GROUPS, measure_known
+from stages.graft.model.model_folder import Model
+from stages.graft.model.novelty import NoveltyDetector, fit_novelty
 from stages.graft.model.scoring import ScoredSet
 from stages.graft.storage.arrays import read_arrays, write_arrays
 from stages.graft.storage.files import write_json
@@ -43,10 +46,17 @@ class DecisionRule:
     """An answer of lower confidence is unsure."""
     false_alarm_rate: float
     """Wanted share of in-distribution images that count as unknown, in (0, 1)."""
-    unknown_above: float
-    """An image of a larger distance is unknown."""
+    unknown_above: float | None
+    """An image of a larger distance is unknown; None: there were too few images to choose it, and none is."""
     detector: NoveltyDetector
     """Gives the distance."""
+    num_known_groups: int | None = None
+    """Groups of images that the distance was chosen with; None in bundles of earlier versions."""
+
+    @property
+    def distance_limit(self) -> float:
+        """As `unknown_above`; infinite when no image is unknown."""
+        return math.inf if self.unknown_above is None else self.unknown_above
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +68,8 @@ class _RuleRecord:
     target_accuracy: Share
     threshold: Threshold
     false_alarm_rate: Share
-    unknown_above: Annotated[float, Field(ge=0, lt=1e30)]
+    unknown_above: Annotated[float, Field(ge=0, lt=1e30)] | None
+    num_known_groups: Annotated[int, Field(ge=0)] | None = None
 
 
 _RECORD = TypeAdapter(_RuleRecord)
@@ -91,10 +102,14 @@ class Answers:
 
 
 def fit_rule(
-    classes: tuple[str, ...], train: ScoredSet, val: ScoredSet, target_accuracy: float, false_alarm_rate: float
+    model: Model, train: ScoredSet, val: ScoredSet, target_accuracy: float, false_alarm_rate: float
 ) -> DecisionRule:
-    """Fit the temperature and both thresholds to validation, the detector to train; see `DecisionRule` for the rest.
+    """Fit the temperature and the threshold of confidence to validation, the detector to train.
 
+    Args:
+        model: gives the classes, and whether its network was fine-tuned.
+        train, val: the images that the model scored.
+        target_accuracy, false_alarm_rate: as in `DecisionRule`.
     Raises:
         DataError: there is no validation image.
     """
@@ -102,29 +117,31 @@ def fit_rule(
         raise DataError("there is no validation image to choose thresholds with; check the split")
     temperature = fit_temperature(val.logits, val.y)
     confidence = softmax(val.logits / np.float32(temperature)).max(axis=1)
-    detector = fit_novelty(train.x, train.y, len(classes))
+    detector = fit_novelty(train.x, train.y)
+    known = measure_known(detector, train, val, ENOUGH_GROUPS if model.kind == "frozen" else 0)
     return DecisionRule(
-        classes=classes,
+        classes=model.classes,
         temperature=temperature,
         target_accuracy=target_accuracy,
         threshold=choose_threshold(confidence, val.logits.argmax(axis=1) == val.y, target_accuracy),
         false_alarm_rate=false_alarm_rate,
-        unknown_above=false_alarm_threshold(detector.distances(val.x), false_alarm_rate),
+        unknown_above=known.unknown_above(false_alarm_rate),
         detector=detector,
+        num_known_groups=known.num_groups,
     )
 
 
-def answer(rule: DecisionRule, images: ScoredSet) -> Answers:
-    """Apply a rule to images."""
-    calibrated = images.logits / np.float32(rule.temperature)
-    distance = rule.detector.distances(images.x)
+def answer(rule: DecisionRule, x: Float32, logits: Float32) -> Answers:
+    """Apply a rule to images: their features, shape (n, d), and logits, shape (n, c)."""
+    calibrated = logits / np.float32(rule.temperature)
+    distance = rule.detector.distances(x)
     return Answers(
-        predicted=images.logits.argmax(axis=1).astype(np.int64),
+        predicted=logits.argmax(axis=1).astype(np.int64),
         calibrated=calibrated,
         # So written, NaN is unsure and unknown.
         unsure=~(softmax(calibrated).max(axis=1) >= rule.threshold.confidence),
         distance=distance,
-        unknown=~(distance <= rule.unknown_above),
+        unknown=~(distance <= rule.distance_limit),
     )
 
 

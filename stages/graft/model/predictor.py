@@ -25,7 +25,6 @@ from stages.graft.images.decode import Batch
 from stages.graft.images.location import NUM_READERS, ImageLocation, read_image_bytes
 from stages.graft.model.bundle import Bundle, bundle_in, load_bundle
 from stages.graft.model.decision import Answers, answer
-from stages.graft.model.scoring import ScoredSet
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.s3 import is_remote
 
@@ -134,7 +133,7 @@ class Predictor:
                 "models; fetch the model again, or make it again with `dvc repro`"
             )
         with np.errstate(all="ignore"):  # rows that are not finite say so
-            answers = answer(bundle.rule, ScoredSet(x=x, logits=bundle.head.logits(x), y=np.zeros(0, np.int64)))
+            answers = answer(bundle.rule, x, bundle.head.logits(x))
             rows = list(_answer_rows(self.classes, answers))
         return [
             dict.fromkeys(self.columns) | {"file": file.name} | ({"error": errors[k]} if k in errors else row)

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from stages.graft.backbone.extraction import embed
 from stages.graft.backbone.runtime import Runtime
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError
+from stages.graft.data.image_groups import independent_groups
+from stages.graft.data.splits import SPLITS
 from stages.graft.heads.features import read_features
 from stages.graft.heads.head import Float32, Head
 from stages.graft.images.loading import LocateImage
@@ -21,6 +24,9 @@ from stages.graft.metrics.classification import Labels
 
 Score = Callable[[Sequence[str]], tuple[Float32, Float32]]
 """From n ids to features (n, d) and logits (n, c)."""
+
+Chosen = npt.NDArray[np.bool_] | npt.NDArray[np.int64]
+"""A mask, or row numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +38,17 @@ class ScoredSet:
     logits: Float32
     """Logits, shape (n, c)."""
     y: Labels
-    """True classes, shape (n,); empty for images of no class."""
+    """True classes, shape (n,)."""
+    groups: Labels
+    """Number of each image's group: images of one group are no independent evidence, shape (n,)."""
+
+    def rows(self, chosen: Chosen) -> "ScoredSet":
+        """Keep some of the images: a mask, shape (n,), or row numbers."""
+        return ScoredSet(x=self.x[chosen], logits=self.logits[chosen], y=self.y[chosen], groups=self.groups[chosen])
+
+
+ScoredSplits = tuple[ScoredSet, ScoredSet, ScoredSet]
+"""Train, validation and test."""
 
 
 def class_indices(labels: Sequence[str], classes: tuple[str, ...]) -> Labels:
@@ -49,21 +65,28 @@ def class_indices(labels: Sequence[str], classes: tuple[str, ...]) -> Labels:
 
 
 def score_split(score: Score, splits: pd.DataFrame, name: str, classes: tuple[str, ...]) -> ScoredSet:
-    """Score the images of one split of a table with the columns id, label, split, in its order.
+    """Score the images of one split, in the order of the table.
+
+    Args:
+        score: gives features and logits.
+        splits: the table of all images, columns id, label, split and, where there are any, group and duplicates.
+        name: of the split.
+        classes: those of the model, in the order of its logits.
 
     Raises:
         DataError: the model does not know a class, or an image cannot be scored.
     """
-    rows = splits[splits["split"] == name]
+    chosen = (splits["split"] == name).to_numpy(dtype=bool)
+    rows, groups = splits[chosen], independent_groups(splits)[chosen]
     y = class_indices(rows["label"].to_list(), classes)
     x, logits = score(rows["id"].to_list())
-    return ScoredSet(x=x, logits=logits, y=y)
+    return ScoredSet(x=x, logits=logits, y=y, groups=groups)
 
 
-def score_strangers(score: Score, ids: Sequence[str]) -> ScoredSet:
-    """Score images of no class."""
-    x, logits = score(ids)
-    return ScoredSet(x=x, logits=logits, y=np.zeros(0, dtype=np.int64))
+def score_splits(score: Score, splits: pd.DataFrame, classes: tuple[str, ...]) -> ScoredSplits:
+    """Score the images of train, validation and test, as `score_split` does."""
+    train, val, test = (score_split(score, splits, name, classes) for name in SPLITS)
+    return train, val, test
 
 
 def score_cached(head: Head, path: Path) -> Score:

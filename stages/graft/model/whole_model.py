@@ -37,7 +37,7 @@ class WholeModel(nn.Module):
         self.backbone, self.head = load_averaged(bundle.weights), head_module(bundle.head)
         rule = bundle.rule
         self.temperature, self.least_confidence = rule.temperature, rule.threshold.confidence
-        self.unknown_above = rule.unknown_above
+        self.distance_limit = rule.distance_limit
         self.register_buffer("projection", torch.from_numpy(rule.detector.projection))
         self.register_buffer("centres", torch.from_numpy(rule.detector.centres))
         self.eval().requires_grad_(False)
@@ -50,4 +50,4 @@ class WholeModel(nn.Module):
         distance = differences.square().sum(dim=2).amin(dim=1).sqrt()
         # So written, NaN is unsure and unknown.
         unsure = ~(probabilities.amax(dim=1) >= self.least_confidence)
-        return probabilities, distance, unsure, ~(distance <= self.unknown_above)
+        return probabilities, distance, unsure, ~(distance <= self.distance_limit)

@@ -11,7 +11,7 @@ from stages.graft.metrics.answer_changes import AnswerChanges, compare_answers
 from stages.graft.report.past_results import Result, Revision, find_last, read_past, read_present
 
 HIGHER = frozenset(
-    ("accuracy", "balanced_accuracy", "macro_f1", "coverage", "selective_accuracy", "novelty_auroc", "strangers_found")
+    ("accuracy", "balanced_accuracy", "macro_f1", "coverage", "selective_accuracy", "unseen_auroc", "unseen_found")
 )
 """Metrics of which more is better."""
 

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from stages.graft.report.figure_style import (
@@ -30,8 +31,8 @@ MAX_MATRIX = 20
 MAX_WITH_RATES = 8
 """Classes with which a matrix has room for rates below the counts."""
 
-MAX_ROWS = 24
-"""Rows of a list of classes or confusions."""
+MAX_ROWS, MAX_CONFUSIONS = 24, 15
+"""Rows of a list of classes, and of confusions."""
 
 Counts = npt.NDArray[np.int64]
 
@@ -122,7 +123,7 @@ def _draw_commonest(table: pd.DataFrame, classes: Sequence[str]) -> Figure:
     """Draw the commonest confusions as bars."""
     wrong = table[table["actual"] != table["predicted"]]
     pairs = wrong.groupby(["actual", "predicted"]).size().sort_values(ascending=False, kind="stable")
-    top, totals = pairs.head(MAX_ROWS), table["actual"].value_counts()
+    top, totals = pairs.head(MAX_CONFUSIONS), table["actual"].value_counts()
     label_of = dict(zip(classes, class_labels(classes, max_length=18), strict=True))
     figure = new_figure(
         1.3 + 0.22 * max(len(top), 3),
@@ -143,8 +144,11 @@ def _draw_commonest(table: pd.DataFrame, classes: Sequence[str]) -> Figure:
     return figure
 
 
-MARKERS = ("o", "^", "s", "D")
-"""Two classes never have the same colour and marker."""
+MARKERS = ("o", "^", "s", "D", "v", "P")
+"""Two classes of a legend never have the same marker in the same colour, nor in both blues or both browns."""
+
+MAX_IN_LEGEND = 16
+"""Classes that a legend can tell apart; of more, each one's number stands among its images."""
 
 SUBTITLES = {
     "pca": "Principal components: distances far apart mean something",
@@ -159,22 +163,20 @@ def draw_map(table: pd.DataFrame, kind: str, classes: Sequence[str]) -> Figure:
     Args:
         table: label, predicted, and <kind>_x, <kind>_y.
         kind: pca or tsne.
-        classes: every class, in order; if there are too many for the colours, all are grey.
+        classes: every class, in order.
     """
-    told_apart = len(classes) <= len(COLOURS) * len(MARKERS)
-    rows = -(-(1 + len(classes) * told_apart) // 3)
-    figure = new_figure(4.0 + 0.17 * rows, TITLES[kind], SUBTITLES[kind])
+    in_legend = len(classes) <= MAX_IN_LEGEND
+    rows = -(-(1 + len(classes) * in_legend) // 3)
+    figure = new_figure(4.0 + 0.17 * rows + 1.2 * (not in_legend), TITLES[kind], SUBTITLES[kind])
     axis = figure.add_subplot()
+    places = table.rename(columns={f"{kind}_x": "x", f"{kind}_y": "y"})
     size = min(18.0, max(3.0, 12000 / max(len(table), 1)))
-    x, y = table[f"{kind}_x"], table[f"{kind}_y"]
-    if told_apart:
-        _draw_classes(axis, table, kind, classes, size)
-    else:
-        axis.scatter(x, y, s=size, color="#9aa5b1", alpha=0.6, linewidths=0, label=f"image ({len(classes)} classes)")
-    wrong = table["label"] != table["predicted"]
-    colour = INK if told_apart else VERMILLION
-    label = f"looks like another class ({int(wrong.sum())})"
-    axis.scatter(x[wrong], y[wrong], s=34, marker="x", color=colour, linewidths=1.2, label=label)
+    _draw_classes(axis, places, classes, size)
+    wrong = places[places["label"] != places["predicted"]]
+    label = f"looks like another class ({len(wrong)})"
+    axis.scatter(wrong["x"], wrong["y"], s=34, marker="x", color=INK, linewidths=1.2, label=label)
+    if not in_legend:
+        _label_classes(axis, places, classes)
     axis.set(xticks=[], yticks=[])
     axis.margins(0.03)
     axis.spines[["top", "right"]].set_visible(True)
@@ -184,10 +186,29 @@ def draw_map(table: pd.DataFrame, kind: str, classes: Sequence[str]) -> Figure:
     return figure
 
 
-def _draw_classes(axis: Axes, table: pd.DataFrame, kind: str, classes: Sequence[str], size: float) -> None:
-    for k, (name, label) in enumerate(zip(classes, class_labels(classes, max_length=22), strict=True)):
-        images = table[table["label"] == name]
+def class_look(k: int) -> tuple[str, str]:
+    """Give the colour and the marker of the class number k; the first 36 all differ."""
+    return COLOURS[k % len(COLOURS)], MARKERS[(k + k // len(COLOURS)) % len(MARKERS)]
+
+
+def _draw_classes(axis: Axes, places: pd.DataFrame, classes: Sequence[str], size: float) -> None:
+    labels = class_labels(classes, max_length=22) if len(classes) <= MAX_IN_LEGEND else [None] * len(classes)
+    for k, (name, label) in enumerate(zip(classes, labels, strict=True)):
+        images, (colour, marker) = places[places["label"] == name], class_look(k)
         axis.scatter(
-            images[f"{kind}_x"], images[f"{kind}_y"], s=size, color=COLOURS[k % len(COLOURS)],
-            marker=MARKERS[(k + k // len(COLOURS)) % len(MARKERS)], alpha=0.75, linewidths=0, label=label,
-        )  # fmt: skip
+            images["x"], images["y"], s=size, color=colour, marker=marker, alpha=0.75, linewidths=0, label=label
+        )
+
+
+def _label_classes(axis: Axes, places: pd.DataFrame, classes: Sequence[str]) -> None:
+    """Write each class's number in the page's table of classes at the image in the middle of its images."""
+    axis.set_xlabel("numbers: classes, as in the table of classes")
+    halo = [withStroke(linewidth=2.2, foreground="white", alpha=0.9)]
+    for number, name in enumerate(classes, start=1):
+        images = places.loc[places["label"] == name, ["x", "y"]].to_numpy()
+        if len(images):
+            x, y = images[np.square(images - np.median(images, axis=0)).sum(axis=1).argmin()]
+            axis.text(
+                x, y, str(number), ha="center", va="center", fontsize=7.5, fontweight="bold",
+                color=INK, path_effects=halo, clip_on=True,
+            )  # fmt: skip

@@ -19,6 +19,9 @@ from stages.graft.report.figure_style import (
     show_percent,
 )
 
+NOTE_WIDTH = 0.64
+"""Width of the note, at most, as a share of the axis."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
@@ -80,7 +83,8 @@ def draw_risk_coverage(table: pd.DataFrame, choice: Choice | None) -> Figure:
     if choice is not None and choice.risk is not None:
         axis.plot(choice.coverage, choice.risk, "o", color=VERMILLION, markersize=8, clip_on=False, zorder=4)
         _note(axis, choice, choice.risk)
-    axis.set(xlim=(0, 1), ylim=(0, min(1.0, 1.35 * highest)))  # room for the note
+    axis.set(xlim=(0, 1), ylim=(0, 1.4 * highest))  # room for the note
+    axis.set_yticks([tick for tick in axis.get_yticks() if tick <= 1])
     axis.set(xlabel="share of the images that is answered", ylabel="share of the answers that is wrong")
     show_percent(axis, "x", "y")
     return figure
@@ -96,13 +100,12 @@ def _points(axis: Axes, table: pd.DataFrame, colour: str, marker: str, label: st
 
 
 def _note(axis: Axes, choice: Choice, risk: float) -> None:
-    """Explain the mark, on the side that has room."""
+    """Explain the mark above the curve, where there is room from one side of the axis to the other."""
     where = f"confidence ≥ {choice.confidence:.3f}" if choice.confidence else "never unsure"
     text = f"chosen on validation ({where}):\nanswers {percent(choice.coverage)}, {percent(risk)} of them wrong"
-    right = choice.coverage < 0.45
+    middle = min(max(choice.coverage, NOTE_WIDTH / 2), 1 - NOTE_WIDTH / 2)
     axis.annotate(
-        text, (choice.coverage, risk), xytext=(12 if right else -12, 16), textcoords="offset points",
-        ha="left" if right else "right", va="bottom", fontsize=8.5, color=INK,
+        text, (choice.coverage, risk), xytext=(middle, 0.98), textcoords="axes fraction",
+        ha="center", va="top", fontsize=8.5, color=INK,
         arrowprops={"arrowstyle": "-", "color": VERMILLION, "linewidth": 1},
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
     )  # fmt: skip

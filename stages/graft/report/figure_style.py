@@ -1,5 +1,6 @@
 """The style of the figures: colours, fonts, a light background; PNG files whose bytes depend only on the content."""
 
+import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
 
 from stages.graft.storage.files import atomic_path
 
@@ -87,9 +89,12 @@ def new_figure(height: float, title: str, subtitle: str) -> Figure:
 
 
 def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, without date and version."""
+    """Write a figure as PNG of at most 256 colours, which is a third as large, without date and version."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    image = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+        image.save(temporary, "PNG", optimize=True)
 
 
 def show_percent(axis: Axes, *directions: str) -> None:

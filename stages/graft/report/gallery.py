@@ -15,6 +15,7 @@ from stages.graft.core.errors import DataError
 from stages.graft.data.image_locations import image_locations
 from stages.graft.images.crop import decode_whole
 from stages.graft.images.location import ImageLocation, read_image_bytes
+from stages.graft.images.preprocessing import Preprocessing, preprocessing_from, seen_part
 from stages.graft.report.plot_tables import read_table
 from stages.graft.storage.files import read_json
 from stages.graft.storage.s3 import UnreachableError
@@ -22,7 +23,7 @@ from stages.graft.storage.s3 import UnreachableError
 SIDE_PX = 192
 """Longer side of a thumbnail, at most."""
 
-MAX_BYTES = 12_000
+MAX_BYTES = 8_000
 """Size of a thumbnail's file; a noisier image gets a lower quality."""
 
 QUALITIES = (82, 60, 35, 15)
@@ -30,6 +31,9 @@ QUALITIES = (82, 60, 35, 15)
 
 MAX_DOUBTFUL = 20
 """Images with doubtful labels that are shown, at most."""
+
+UNSEEN, UNSEEN_SHARE = (138, 146, 154), 0.75
+"""The grey that is mixed into what the network does not see, visible on light and dark pages, and its share."""
 
 FindThumbnail = Callable[[str], str | None]
 """From an image's id to its thumbnail as a data address; None if there is none."""
@@ -59,11 +63,27 @@ class GalleryImage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassErrors:
+    """The wrong answers to the test images of a class."""
+
+    label: str
+    """Its name."""
+    num_images: int
+    """Test images of the class."""
+    num_errors: int
+    """Those taken for another class."""
+    mostly: str
+    """The class that most of these were taken for."""
+    images: Sequence[GalleryImage]
+    """The most confident of them; may be empty."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Galleries:
     """The three galleries of the page."""
 
-    errors: Sequence[GalleryImage]
-    """Wrong answers on test, the most confident first."""
+    errors: Sequence[ClassErrors]
+    """Wrong answers on test by class, the class with the largest share of them first."""
     num_errors: int
     """Wrong answers on test, shown or not."""
     unsure: Sequence[GalleryImage]
@@ -77,7 +97,7 @@ class Galleries:
 
 
 def read_galleries(root: Path, max_images: int) -> Galleries:
-    """Read the galleries from the reports and the images; errors and unsure answers have `max_images` at most.
+    """Read the galleries from the reports and the images; errors and unsure answers have `max_images` each, at most.
 
     Raises:
         DataError: a table is missing or cannot be read.
@@ -85,7 +105,7 @@ def read_galleries(root: Path, max_images: int) -> Galleries:
     predictions, doubtful = (read_table(root / f"reports/{name}.csv") for name in ("predictions", "label_errors"))
     thumbnail = image_thumbnails(root)
     return Galleries(
-        errors=confident_errors(predictions, max_images, thumbnail),
+        errors=errors_by_class(predictions, max_images, thumbnail),
         num_errors=int((predictions["label"] != predictions["predicted"]).sum()),
         unsure=unsure_answers(predictions, max_images, thumbnail),
         doubtful=doubtful_labels(doubtful, MAX_DOUBTFUL, thumbnail),
@@ -94,20 +114,34 @@ def read_galleries(root: Path, max_images: int) -> Galleries:
     )
 
 
-def confident_errors(predictions: pd.DataFrame, max_images: int, thumbnail: FindThumbnail) -> list[GalleryImage]:
-    """Choose wrong answers, the most confident first.
+def errors_by_class(predictions: pd.DataFrame, max_images: int, thumbnail: FindThumbnail) -> list[ClassErrors]:
+    """Choose wrong answers of each class, the most confident first: one of every class, then a second one, and so on.
 
     Args:
         predictions: id, file, label, predicted, confidence, unsure, unknown.
-        max_images: maximum number.
+        max_images: maximum number, of all classes together.
         thumbnail: gives the pictures.
     """
     wrong = predictions[predictions["label"] != predictions["predicted"]]
-    return _answers(wrong.sort_values(["confidence", "id"], ascending=[False, True]).head(max_images), thumbnail)
+    wrong = wrong.sort_values(["confidence", "id"], ascending=[False, True])
+    rank = wrong.groupby("label").cumcount()
+    shown = wrong[rank.index.isin(rank.sort_values(kind="stable").head(max_images).index)]
+    num_images = predictions["label"].value_counts()
+    classes = [
+        ClassErrors(
+            label=str(label),
+            num_images=int(num_images[label]),
+            num_errors=len(errors),
+            mostly=str(errors["predicted"].value_counts(sort=False).sort_index().idxmax()),
+            images=_answers(shown[shown["label"] == label], thumbnail),
+        )
+        for label, errors in wrong.groupby("label")
+    ]
+    return sorted(classes, key=lambda one: -one.num_errors / one.num_images)  # of equals, in the order of the names
 
 
 def unsure_answers(predictions: pd.DataFrame, max_images: int, thumbnail: FindThumbnail) -> list[GalleryImage]:
-    """Choose answers, right or wrong, the least confident first; arguments as in `confident_errors`."""
+    """Choose answers, right or wrong, the least confident first; arguments as in `errors_by_class`."""
     return _answers(predictions.sort_values(["confidence", "id"]).head(max_images), thumbnail)
 
 
@@ -127,8 +161,8 @@ def doubtful_labels(table: pd.DataFrame, max_images: int, thumbnail: FindThumbna
     ]
 
 
-def thumbnail_maker(locate: Callable[[str], ImageLocation], white_level: float | None = None) -> FindThumbnail:
-    """Give a function that makes thumbnails, each once; `white_level` is as in `decode`.
+def thumbnail_maker(locate: Callable[[str], ImageLocation], preprocessing: Preprocessing) -> FindThumbnail:
+    """Give a function that makes thumbnails, each once, as `make_thumbnail` does.
 
     It returns None when the image is missing or cannot be read; after a storage cannot be reached, it asks no more.
 
@@ -142,7 +176,7 @@ def thumbnail_maker(locate: Callable[[str], ImageLocation], white_level: float |
         nonlocal unreachable
         try:
             if not unreachable:
-                return data_address(make_thumbnail(read_image_bytes(locate(id_)), white_level), "image/jpeg")
+                return data_address(make_thumbnail(read_image_bytes(locate(id_)), preprocessing), "image/jpeg")
         except UnreachableError:
             unreachable = True
         except (DataError, OSError):
@@ -152,20 +186,32 @@ def thumbnail_maker(locate: Callable[[str], ImageLocation], white_level: float |
     return find_thumbnail
 
 
-def make_thumbnail(data: bytes, white_level: float | None = None) -> bytes:
+def make_thumbnail(data: bytes, preprocessing: Preprocessing) -> bytes:
     """Shrink an image file to a JPEG of at most SIDE_PX a side and, if the lowest quality allows, MAX_BYTES.
 
+    Args:
+        data: the file's bytes.
+        preprocessing: the network's; what it does not see becomes grey.
     Raises:
         DataError, OSError: the image is damaged.
     """
-    image = Image.fromarray(decode_whole(data, SIDE_PX, white_level))
+    image = Image.fromarray(decode_whole(data, SIDE_PX, preprocessing.white_level))
     image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
+    image = dim_unseen(image, preprocessing)
     for quality in QUALITIES:
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=quality, optimize=True)
         if buffer.tell() <= MAX_BYTES:
             break
     return buffer.getvalue()
+
+
+def dim_unseen(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """Mix grey into the part of an image that the network does not see."""
+    left, top, right, lower = map(round, seen_part(preprocessing, *image.size))
+    dimmed = Image.blend(image, Image.new(image.mode, image.size, UNSEEN), UNSEEN_SHARE)
+    dimmed.paste(image.crop((left, top, right, lower)), (left, top))
+    return dimmed
 
 
 def data_address(data: bytes, media_type: str) -> str:
@@ -175,11 +221,11 @@ def data_address(data: bytes, media_type: str) -> str:
 
 def image_thumbnails(root: Path) -> FindThumbnail:
     """Give the thumbnails of a project's images; none when its manifest is not here."""
-    manifest, report = root / "data/manifest.csv", root / "reports/ingest.json"
+    manifest, report = root / "data/manifest.csv", root / "reports/extract.json"
     if not manifest.exists():  # `dvc pull` brings it
         return lambda _: None
-    white_level = read_json(report).get("white_level") if report.exists() else None
-    return thumbnail_maker(image_locations(manifest, root / "data/images"), white_level)
+    preprocessing = preprocessing_from(read_json(report)["backbone"]["preprocessing"])
+    return thumbnail_maker(image_locations(manifest, root / "data/images"), preprocessing)
 
 
 def _answers(rows: pd.DataFrame, thumbnail: FindThumbnail) -> list[GalleryImage]:

@@ -67,7 +67,7 @@ def write_page(root: Path, figures: Path, captions: Mapping[str, str], gallery_i
     page = _template().render(
         **reports,
         advice=_read_advice(root),
-        details=format_details(reports["metrics"]),
+        details=format_details(reports["metrics"], params["evaluate"]["false_alarm_rate"]),
         earlier_results=read_earlier_results(root, read_champion(root), thumbnails),
         comparisons=read_comparisons(reports["finetune"], reports["verdict"]),
         baselines=read_table(root / "reports/baselines.csv"),
@@ -110,7 +110,7 @@ def _png_address(path: Path) -> str:
 
 def _class_table(split: Mapping[str, Any], per_class: pd.DataFrame) -> pd.DataFrame:
     counts = pd.DataFrame.from_dict(split["classes"], orient="index").rename_axis("class").reset_index()
-    return per_class.merge(counts, on="class", how="outer", sort=False)
+    return per_class.merge(counts, on="class", how="left")
 
 
 def _versions(tags: Mapping[str, str]) -> dict[str, str]:

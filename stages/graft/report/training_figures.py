@@ -1,5 +1,7 @@
 """Figures of training: loss and accuracy by epoch, and accuracy by the number of training images."""
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
@@ -14,6 +16,9 @@ from stages.graft.report.figure_style import (
     percent,
     show_percent,
 )
+
+LEAST_GAP = 0.1
+"""Between the labels of an axis, as a share of it."""
 
 MAX_MARKED = 40
 """With more epochs, they have no markers."""
@@ -45,6 +50,17 @@ def draw_curve(table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
+def tick_labels(x: npt.NDArray[np.float64]) -> list[str]:
+    """Label places on a logarithmic axis, ascending: the last of all images, and those before it that have room."""
+    labels, next_place = [f"{x[-1]:g}\n(all)"], np.log(x[-1])
+    least = LEAST_GAP * np.log(x[-1] / x[0])
+    for value in x[-2::-1]:
+        has_room = next_place - np.log(value) >= least
+        labels.append(f"{value:g}" if has_room else "")
+        next_place = np.log(value) if has_room else next_place
+    return labels[::-1]
+
+
 def draw_shots(table: pd.DataFrame) -> Figure:
     """Draw accuracy on validation by the number of training images of a class, with the range of the draws.
 
@@ -58,7 +74,7 @@ def draw_shots(table: pd.DataFrame) -> Figure:
     axis.fill_between(x, table["accuracy_low"], table["accuracy_high"], color=BLUE, alpha=0.16, linewidth=0)
     axis.plot(x, table["accuracy"], color=BLUE, marker="o")
     axis.set(xlabel="training images of a class", xscale="log", ylabel="accuracy on validation")
-    axis.set_xticks(x, [f"{value:g}" for value in x[:-1]] + [f"{x[-1]:g}\n(all)"])
+    axis.set_xticks(x, tick_labels(x))
     axis.xaxis.set_minor_locator(NullLocator())
     last = float(table["accuracy"].iloc[-1])
     axis.annotate(

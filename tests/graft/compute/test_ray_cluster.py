@@ -52,7 +52,7 @@ def extract(ids: list[str], locate: LocateImage, compute: ComputeParams, root: P
     """Extract into the store below `root` , pack `features.safetensors` and give the number of computed rows."""
     with open_extractor(weights, CHOICE, root.parent / "networks", compute) as engine:
         store = FeatureStore(root, {**weights.to_record(), **engine.record, "decoder": DECODER})
-        (number,) = engine.extract_missing([(ids, locate)], store)
+        number = engine.extract_missing(ids, locate, store)
     store.pack(ids, root / "features.safetensors", {})
     return number
 

@@ -10,12 +10,14 @@ from stages.graft.evaluation.results import (
     predictions_table,
     reliability,
     risk_coverage,
-    strangers_record,
+    unknown_record,
 )
+from stages.graft.evaluation.unseen_classes import UnseenClass
 from stages.graft.metrics.classification import softmax, wilson_interval
 from stages.graft.model.decision import Answers
 
 CLASSES = ("hole", "inclusion", "scratch")
+UNSEEN = [UnseenClass(label="hole", auroc=0.5, found=0.2), UnseenClass(label="inclusion", auroc=1.0, found=None)]
 
 
 def answers(logits, temperature=1, unsure_below=0.0, distance=None):
@@ -72,7 +74,6 @@ def test_metrics_by_hand(six):
         "ece_uncalibrated": round(0.8 - 4 / 6, 6),
         "coverage": 1.0,
         "selective_accuracy": 0.666667,
-        "false_alarms": 0.0,
         "num_test": 6,
         "num_test_groups": 6,
         "num_leaked": 0,
@@ -89,7 +90,7 @@ def test_tables(six):
     confusion = confusion_table(six)
     assert confusion["actual"].to_list() == six.images["label"].to_list()
     assert confusion["predicted"].to_list() == predictions["predicted"].to_list()
-    table = per_class_table(six)
+    table = per_class_table(six, UNSEEN)
     assert table["class"].to_list() == list(CLASSES)
     assert table["precision"].to_list() == [1.0, 0.5, 0.0]
     assert table["recall"].to_list() == [0.666667, 1.0, 0.0]
@@ -97,6 +98,7 @@ def test_tables(six):
     assert table["num_test"].to_list() == [3, 2, 1]
     assert table.loc[1, ["precision_low", "precision_high"]].to_list() == pytest.approx([0.150039, 0.849961])  # 2 of 4
     assert table.loc[2, ["recall_low", "recall_high"]].to_list() == pytest.approx([0, 0.793451])  # 0 of 1
+    assert table["unseen_auroc"].to_list() == [0.5, pytest.approx(1.0), pytest.approx(np.nan, nan_ok=True)]
     assert table.loc[2, ["precision_low", "precision_high"]].isna().all()  # nothing was called a scratch
 
 
@@ -109,7 +111,7 @@ def test_calibration_and_doubt_change_the_figures_they_should():
     assert record["log_loss"] == pytest.approx(-np.log(squared[[0, 1, 2, 3], [0, 0, 2, 1]]).mean(), abs=1e-6)
     assert record["log_loss_uncalibrated"] == plain["log_loss"]
     assert record["accuracy"] == plain["accuracy"] == 0.75
-    assert (record["coverage"], record["selective_accuracy"], record["false_alarms"]) == (0.25, 1.0, 0.25)
+    assert (record["coverage"], record["selective_accuracy"]) == (0.25, 1.0)
     predictions = predictions_table(doubtful)
     assert predictions["confidence"].to_list() == pytest.approx(squared.max(axis=1), abs=1e-6)
     assert predictions["unsure"].to_list() == [False, True, True, True]
@@ -121,9 +123,14 @@ def test_no_answer_at_all_has_no_accuracy(six):
     assert (record["coverage"], record["selective_accuracy"]) == (0, None)
 
 
-def test_strangers_by_hand(six):
-    strange = answers(np.zeros((4, 3), dtype=np.float32), distance=[3, 2, 0.9, 0.1])
-    assert strangers_record(six, strange) == {"novelty_auroc": (1 + 1 + 0.5 + 0) / 4, "strangers_found": 0.5}
+def test_how_often_images_are_called_unknown():
+    right = [[0.8, 0.1, 0.1]] * 4
+    record = unknown_record(evaluation(["hole"] * 4, right, distance=[1, 2, 1, 1]), UNSEEN, 19)
+    low, high = (round(end, 6) for end in wilson_interval(1, 4))
+    alarms = {"false_alarms": 0.25, "false_alarms_low": low, "false_alarms_high": high}
+    assert record == alarms | {"unseen_auroc": 0.75, "unseen_found": 0.2, "num_known_groups": 19}
+    alone = unknown_record(evaluation(["hole"] * 4, right), [], 3)
+    assert (alone["unseen_auroc"], alone["unseen_found"], alone["false_alarms"]) == (None, None, 0)
 
 
 def test_plot_tables(six):
@@ -146,7 +153,8 @@ def test_twins_are_one_piece_of_evidence():
     record = metrics_record(evaluation(["hole"] * 4, right, groups=[0, 0, 1, 1]))
     assert record["accuracy_low"] == round(wilson_interval(2, 2)[0], 6)
     assert (record["num_test"], record["num_test_groups"]) == (4, 2)
-    table = per_class_table(evaluation(["hole"] * 4, right, groups=[0, 0, 1, 1]))
+    table = per_class_table(evaluation(["hole"] * 4, right, groups=[0, 0, 1, 1]), [])
+    assert table["unseen_found"].isna().all()
     assert table.loc[0, "recall_low"] == record["accuracy_low"]
 
 

@@ -3,12 +3,25 @@ import pytest
 
 from stages.graft.evaluation.results import metrics_record
 from stages.graft.evaluation.terminal_summary import format_summary
+from stages.graft.metrics.selective import Threshold
+from stages.graft.model.decision import DecisionRule
+from stages.graft.model.novelty import NoveltyDetector
 from tests.graft.evaluation.test_results import CLASSES, evaluation
 
 
-def shown(scored, **changed):
-    """The summary of scored images, with some of their metrics changed."""
-    return format_summary(scored, metrics_record(scored) | changed)
+def shown(scored, unknown_above=1.5, **changed):
+    """The summary of scored images under a rule, with some of their metrics changed."""
+    rule = DecisionRule(
+        classes=CLASSES,
+        temperature=1.0,
+        target_accuracy=0.99,
+        threshold=Threshold(confidence=0.0, coverage=0.5, accuracy=0.9, reached=True),
+        false_alarm_rate=0.05,
+        unknown_above=unknown_above,
+        num_known_groups=12,
+        detector=NoveltyDetector(projection=np.eye(1, dtype=np.float32), centres=np.eye(1, dtype=np.float32)),
+    )
+    return format_summary(scored, metrics_record(scored) | changed, rule)
 
 
 @pytest.fixture
@@ -48,3 +61,9 @@ def test_test_images_that_were_seen_get_a_second_line(six):
         "2 of them have a near-duplicate in train or validation; without them 50.0% right"
     ]
     assert shown(six, num_leaked=6, accuracy_unleaked=None)[1].endswith("; none is left")
+
+
+def test_too_few_images_to_call_any_unknown_are_told(six):
+    assert shown(six, unknown_above=None)[1:] == [
+        "no image is called unknown: 12 independent images are too few to promise 5.0% false alarms, 19 are needed"
+    ]

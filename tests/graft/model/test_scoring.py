@@ -4,7 +4,7 @@ import pytest
 
 from stages.graft.core.errors import DataError
 from stages.graft.heads.head import Head
-from stages.graft.model.scoring import class_indices, score_cached, score_known, score_split, score_strangers
+from stages.graft.model.scoring import class_indices, score_cached, score_known, score_split
 from tests.support.features import ids_of, write_features
 
 IDS = ids_of(4)
@@ -25,14 +25,14 @@ def test_images_come_in_the_order_asked_for(score):
     assert logits.tolist() == [[7, 8], [3, 4]]
 
 
-def test_a_split_and_the_strangers(score):
-    splits = pd.DataFrame({"id": IDS, "label": ["b", "a", "b", "b"], "split": ["val", "test", "train", "val"]})
+def test_a_split_with_its_groups(score):
+    labels, names = ["b", "a", "b", "b"], ["val", "test", "train", "val"]
+    splits = pd.DataFrame({"id": IDS, "label": labels, "split": names, "group": ["", "g", "g", "h"]})
     val = score_split(score, splits, "val", HEAD.classes)
     assert val.y.tolist() == [1, 1]
     assert val.x.tolist() == [[0, 1], [6, 7]]
-    strangers = score_strangers(score, IDS[2:3])
-    assert strangers.logits.tolist() == [[5, 6]]
-    assert len(strangers.y) == 0
+    assert val.groups.tolist() == [0, 2]
+    assert val.rows(val.groups == 2).logits.tolist() == [[7, 8]]
 
 
 def test_what_the_network_has_scored_is_looked_up():

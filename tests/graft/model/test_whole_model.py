@@ -12,7 +12,6 @@ from stages.graft.model.bundle import load_bundle
 from stages.graft.model.decision import answer
 from stages.graft.model.exported_graph import open_graph, write_graph
 from stages.graft.model.predictor import ImageFile, load_predictor
-from stages.graft.model.scoring import ScoredSet
 from stages.graft.model.whole_model import OUTPUTS, WholeModel
 from tests.support.bundles import CLASSES, SHADES, make_bundle, picture
 from tests.support.pictures import encoded
@@ -39,7 +38,7 @@ def test_it_says_what_head_rule_and_detector_say(model, bundle):
     with torch.inference_mode():
         x = model.backbone(images).numpy()
         found = dict(zip(OUTPUTS, (out.numpy() for out in model(images)), strict=True))
-    expected = answer(bundle.rule, ScoredSet(x=x, logits=bundle.head.logits(x), y=np.zeros(0, np.int64)))
+    expected = answer(bundle.rule, x, bundle.head.logits(x))
     np.testing.assert_allclose(found["probabilities"], expected.probabilities, atol=1e-5)
     np.testing.assert_allclose(found["distance"], expected.distance, rtol=1e-4)
     np.testing.assert_array_equal(found["unsure"], expected.unsure)

@@ -2,7 +2,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.graft.report.class_figures import MARKERS, MAX_MATRIX, MAX_ROWS, draw_confusion, draw_map, draw_per_class
+from stages.graft.report.class_figures import (
+    MAX_IN_LEGEND,
+    MAX_MATRIX,
+    MAX_ROWS,
+    class_look,
+    draw_confusion,
+    draw_map,
+    draw_per_class,
+)
 from stages.graft.report.figure_style import COLOURS, style
 from stages.graft.report.plot_tables import read_plot_tables
 from tests.support.reports import write_reports
@@ -73,7 +81,7 @@ def table(num_classes, wrong):
     return pd.DataFrame({"label": labels, "predicted": predicted, "pca_x": x, "pca_y": x, "tsne_x": -x, "tsne_y": x})
 
 
-@pytest.mark.parametrize("num_classes", [2, 7, len(COLOURS) * len(MARKERS)])
+@pytest.mark.parametrize("num_classes", [2, 7, MAX_IN_LEGEND])
 def test_every_class_has_its_own_look_and_errors_are_marked(num_classes):
     with style():
         [axis] = draw_map(table(num_classes, wrong=3), "tsne", [f"k{k}" for k in range(num_classes)]).axes
@@ -84,10 +92,16 @@ def test_every_class_has_its_own_look_and_errors_are_marked(num_classes):
     assert errors.get_label() == "looks like another class (3)"
 
 
-def test_too_many_classes_are_grey():
+def test_similar_colours_have_other_markers():
+    """The two blues and the two browns look alike in small points, and on a dark page."""
+    looks = [class_look(k) for k in range(MAX_IN_LEGEND)]
+    alike = [(COLOURS.index(colour) % 4, marker) for colour, marker in looks]
+    assert len(set(alike)) == MAX_IN_LEGEND
+
+
+def test_a_hundred_classes_have_their_numbers_where_they_are():
     classes = [f"k{k}" for k in range(100)]
     with style():
         [axis] = draw_map(table(100, wrong=0), "pca", classes).axes
-    points, errors = axis.collections
-    assert len(points.get_offsets()) == 200
-    assert len(errors.get_offsets()) == 0
+    assert [text.get_text() for text in axis.texts] == [str(k + 1) for k in range(100)]
+    assert axis.texts[7].get_position() == (7, 7)  # the nearer of its two images to their middle, or the first

@@ -1,6 +1,7 @@
 import dataclasses
 
 import pytest
+from matplotlib.text import Text
 
 from stages.graft.report.confidence_figures import Choice, draw_reliability, draw_risk_coverage
 from stages.graft.report.figure_style import style
@@ -38,6 +39,21 @@ def test_the_chosen_threshold_is_marked(tables):
     assert "target: 10% wrong" in text
     assert "confidence ≥ 0.500" in text
     assert "answers 80%, 10% of them wrong" in text
+
+
+@pytest.mark.parametrize("coverage", [0.0, 0.02, 0.45, 0.5, 0.98, 1.0])
+@pytest.mark.parametrize("risk", [0.0, 0.02, 0.9])
+def test_the_note_stays_inside_the_axis_and_above_the_curve(tables, coverage, risk):
+    choice = Choice(confidence=0.123, target_accuracy=0.999, coverage=coverage, risk=risk)
+    curve = tables.risk_coverage.assign(risk=min(1.0, risk + 0.01))
+    figure = draw_risk_coverage(curve, choice)
+    figure.draw_without_rendering()
+    [axis] = figure.axes
+    room, note = axis.get_window_extent(), Text.get_window_extent(axis.texts[-1])
+    assert room.x0 <= note.x0 < note.x1 <= room.x1
+    assert note.y1 <= room.y1
+    assert note.y0 > axis.transData.transform((0, max(curve["risk"].max(), 0.001)))[1]
+    assert note.y0 > axis.texts[0].get_window_extent().y1
 
 
 def test_what_is_not_known_is_not_marked(tables):

@@ -1,6 +1,7 @@
 """The page as a browser's parser sees it: self-contained, harmless whatever things are called, complete, in order."""
 
 import html.parser
+import re
 import shutil
 from dataclasses import replace
 
@@ -94,12 +95,13 @@ def test_nothing_comes_from_outside_and_nothing_can_run(root):
 
 def test_the_sections_stand_in_the_order_of_deciding(root):
     commit_all(root)
-    sections = ["next", "changes", "baselines", "figures", "errors", "unsure", "labels", "duplicates", "data"]
+    sections = ["next", "changes", "baselines", "figures", "classes", "errors", "unsure", "labels", "duplicates"]
     reader = read(root)
-    assert reader.ids == [*sections, "parameters", "times", "versions"]
+    assert reader.ids == [*sections, "data", "parameters", "times", "versions"]
     assert "Usable: 83.3% of 18 test images are right, and every condition of `evaluate.gate` holds." in reader.text
     assert "There is no earlier result on these test images." in reader.text
-    assert "3 of 3 wrong answers on test" in reader.text
+    assert "3 wrong answers on test; of each class the most confident ones." in reader.text
+    assert "007 3 of 6 wrong, mostly taken for NA" in reader.text
     assert "damaged: " in reader.text
 
 
@@ -196,12 +198,52 @@ def test_the_page_stays_small_with_many_noisy_images_and_bad_files(root):
     record = read_json(root / "reports/ingest.json")
     bad = [{"file": f"bad {number}.png", "label": "x", "reason": "damaged"} for number in range(MAX_DAMAGED_FILES + 1)]
     write_json(record | {"quarantined": bad}, root / "reports/ingest.json")
+    assert len(page_of(root)) < 1_600_000  # the figures take at most 0.4 MB more
     text = page_of(root, gallery_images=60)
-    assert len(text) < 2_400_000  # the figures take at most 0.6 MB more
+    assert len(text) < 2_400_000
     assert f"bad {MAX_DAMAGED_FILES - 1}.png" in text
     assert f"bad {MAX_DAMAGED_FILES}.png" not in text
 
 
+def test_only_the_worst_classes_are_open_and_what_few_need_is_folded(root):
+    classes = tuple(f"k{k:02}" for k in range(15))
+    write_reports(root, classes, per_class=2, wrong=0)
+    path = root / "reports/predictions.csv"
+    text = path.read_text(encoding="utf-8")
+    for k in range(13):
+        text = text.replace(f",k{k:02},k{k:02},", f",k{k:02},k14,", 1 + (k < 2))
+    path.write_text(text, encoding="utf-8")
+    page = page_of(root)
+    assert re.findall(r"<details open><summary><b>(.*?)</b>", page) == ["k00", "k01"]
+    assert re.findall(r"<summary><b>(.*?)</b>", page) == list(classes[:13])
+    assert "<summary>7 other classes with errors</summary>" in page
+    for name in ("parameters", "times", "versions"):
+        assert f'<details class="fold" id="{name}"><summary>' in page
+
+
+def test_what_the_network_does_not_see_is_said_to_be_grey(root):
+    assert "Grey: what the network" not in read(root).text
+    path = root / "reports/extract.json"
+    write_json(read_json(path) | {"seen_share": 0.75}, path)
+    assert "of each class the most confident ones. Grey: what the network does not see." in read(root).text
+
+
+def test_with_two_classes_the_page_says_what_was_not_measured(root):
+    write_reports(root, ("good", "bad"))
+    path = root / "reports/plots/per_class.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace(",0.9,0.7\n", ",,\n"), encoding="utf-8")
+    metrics = root / "reports/metrics.json"
+    write_json(read_json(metrics) | {"unseen_auroc": None, "unseen_found": None}, metrics)
+    text = read(root).text
+    assert "with two classes, none can be held out to see whether images of another one are." in text
+    assert "1 good 50.0% 18.8% to 81.2% 100.0% 50.0% – 6 6 6 6" in text
+
+
+def test_the_page_is_the_same_a_second_time(root):
+    run_stage("split", lambda: None, root)
+    assert page_of(root) == page_of(root)
+
+
 def test_no_gallery_is_fine_too(root):
     reader = read(root, gallery_images=0)
-    assert "No test image is shown." in reader.text
+    assert "007 3 of 6 wrong, mostly taken for NA: none shown" in reader.text

@@ -1,8 +1,9 @@
+import numpy as np
 import pandas as pd
 import pytest
 
 from stages.graft.report.figure_style import style
-from stages.graft.report.training_figures import draw_curve, draw_shots
+from stages.graft.report.training_figures import draw_curve, draw_shots, tick_labels
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +46,19 @@ def test_the_band_spans_the_draws():
     assert [label.get_text() for label in axis.get_xticklabels()] == ["1", "10\n(all)"]
 
 
+@pytest.mark.parametrize(
+    ("places", "labels"),
+    [
+        ([1, 2, 5, 500, 666], ["1", "2", "5", "", "666\n(all)"]),
+        ([1, 2, 4, 8], ["1", "2", "4", "8\n(all)"]),
+        ([10, 11, 12, 100], ["", "", "12", "100\n(all)"]),
+        ([1], ["1\n(all)"]),
+    ],
+)
+def test_labels_never_touch(places, labels):
+    assert tick_labels(np.array(places, dtype=float)) == labels
+
+
 def test_one_image_a_class_is_a_curve_of_one_point():
     row = {"train_per_class": [1], "accuracy": [1.0], "accuracy_low": [1.0], "accuracy_high": [1.0], "num_draws": [1]}
-    draw_shots(pd.DataFrame(row)).canvas.draw()
+    draw_shots(pd.DataFrame(row)).draw_without_rendering()

@@ -1,13 +1,10 @@
-"""Strangers: generated images of nothing that a classifier was made for, to see whether it says so.
+"""Generated pictures of many kinds: noise, stripes, checks, script, wood, bricks, …, each grey or in colours.
 
-Noise, stripes, checks, script, wood, bricks, cloth, … always the same ones, each grey or in colours. They test the
-detection of unknown images; nothing is ever fitted to them or chosen by them.
+The kinds of local features by which near-duplicates are looked for are fitted to them.
 """
 
-import hashlib
 import io
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,43 +12,12 @@ from PIL import Image
 
 from stages.graft.core.threads import in_threads
 from stages.graft.data.synthetic.textures import Canvas, Direction, Field, bump, cells
-from stages.graft.storage.files import atomic_path
-
-NUM_STRANGERS = 96
-"""Eight of each kind."""
-
-SIZE_PX = 200
-"""Side, in pixels."""
 
 Rng = np.random.Generator
 
 
-def write_strangers(folder: Path, number: int = NUM_STRANGERS, size_px: int = SIZE_PX, seed: int = 0) -> list[str]:
-    """Write strangers as PNG files named by their ids; a folder already there is replaced.
-
-    Args:
-        folder: where they go.
-        number: how many; of a larger number, the first are the same.
-        size_px: side of the square images, in pixels.
-        seed: another seed, other strangers of the same kinds.
-    Returns:
-        Their ids (SHA-256 of the files' bytes), sorted.
-    """
-    files = {hashlib.sha256(data).hexdigest(): data for data in stranger_files(number, size_px, seed)}
-    with atomic_path(folder) as temporary:
-        temporary.mkdir()
-        for id_, data in files.items():
-            stranger_path(temporary, id_).write_bytes(data)
-    return sorted(files)
-
-
-def stranger_path(folder: Path, id_: str) -> Path:
-    """Give the path of a stranger's file."""
-    return folder / f"{id_}.png"
-
-
-def stranger_files(number: int, size_px: int, seed: int) -> list[bytes]:
-    """Draw strangers, the kinds in turn, as the bytes of PNG files; each depends on the seed and its number alone."""
+def picture_files(number: int, size_px: int, seed: int) -> list[bytes]:
+    """Draw pictures, the kinds in turn, as the bytes of PNG files; each depends on the seed and its number alone."""
     canvas, kinds = Canvas(size_px=size_px), list(KINDS.values())
 
     def file(k: int) -> bytes:
