@@ -33,6 +33,9 @@ BAND_PIXELS = 2**20
 BYTES_PER_PIXEL, DEEP_BYTES_PER_PIXEL = 16, 32
 """The most that decoding needs at once for each pixel, with 8 bits in each colour and with more."""
 
+CODEC_BYTES_PER_PIXEL = {"WEBP": 24, "JPEG2000": 24, "AVIF": 24, HEIF: 24}
+"""The same of formats whose decoders make copies of their own."""
+
 Image.core.set_block_size(2**26)  # type: ignore[attr-defined]  # the system gets back what is over 32 MiB, at once
 
 _TURNS = {
@@ -141,11 +144,11 @@ def open_whole(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 def load_opened(image: Image.Image, data: bytes) -> Image.Image:
     """Load every pixel of an image that `open_header` gave, and give the image; errors are Pillow's own."""
-    num_pixels = image.width * image.height
     if is_jpeg(image):
         return load_jpeg(image, data)
     is_deep = is_deep_grey(image) or image.info.get("deep_colour")
-    take(PIXELS, num_pixels * (DEEP_BYTES_PER_PIXEL if is_deep else BYTES_PER_PIXEL))
+    each = DEEP_BYTES_PER_PIXEL if is_deep else CODEC_BYTES_PER_PIXEL.get(str(image.format), BYTES_PER_PIXEL)
+    take(PIXELS, image.width * image.height * each)
     image.load()
     return image
 
