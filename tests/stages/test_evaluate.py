@@ -17,6 +17,7 @@ from stages.graft.model.decision import load_rule
 from stages.graft.model.model_folder import write_model
 from stages.graft.model.scoring import score_known
 from stages.graft.storage.files import read_json, write_json
+from stages.graft.tracking.run_state import METRICS
 from tests.conftest import REPOSITORY
 from tests.support.exploration import write_baselines
 from tests.support.features import write_features
@@ -75,6 +76,9 @@ def test_the_test_split_is_scored(folder, capsys):
     headline = read_json(folder / "reports/headline.json")
     assert list(headline) == ["accuracy", "accuracy_low", "balanced_accuracy", "lowest_recall", "answered", "log_loss"]
     assert headline.items() >= {name: record[name] for name in ("accuracy", "log_loss")}.items()
+    reports = {"metrics": record, "headline": headline, "verdict": read_json(folder / "reports/verdict.json")}
+    missing = {key for name, key in METRICS.values() if name in reports and key not in reports[name]}
+    assert missing <= {"unseen_auroc"}
     assert f"evaluate: {record['accuracy']:.1%} of 9 test images right (95% interval" in capsys.readouterr().out
 
 

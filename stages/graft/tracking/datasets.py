@@ -13,7 +13,7 @@ import pandas as pd
 
 from stages.graft.data.split_names import TEST, TRAIN, VAL
 from stages.graft.data.splits import read_splits
-from stages.graft.tracking.run_state import SPLITS
+from stages.graft.tracking.run_state import SPLITS, name_of_source
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
@@ -51,7 +51,7 @@ def _dataset(images: pd.DataFrame, source: str, entities: Any) -> Any:
     """A dataset whose digest names these images and labels, whatever else the source has."""
     lines = "".join(f"{id_} {label}\n" for id_, label in zip(images["id"], images["label"], strict=True))
     return entities.Dataset(
-        name=Path(source).name[:MAX_NAME] or "images",
+        name=name_of_source(source)[:MAX_NAME],
         digest=hashlib.sha256(lines.encode()).hexdigest()[:8],  # as MLflow's own digests
         source_type=urlsplit(source).scheme or "local",
         source=json.dumps({"uri": source}),

@@ -1,9 +1,10 @@
-"""The description of a run in Markdown: how good the model is, what it was made from, and how long that took."""
+"""The description of a run in Markdown: whether the model is usable, what it was made from, and how long that took."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.graft.advice.advice import format_advice_markdown, read_advice
 from stages.graft.storage.files import read_json
 from stages.graft.tracking.provenance import VERSION, Tags
 from stages.graft.tracking.run_state import PAGE, RunState
@@ -18,19 +19,13 @@ def describe_run(root: Path, state: RunState, times: Mapping[str, float], tags: 
         times: seconds of each stage.
         tags: their origin, as `read_provenance` gives it.
     """
-    paragraphs = (*_result(root), _data(root, state), *_table(times), _versions(tags), _files(root))
+    paragraphs = (_advice(root), _data(root, state), *_table(times), _versions(tags), _files(root))
     return "\n\n".join(filter(None, paragraphs))
 
 
-def _result(root: Path) -> Iterator[str]:
-    metrics, gate = _report(root, "metrics"), _report(root, "gate")
-    if {"accuracy", "num_test", "accuracy_low", "accuracy_high"} <= metrics.keys():
-        yield (
-            f"**{metrics['accuracy']:.1%}** of {metrics['num_test']} test images are put in the right class "
-            f"({metrics['accuracy_low']:.1%} to {metrics['accuracy_high']:.1%})."
-        )
-    if gate:
-        yield "The gate holds." if gate["passed"] else f"The gate refuses this model. {' '.join(gate['reasons'])}"
+def _advice(root: Path) -> str:
+    advice = read_advice(root)
+    return format_advice_markdown(advice) if advice else ""
 
 
 def _data(root: Path, state: RunState) -> str:

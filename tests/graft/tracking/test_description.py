@@ -1,5 +1,6 @@
 import pytest
 
+from stages.graft.advice.advice import Advice, format_advice_markdown, write_advice
 from stages.graft.storage.files import write_json, write_text
 from stages.graft.tracking.description import describe_run
 from stages.graft.tracking.run_state import read_state
@@ -12,18 +13,15 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_it_says_how_good_the_model_is_what_it_is_made_of_and_how_long_that_took(root):
-    metrics = {"accuracy": 0.949275, "accuracy_low": 0.899, "accuracy_high": 0.975, "num_test": 138}
-    write_json(metrics, root / "reports/metrics.json")
-    write_json({"passed": False, "reasons": ["Too low.", "Too few."]}, root / "reports/gate.json")
+def test_it_gives_the_advice_what_the_model_is_made_of_and_how_long_that_took(root):
+    advice = Advice(usable=False, headline="Not usable.", checks=(), next_steps=())
+    write_advice(advice, root)
     write_json({"num_train": 1, "num_val": 0, "num_test": 1}, root / "reports/split.json")
     write_text("<p>", root / "reports/report.html")
-    text = describe_run(
-        root, read_state(root), {"extract": 61.25, "evaluate": 0.5}, {"version.dvc": "3", "git.dirty": "x"}
-    )
-    assert text.split("\n\n") == [
-        "**94.9%** of 138 test images are put in the right class (89.9% to 97.5%).",
-        "The gate refuses this model. Too low. Too few.",
+    times, tags = {"extract": 61.25, "evaluate": 0.5}, {"version.dvc": "3", "git.dirty": "x"}
+    text = describe_run(root, read_state(root), times, tags)
+    assert text.startswith(format_advice_markdown(advice))
+    assert text.removeprefix(format_advice_markdown(advice)).split("\n\n")[1:] == [
         "2 images of `plates`: 1 train, 0 val, 1 test.",
         "| stage | seconds |\n|---|---|\n| extract | 61.2 |\n| evaluate | 0.5 |\n| together | 61.8 |",
         "Made with dvc 3.",

@@ -126,7 +126,7 @@ def test_a_run_holds_everything(root):
         "validation": 0,
         "test": 1,
     }
-    assert {dataset.name for dataset in used.values()} == {"plates.yaml"}
+    assert {dataset.name for dataset in used.values()} == {"plates"}
     assert len({dataset.digest for dataset in used.values()}) == 3
     [folder] = (root / "mlartifacts").glob("*/artifacts")
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
