@@ -5,6 +5,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,16 @@ from stages.graft.core.errors import DataError, one_line
 from stages.graft.core.memory import PIXELS, take
 from stages.graft.images.blocks import check_blocks
 from stages.graft.images.dicom import open_dicom
-from stages.graft.images.formats import FORMATS, HEIF, check_first_page, check_pixels, is_dicom, is_heif, register_heif
+from stages.graft.images.formats import (
+    FORMATS,
+    HEIF,
+    check_first_page,
+    check_pixels,
+    is_dicom,
+    is_heif,
+    register_heif,
+    tile_size,
+)
 from stages.graft.images.jpeg import is_jpeg, load_jpeg
 from stages.graft.images.real_kind import real_kind
 from stages.graft.images.white_level import deep_values, is_deep_grey, note_deep_colour, to_8_bits
@@ -148,7 +158,7 @@ def load_opened(image: Image.Image, data: bytes) -> Image.Image:
         return load_jpeg(image, data)
     is_deep = is_deep_grey(image) or image.info.get("deep_colour")
     each = DEEP_BYTES_PER_PIXEL if is_deep else CODEC_BYTES_PER_PIXEL.get(str(image.format), BYTES_PER_PIXEL)
-    take(PIXELS, image.width * image.height * each)
+    take(PIXELS, max(image.width * image.height, prod(tile_size(image))) * each)
     image.load()
     return image
 
@@ -184,6 +194,7 @@ def open_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         check_first_page(image)
         note_deep_colour(image)
     check_pixels(image.width, image.height, max_pixels)
+    check_pixels(*tile_size(image), max_pixels)
     return image
 
 

@@ -57,6 +57,12 @@ def check_first_page(image: Image.Image) -> None:
         raise DataError("its first page is only a preview, as in a raw photo; export it as TIFF or PNG")
 
 
+def tile_size(image: Image.Image) -> tuple[int, int]:
+    """Give width and height of the tiles of a TIFF, each of which is decoded whole, in pixels; (0, 0) for others."""
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    return int(tags.get(322, 0)), int(tags.get(323, 0))
+
+
 def check_pixels(width: int, height: int, max_pixels: int) -> None:
     """Refuse an image of too many pixels, with a DataError."""
     if width * height > max_pixels:

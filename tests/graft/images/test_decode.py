@@ -1,4 +1,5 @@
 import io
+import struct
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -153,6 +154,19 @@ def test_an_image_over_the_pixel_limit_is_refused_before_it_is_decoded():
         match=r"60000x60000 pixels are over the limit of 178\.95697 megapixels|over the limit of 179 megapixels",
     ):
         decode(bomb)
+
+
+def tiled(side_px: int) -> bytes:
+    """A grey TIFF of 16 x 16 pixels in one tile of that side, of which 256 bytes are there."""
+    tags = {256: 16, 257: 16, 258: 8, 259: 1, 262: 1, 277: 1, 322: side_px, 323: side_px, 324: 136, 325: 256}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(136 - 10 - len(entries)) + bytes(range(256))
+
+
+def test_tiles_of_a_tiff_count_as_pixels():
+    assert decode(tiled(16)).getpixel((15, 15)) == (255, 255, 255)
+    with pytest.raises(DataError, match="40000x40000 pixels are over the limit"):
+        decode(tiled(40_000))
 
 
 def test_a_large_image_below_the_limit_is_no_warning(monkeypatch):
