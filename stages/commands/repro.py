@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from stages.commands.start_checks import check_start
@@ -17,6 +18,9 @@ from stages.graft.storage.locks import exclusive_lock
 
 LOCK = Path(".dvc/tmp/repro")
 REPORT = Path("reports/ingest.json")
+
+SECONDS_TO_END = 30.0
+"""Time that DVC has to end after Ctrl-C."""
 
 HELP = frozenset(("-h", "--help"))
 LOOKS_ONLY = HELP | {"--dry"}
@@ -47,7 +51,14 @@ def run_repro(arguments: Sequence[str]) -> int:
 
 def _dvc_repro(arguments: Sequence[str]) -> int:
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *arguments]
-    return subprocess.run(command, check=False).returncode
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:  # Ctrl-C reaches DVC too, which ends after its stage; killed, it would leave its locks
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(SECONDS_TO_END)
+        process.kill()
+        raise
 
 
 def _reason_to_ingest() -> str | None:

@@ -1,8 +1,14 @@
 """graft repro: what it asks of DVC. That it waits for another one is tested with the team's days."""
 
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from stages.commands import repro
+from tests.conftest import REPOSITORY
 from tests.support.pictures import class_folder, png, write
 
 AGAIN = ("--force", "--single-item", "ingest")
@@ -54,3 +60,21 @@ def test_options_that_only_look_run_nothing(asked, option):
 def test_a_source_that_dvc_watches(asked, project):
     write(project(ingest={"source": "data/plates.yaml"}) / "data/plates.yaml", b"kind: plates\n")
     assert asked() == (0, [()])
+
+
+def test_ctrl_c_waits_for_dvc_which_gets_it_too(tmp_path):
+    """A DVC that is killed leaves its locks behind."""
+    code = "import signal, sys, time\nend = lambda *_: (time.sleep(1), print('put away'), sys.exit(5))\n"
+    code += "signal.signal(signal.SIGINT, end)\n"
+    code += "print('begun', flush=True)\ntime.sleep(60)"
+    (tmp_path / "dvc.py").write_text(code)
+    command = "from stages.commands.repro import _dvc_repro\n_dvc_repro(())"
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"}
+    with subprocess.Popen(
+        [sys.executable, "-c", command], cwd=tmp_path, env=environment, start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == "begun\n"
+        os.killpg(process.pid, signal.SIGINT)
+        printed, _ = process.communicate(timeout=30)
+    assert printed == "put away\n"
