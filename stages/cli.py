@@ -92,10 +92,14 @@ def compare(num: int) -> None:
     print_results(num)
 
 
-@main.command(epilog="Columns: file, label, confidence, unsure, unknown, distance, p_<class> for each class, error.")
+@main.command(
+    epilog="Columns: file, label, confidence, unsure, unknown, distance, p_<class> for each class, error; with --maps "
+    "also box_left, box_top, box_right, box_bottom."
+)
 @click.argument("images", nargs=-1, required=True, type=click.Path(allow_dash=True))
 @click.option("--out", type=FILE, help="A .csv, .jsonl or .parquet file, replaced at the end. Default: CSV on stdout.")
 @click.option("--model", default=".", show_default=True, help=MODEL_HELP)
+@click.option("--maps", type=FILE, help="A folder for pictures of the heat maps; gives estimated boxes too.")
 @click.option("--ray", is_flag=True, help="Use the Ray cluster of the section `compute` of params.yaml.")
 def predict(**options: Any) -> None:
     """Classify images, one row for each.
@@ -112,7 +116,14 @@ def predict(**options: Any) -> None:
 @click.option(
     "--format", "format_", required=True, type=click.Choice(("onnx", "openvino")), help="onnx needs optional packages."
 )
-@click.option("--out", required=True, type=FILE, help="A folder; an earlier export in it is replaced.")
+@click.option(
+    "--out",
+    type=FILE,
+    default=Path("exported"),
+    show_default=True,
+    help="Folder; an earlier export in it is replaced.",
+)
+@click.option("--maps", is_flag=True, help="Add the heat map of each answer as an output.")
 @click.option("--model", default=".", show_default=True, help=MODEL_HELP)
 @click.option(
     "--images", multiple=True, type=click.Path(),
@@ -122,6 +133,7 @@ def export(**options: Any) -> None:
     """Write the whole model as one graph of ONNX or OpenVINO.
 
     It goes from uint8 pixels to calibrated probabilities. It is compared with the pipeline, and its speed is measured.
+    Beside it is classify.py, which classifies image files with the graph and without Graft.
     """
     from stages.commands.export import export_model
 

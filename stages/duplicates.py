@@ -1,4 +1,4 @@
-"""Stage 2 of 9, duplicates: find the images that show the same thing, so that no split parts them.
+"""Stage 2 of 10, duplicates: find the images that show the same thing, so that no split parts them.
 
 Reads   data/images/, data/manifest.csv
 Writes  data/duplicates.csv (the manifest with each image's group of near-duplicates), reports/duplicates.csv (their

@@ -1,9 +1,10 @@
-"""Stage 8 of 9, evaluate: score the test split, once.
+"""Stage 9 of 10, evaluate: score the test split, once.
 
 Fits to train and validation what the model needs to say "unsure" and "unknown", lets it classify the test images, and
 assembles the bundle: all that is needed to classify images elsewhere.
 
-Reads   data/baselines.csv, data/model/, data/features.safetensors; of a fine-tuned model also data/images/
+Reads   data/baselines.csv, data/model/, data/evidence/, data/features.safetensors; of a fine-tuned model also
+        data/images/
 Writes  data/bundle/, reports/metrics.json, headline.json (the numbers of DVC's tables), gate.json (whether the model
         is good enough to be offered), verdict.json (against the best baseline, and fine-tuned against head-only),
         predictions.csv and baselines.csv, and for plots reports/plots/confusion.csv, per_class.csv, reliability.csv
@@ -53,7 +54,8 @@ from stages.graft.storage.files import write_json
 from stages.graft.storage.tables import write_csv
 
 IMAGES, IMAGES_TABLE, FEATURES = Path("data/images"), Path("data/baselines.csv"), Path("data/features.safetensors")
-MODEL, BACKBONES, BUNDLE = Path("data/model"), Path("data/backbones"), Path("data/bundle")
+MODEL, EVIDENCE, BUNDLE = Path("data/model"), Path("data/evidence"), Path("data/bundle")
+BACKBONES = Path("data/backbones")
 REPORTS = Path("reports")
 
 COLUMNS = ("id", "file", "label", "group", "split", DUPLICATES, *BASELINES)
@@ -78,7 +80,7 @@ def main() -> None:
     # The rule is fitted to train and validation; the test images are only scored.
     rule = fit_rule(model, train, val, params.target_accuracy, params.false_alarm_rate)
     max_megapixels = load_params("ingest", PixelLimitParams).max_megapixels
-    write_bundle(MODEL, rule, weights, runtime, BUNDLE, max_megapixels)
+    write_bundle((MODEL, EVIDENCE), rule, weights, runtime, BUNDLE, max_megapixels)
     is_checked = load_params("duplicates", DuplicatesParams).method != "off"
     level, answers = params.confidence_level, answer(rule, test.x, test.logits)
     evaluation = evaluate_answers(images, model.classes, test.logits, answers, level, is_checked)

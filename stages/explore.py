@@ -1,4 +1,4 @@
-"""Stage 7 of 9, explore: find doubtful labels, predict by baselines, draw a map, measure accuracy over shots.
+"""Stage 7 of 10, explore: find doubtful labels, predict by baselines, draw a map, measure accuracy over shots.
 
 Reads   data/images/, data/splits.csv, data/features.safetensors, reports/split.json
 Writes  data/baselines.csv, reports/explore.json, reports/label_errors.csv, reports/plots/map.csv and shots.csv

@@ -1,4 +1,4 @@
-"""Stage 4 of 9, extract: turn images into features with a frozen, pretrained network.
+"""Stage 4 of 10, extract: turn images into features with a frozen, pretrained network.
 
 Reads   data/images/, data/manifest.csv, the bundled backbone or the weights named
 Writes  data/features.safetensors, reports/extract.json

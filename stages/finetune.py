@@ -1,4 +1,4 @@
-"""Stage 6 of 9, finetune: assemble the model, after training the network further if that is asked for.
+"""Stage 6 of 10, finetune: assemble the model, after training the network further if that is asked for.
 
 Reads   data/head/, and when it trains data/images/, data/splits.csv, the backbone's weights
 Writes  data/model/, reports/finetune.json, reports/plots/finetune_curve.csv, reports/plots/forgetting.csv

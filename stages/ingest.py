@@ -1,4 +1,4 @@
-"""Stage 1 of 9, ingest: decode every labelled image of the source, keep the good ones under their SHA-256.
+"""Stage 1 of 10, ingest: decode every labelled image of the source, keep the good ones under their SHA-256.
 
 Reads   ingest.source: a class folder, here or in S3, an archive, here or at an http(s) address, a CSV list, a YAML spec
 Writes  data/images/ (without any when they stay in place), data/manifest.csv, reports/ingest.json

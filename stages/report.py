@@ -1,4 +1,4 @@
-"""Stage 9 of 9, report: say whether the model is usable, draw the figures, write the page, and publish the run.
+"""Stage 10 of 10, report: say whether the model is usable, draw the figures, write the page, and publish the run.
 
 The page shows times and the last commit: it is no output of the stage, and `graft report` writes it again.
 

@@ -1,4 +1,4 @@
-"""Stage 3 of 9, split: put every image in train, validation or test.
+"""Stage 3 of 10, split: put every image in train, validation or test.
 
 Reads   data/duplicates.csv
 Writes  data/splits.csv, reports/split.json

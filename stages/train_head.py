@@ -1,4 +1,4 @@
-"""Stage 5 of 9, train_head: fit a new head on frozen features; test images are not looked at.
+"""Stage 5 of 10, train_head: fit a new head on frozen features; test images are not looked at.
 
 Reads   data/features.safetensors, data/splits.csv
 Writes  data/head/, reports/train_head.json, reports/plots/train_head_curve.csv

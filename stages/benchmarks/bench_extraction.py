@@ -152,12 +152,12 @@ def measure_idle_repro(sandbox: Sandbox, scratch: Path) -> Results:
 def measure_new_parameter(sandbox: Sandbox) -> Results:
     """Time the stages that run again for a new parameter of the head, without DVC and with it."""
     sandbox.set_params("train_head", kind="prototype")
-    stages = ("train_head", "finetune", "evaluate")
+    stages = ("train_head", "finetune", "explain", "evaluate")
     work = sum(sandbox.stage_seconds(stage, repeats=3) for stage in stages)
     imports = sum(sandbox.import_seconds(stage) for stage in stages)
     sandbox.set_params("train_head", kind="logistic", class_weight="balanced")
     repro = sandbox.seconds("dvc", "repro")
-    title = f"a new head parameter, {NUM_RERUN} images: three stages against the import of what they need"
+    title = f"a new head parameter, {NUM_RERUN} images: four stages against the import of what they need"
     return {
         f"{title} ({work:.2f} s, {imports:.2f} s)": f"{work / imports:.2f}",
         "the same through `dvc repro`, with publishing to MLflow": f"{repro:.1f} s",

@@ -1,21 +1,25 @@
 """graft export: write the whole model as one graph, from uint8 pixels to calibrated probabilities.
 
 Reads   a bundle: this repository's data/bundle, another folder, or a model of MLflow's registry; images to compare on
-Writes  a folder: model.onnx, or model.xml and model.bin; README.json: how to call it; export.json: what it is worth
+Writes  a folder: 1/model.onnx, or 1/model.xml and 1/model.bin; README.json: how to call it; classify.py, which does so;
+        export.json: what it is worth
 """
 
 import io
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from stages.graft.core.errors import DataError, ParamsError
+from stages.graft.core.progress import Progress
 from stages.graft.data.image_locations import image_locations
 from stages.graft.data.splits import read_splits
+from stages.graft.model import classify
 from stages.graft.model.bundle import LIBRARIES, Bundle, load_bundle
-from stages.graft.model.export_check import NUM_SAMPLES, answered_by, compare, references, speed, torch_run
+from stages.graft.model.export_check import NUM_SAMPLES, Reference, answered_by, compare, references, speed, torch_run
 from stages.graft.model.exported_graph import (
     ONNX_PACKAGES,
     Format,
@@ -34,11 +38,11 @@ from stages.graft.storage.hashing import sha256_of
 from stages.graft.tracking.fetch_model import fetch_bundle
 
 IMAGES, SPLITS = Path("data/images"), Path("data/splits.csv")
-RECIPE, REPORT, THIS_REPOSITORY = "README.json", "export.json", "."
+RECIPE, SCRIPT, REPORT, THIS_REPOSITORY = "README.json", "classify.py", "export.json", "."
 
 
-def export_model(format_: Format, out: Path, model: str, images: Sequence[str]) -> None:
-    """Write the graph, compare it with the pipeline and measure its speed.
+def export_model(format_: Format, out: Path, model: str, images: Sequence[str], maps: bool) -> None:
+    """Write the graph, with heat maps if `maps`, compare it with the pipeline and measure its speed.
 
     Raises:
         ParamsError, DataError: a package, the model or the images are missing, or `out` holds something else.
@@ -50,7 +54,7 @@ def export_model(format_: Format, out: Path, model: str, images: Sequence[str]) 
         files = images_to_compare(images, model)
         with atomic_path(out) as temporary:
             temporary.mkdir()
-            record = write_export(bundle, format_, files, temporary)
+            record = write_export(bundle, format_, files, maps, temporary)
     for precision, result in record["precisions"].items():
         print(f"export: {out} in {precision}: {format_result(result)}")
     different = [name for name, result in record["precisions"].items() if not same_labels(result)]
@@ -87,18 +91,22 @@ def images_to_compare(names: Sequence[str], model: str) -> list[ImageFile]:
     return [ImageFile.at(locate(id_)) for id_ in test]
 
 
-def write_export(bundle: Bundle, format_: Format, files: Sequence[ImageFile], folder: Path) -> dict[str, Any]:
-    """Write the graph, the description of its input and the record of its quality; returns the record."""
-    model = WholeModel(bundle)
-    write_graph(model, format_, bundle.weights.preprocessing.crop_px, notes_of(bundle.head.classes), folder)
-    write_json(recipe(bundle.weights.preprocessing, bundle.rule), folder / RECIPE)
+def write_export(
+    bundle: Bundle, format_: Format, files: Sequence[ImageFile], maps: bool, folder: Path
+) -> dict[str, Any]:
+    """Write the graph, how it is called and the record of its quality; returns the record."""
+    model, size_px = WholeModel(bundle, maps), bundle.weights.preprocessing.crop_px
+    print(f"export: writing the graph as {format_}", file=sys.stderr)
+    write_graph(model, format_, size_px, notes_of(bundle.head.classes, model.outputs), folder)
+    write_json(recipe(bundle.weights.preprocessing, bundle.rule, model.outputs), folder / RECIPE)
+    shutil.copyfile(Path(classify.__file__), folder / SCRIPT)
     record: dict[str, Any] = {
         "format": format_,
         "backbone": bundle.weights.to_record(),
         "pipeline": dict(bundle.runtime.record),
         "precisions": measure_precisions(bundle, format_, files, model, folder),
         "versions": {name: version(name) for name in (*LIBRARIES, *(ONNX_PACKAGES if format_ == "onnx" else ()))},
-        "sha256": {path.name: sha256_of(path) for path in sorted(folder.iterdir())},
+        "sha256": {path.relative_to(folder).as_posix(): sha256_of(path) for path in sorted(folder.rglob("*.*"))},
     }
     write_json(record, folder / REPORT)
     return record
@@ -108,10 +116,11 @@ def measure_precisions(
     bundle: Bundle, format_: Format, files: Sequence[ImageFile], model: WholeModel, folder: Path
 ) -> dict[str, dict[str, Any]]:
     """Compare the graph in each precision with the pipeline and with torch, and measure its speed."""
-    predictor = Predictor(bundle)
+    predictor, maps = Predictor(bundle), model.num_layers > 0
     graphs = {name: open_graph(folder, format_, name) for name in precisions(format_)}
-    against_pipeline = compare(graphs, references(predictor, files))
-    samples = list(references(predictor, files[:NUM_SAMPLES]))
+    with Progress(len(files), desc="compare", unit="images") as progress:
+        against_pipeline = compare(graphs, counted(references(predictor, files, maps), progress))
+    samples = list(references(predictor, files[:NUM_SAMPLES], maps))
     against_torch = compare(graphs, answered_by(torch_run(model), samples))
     squares = samples[0].squares
     return {
@@ -124,6 +133,13 @@ def measure_precisions(
         }
         for name in graphs
     }
+
+
+def counted(images: Iterable[Reference], progress: Progress) -> Iterator[Reference]:
+    """Give the images, and show how many have been used."""
+    for found in images:
+        yield found
+        progress.advance(len(found.squares))
 
 
 def same_labels(result: Mapping[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """graft predict: classify image files with a model, one row for each.
 
 Reads   a bundle: this repository's data/bundle, another folder, or a model of MLflow's registry; image files
-Writes  a .csv, .jsonl or .parquet file, or CSV to the terminal
+Writes  a .csv, .jsonl or .parquet file, or CSV to the terminal; with --maps, a folder of pictures
 """
 
 import signal
@@ -12,25 +12,31 @@ from pathlib import Path
 
 from stages.graft.compute.engine import open_engine
 from stages.graft.compute.settings import LOCAL, ComputeParams, load_compute
-from stages.graft.core.errors import DataError
+from stages.graft.core.errors import DataError, ParamsError
 from stages.graft.core.progress import Progress
+from stages.graft.model.heat_map_writer import MAP, HeatMapWriter
 from stages.graft.model.image_inputs import FolderCount, count_images, named_images, printable_name
-from stages.graft.model.predictor import Answering, load_predictor
+from stages.graft.model.predictor import Answering, Predictor, load_predictor
 from stages.graft.model.row_files import Write, csv_rows, open_rows
 from stages.graft.tracking.fetch_model import fetch_bundle
 
 
-def predict_images(images: Sequence[str], out: Path | None, model: str, ray: bool) -> None:
-    """Classify the images, write their rows and print how many there are.
+def predict_images(images: Sequence[str], out: Path | None, model: str, maps: Path | None, ray: bool) -> None:
+    """Classify the images, write their rows and print how many there are; write heat maps to the folder `maps`.
 
     Raises:
+        ParamsError: maps are asked for on a cluster, or the network has none.
         DataError: some images cannot be read; all rows are written.
     """
+    if maps and ray:
+        raise ParamsError("--maps draws on this machine alone; leave out --ray")
     num_images, folders = count_images(images)
     print_skipped(folders)
     counts = dict.fromkeys(("images", "errors", "unsure", "unknown"), 0)
     with fetch_bundle(model, Path()) as folder, open_predictor(folder, ray) as predictor:
-        rows, columns = predictor.predict(named_images(images, sys.stdin.buffer)), predictor.columns
+        files = named_images(images, sys.stdin.buffer)
+        drawing = HeatMapWriter(predictor, maps) if maps and isinstance(predictor, Predictor) else None
+        rows, columns = (drawing or predictor).predict(files), (drawing or predictor).columns
         with open_output(out, columns) as write, Progress(num_images, desc="predict", unit="images") as progress:
             for row in rows:
                 write(row)
@@ -72,4 +78,5 @@ def open_output(out: Path | None, columns: Sequence[str]) -> AbstractContextMana
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `head` may stop early
         return csv_rows(sys.stdout, columns, shown=sys.stdout.isatty())
     types = dict.fromkeys(columns, float) | {"file": str, "label": str, "error": str}
+    types |= {MAP: str} if MAP in columns else {}
     return open_rows(out, types | {"unsure": bool, "unknown": bool})

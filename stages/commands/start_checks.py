@@ -25,6 +25,7 @@ MODELS = {
     "train_head": "stages.graft.heads.head_params.TrainHeadParams",
     "finetune": "stages.graft.training.finetune_params.FinetuneParams",
     "explore": "stages.graft.evaluation.explore_params.ExploreParams",
+    "explain": "stages.graft.evaluation.explain_params.ExplainParams",
     "evaluate": "stages.graft.evaluation.evaluate_params.EvaluateParams",
     "report": "stages.graft.report.report_params.ReportParams",
     "compute": "stages.graft.compute.settings.ComputeParams",

@@ -1,5 +1,6 @@
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 
@@ -47,6 +48,7 @@ def folder(project, bundle_folder, monkeypatch):
         run(name, stage.main)
     backbone = read_json(bundle_folder / "model.json")["backbone"]
     write_model(load_head(folder / "data/head"), backbone, folder / "data/model")
+    shutil.copytree(bundle_folder.parent / "evidence", folder / "data/evidence")
     write_baselines(folder)
     return folder
 

@@ -5,18 +5,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 
 from stages.graft.backbone.architectures import build_network
 from stages.graft.backbone.extraction import embed
+from stages.graft.backbone.runtime import Runtime
 from stages.graft.backbone.runtime_choice import AUTOMATIC, choose_runtime
 from stages.graft.backbone.tensor_files import save_network
-from stages.graft.backbone.weights import BackboneParams, find_weights
+from stages.graft.backbone.weights import BackboneParams, Weights, find_weights
+from stages.graft.evaluation.explanation import MappedModel, explain_model
 from stages.graft.heads.features import FeatureSet
+from stages.graft.heads.head import Head
 from stages.graft.heads.lda import fit_lda
 from stages.graft.model.bundle import write_bundle
 from stages.graft.model.decision import fit_rule
+from stages.graft.model.heat_map import save_evidence
 from stages.graft.model.model_folder import read_model, write_model
 from stages.graft.model.scoring import ScoredSet
 from stages.graft.storage.cache_folder import store_folder
@@ -68,9 +73,18 @@ def make_bundle(folder: Path, runtime: str = "auto", name: str = "squeezenet1_1"
         ScoredSet(x=one.x, logits=head.logits(one.x), y=one.y, groups=np.arange(36) + 36 * part)
         for part, one in enumerate((train, val))
     )
+    write_evidence(folder / "evidence", head, weights, runs, list(classes))
     rule = fit_rule(read_model(folder / "model")[0], *scored, 0.9, 0.05)
-    write_bundle(folder / "model", rule, weights, runs, folder / "bundle")
+    write_bundle((folder / "model", folder / "evidence"), rule, weights, runs, folder / "bundle")
     return folder / "bundle"
+
+
+def write_evidence(folder: Path, head: Head, weights: Weights, runtime: Runtime, files: list[str]) -> None:
+    """Write what makes heat maps of a network's maps; nothing when it gives none."""
+    mapped = MappedModel(head=head, runtime=runtime, preprocessing=weights.preprocessing, locate=Path)
+    splits = pd.DataFrame({"id": files, "label": "", "split": "train"})
+    folder.mkdir(parents=True)
+    save_evidence(explain_model(mapped, splits, 0), folder)
 
 
 def write_small_network(backbones: Path) -> None:

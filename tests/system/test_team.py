@@ -242,7 +242,7 @@ def conflict(alice: Person, bob: Person, mlflow: str) -> None:
     said = bob.type("git pull --no-rebase", code=1)
     assert "CONFLICT (content): Merge conflict in dvc.lock" in said
     (block,) = typed_blocks(CONFLICT)
-    assert ran(bob.type(*block)) == ["train_head", "finetune", "evaluate", "report"]
+    assert ran(bob.type(*block)) == ["train_head", "finetune", "explain", "evaluate", "report"]
     assert (bob.param("split.seed"), bob.param("train_head.kind")) == (1, "prototype")
     assert ran(bob.repro()) == []
     assert bob.run("git", "status", "--porcelain") == ""

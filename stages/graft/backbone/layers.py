@@ -1,7 +1,7 @@
 """Features from any layer of a network: the penultimate one, or nodes of its graph, pooled and concatenated."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -92,8 +92,12 @@ class PooledLayers(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute features (n, d) of images (n, 3, h, w)."""
-        maps = self.extractor(x)
-        return torch.cat([part for node, axes in self.nodes for part in _pool(maps[node], axes, self.pooling)], dim=1)
+        return pool_layers(self.extractor(x), self.nodes, self.pooling)
+
+
+def pool_layers(maps: Mapping[str, Tensor], nodes: Sequence[tuple[str, tuple[int, ...]]], pooling: str) -> Tensor:
+    """Pool the maps of each of the nodes, in order, over its axes: features (n, d)."""
+    return torch.cat([part for node, axes in nodes for part in _pool(maps[node], axes, pooling)], dim=1)
 
 
 def _pool(maps: Tensor, axes: tuple[int, ...], pooling: str) -> list[Tensor]:

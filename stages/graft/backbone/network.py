@@ -54,12 +54,20 @@ class AveragedViews(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute features (n, d) of images (n, size_px, size_px, 3), uint8, in one pass of 4 n images."""
+        features: Tensor = self.backbone(self.views(images))
+        return self.mean(features.flatten(1))
+
+    def views(self, images: Tensor) -> Tensor:
+        """Give the four views of images, shape (4 n, size_px, size_px, 3); the images themselves come first."""
         inside, size = slice(self.margin_px, self.size_px - self.margin_px), [self.size_px, self.size_px]
         middle = images[:, inside, inside].permute(0, 3, 1, 2).float()
         enlarged = functional.interpolate(middle, size, mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
         views = torch.cat([images.float(), enlarged])
-        features: Tensor = self.backbone(torch.cat([views, views.flip(2)]))
-        return features.flatten(1).reshape(4, images.shape[0], -1).mean(dim=0)
+        return torch.cat([views, views.flip(2)])
+
+    def mean(self, features: Tensor) -> Tensor:
+        """Average the features of all views, shape (4 n, d), to (n, d)."""
+        return features.reshape(4, features.shape[0] // 4, -1).mean(dim=0)
 
 
 def load_network(weights: Weights) -> nn.Module:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from stages.graft.backbone.openvino_runtime import (
+    MAPS,
     NETWORK,
     OPENVINO_PRECISIONS,
     RECORD,
@@ -30,7 +31,7 @@ from stages.graft.storage.hashing import fingerprint_of
 from stages.graft.storage.locks import exclusive_lock, mark_used, shared_lock
 from stages.graft.storage.sealed import read_sealed, sealed_problem, write_sealed
 
-FORMAT = 3
+FORMAT = 4
 """Version of the converted network's files."""
 
 NUM_PROBES = 8
@@ -85,14 +86,17 @@ def _converted(weights: Weights, folder: Path) -> tuple[Path, dict[str, Any]]:
 def _convert(weights: Weights, made_from: Mapping[str, Any], target: Path) -> None:
     """Convert a network, compare it with torch and keep both results, or the reason why it cannot be converted."""
     print(f"extract: converting {weights.name} for OpenVINO, once", file=sys.stderr)
+    from stages.graft.backbone.feature_maps import with_maps
     from stages.graft.backbone.network import load_averaged
 
-    backbone = load_averaged(weights)
+    backbone, size_px = load_averaged(weights), weights.preprocessing.crop_px
     with atomic_path(target) as folder:
         folder.mkdir()
         record: dict[str, Any] = {"made_from": made_from, "cosine": {}, "error": None}
         try:
-            record["cosine"] = _save_and_compare(backbone, _probes(weights.preprocessing.crop_px), folder)
+            model = _to_openvino(with_maps(backbone, weights.preprocessing) or backbone, size_px)
+            _save(model, folder)
+            record["cosine"] = _compare(model, backbone, _probes(size_px))
         except _UnwritableError:
             raise
         except Exception as problem:  # OpenVINO raises many kinds on what it cannot do
@@ -100,23 +104,36 @@ def _convert(weights: Weights, made_from: Mapping[str, Any], target: Path) -> No
         write_sealed(record, folder / RECORD, (NETWORK, TENSORS) if record["error"] is None else ())
 
 
-def _save_and_compare(backbone: Any, probes: Batch, folder: Path) -> dict[str, dict[str, float]]:
-    """Write the converted network and give the cosine of its features to torch's, in each precision."""
+def _to_openvino(backbone: Any, size_px: int) -> Any:
+    """Convert a backbone, which may give maps too.
+
+    The features stay the only output. The maps have names, by which they become outputs when asked for.
+    """
     import torch
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer: constants in a graph of fixed shape are intended
-        model = openvino.convert_model(backbone, example_input=torch.from_numpy(probes[:2]))
+        example = torch.zeros(2, size_px, size_px, 3, dtype=torch.uint8)
+        model = openvino.convert_model(backbone, example_input=example)
+    for number, result in enumerate(model.get_results()[1:]):
+        result.input_value(0).get_tensor().set_names({f"{MAPS}{number}"})
+        model.remove_result(result)
     # OpenVINO's own names depend on what the process converted before.
     model.set_friendly_name("network")
     for number, part in enumerate(model.get_ordered_ops()):
         part.set_friendly_name(f"part{number}")
-    _save(model, folder)
+    return model
+
+
+def _compare(model: Any, backbone: Any, probes: Batch) -> dict[str, dict[str, float]]:
+    """Give the cosine of a converted network's features to torch's, in each precision."""
+    import torch
+
     with torch.inference_mode():
         expected = backbone(torch.from_numpy(probes)).float().numpy().reshape(NUM_PROBES, -1)
     size_px = probes.shape[1]
     compiled = {name: compile_network(model, NUM_PROBES, size_px, name, num_streams=1) for name in OPENVINO_PRECISIONS}
-    return {name: cosines(compute(probes), expected) for name, compute in compiled.items()}
+    return {name: cosines(run(probes)[0].reshape(NUM_PROBES, -1), expected) for name, run in compiled.items()}
 
 
 class _UnwritableError(GraftError):

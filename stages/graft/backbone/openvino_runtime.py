@@ -3,7 +3,8 @@
 import queue
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.graft.backbone.quiet_openvino import openvino
-from stages.graft.backbone.runtime import Compute
+from stages.graft.backbone.runtime import Compute, ComputeMaps, Maps, without_maps
 from stages.graft.core.errors import DataError, one_line
 from stages.graft.core.threads import num_cpus
 from stages.graft.images.decode import Batch
@@ -20,6 +21,12 @@ from stages.graft.storage.feature_store import Features
 from stages.graft.storage.files import read_json
 
 RECORD, NETWORK, TENSORS = "network.json", "network.xml", "network.bin"
+
+Run = Callable[[Batch], list[npt.NDArray[np.float32]]]
+"""From images of one shape to each output of a network."""
+
+MAPS = "maps"
+"""Beginning of the names of the maps in a converted network; a number follows."""
 
 OPENVINO_PRECISIONS = {"bf16": "bf16", "fp32": "f32"}
 """OpenVINO's names of the precisions."""
@@ -51,12 +58,43 @@ class OpenVinoRuntime:
         """
         return self._compute
 
+    def load_maps(self) -> ComputeMaps:
+        """Read and compile the network with its maps as outputs once; errors are those of `load` too."""
+        return self._compute_maps
+
     @cached_property
     def _compute(self) -> Compute:
+        run = self._compiled(self._read())
+        return lambda images: run(images)[0].reshape(len(images), -1)
+
+    @cached_property
+    def _compute_maps(self) -> ComputeMaps:
+        model = self._read()
+        names = [name for tensor in _tensors(model) for name in tensor.get_names() if name.startswith(MAPS)]
+        if not names:
+            raise without_maps()
+        model.add_outputs(sorted(names, key=lambda name: (len(name), name)))  # maps2 before maps10
+        run = self._compiled(model)
+
+        def compute(images: Batch) -> tuple[Features, tuple[Maps, ...]]:
+            features, *maps = run(images)
+            return features.reshape(len(images), -1), tuple(some[: len(images)] for some in maps)
+
+        return compute
+
+    def _read(self) -> Any:
+        with self._as_data_error():
+            return openvino.Core().read_model(self._folder / NETWORK)
+
+    def _compiled(self, model: Any) -> Run:
         batch_size, precision = self.record["batch_size"], self.record["precision"]
-        try:
-            model = openvino.Core().read_model(self._folder / NETWORK)
+        with self._as_data_error():
             return compile_network(model, batch_size, self._size_px, precision, self.num_streams)
+
+    @contextmanager
+    def _as_data_error(self) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:  # OpenVINO raises many kinds, and prints bytes of the file
             raise DataError(
                 f"{self._folder / NETWORK} cannot be run by OpenVINO ({one_line(error)}); fetch the model again, or "
@@ -68,6 +106,11 @@ class OpenVinoRuntime:
         folder.mkdir(exist_ok=True)
         for name in (RECORD, NETWORK, TENSORS):
             shutil.copyfile(self._folder / name, folder / name)
+
+
+def _tensors(model: Any) -> Iterator[Any]:
+    """Give the tensors between a network's parts."""
+    return (output.get_tensor() for part in model.get_ordered_ops() for output in part.outputs())
 
 
 def open_saved(folder: Path, precision: str, batch_size: int, size_px: int) -> OpenVinoRuntime:
@@ -90,7 +133,7 @@ def computes_in_bf16() -> bool:
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def compile_network(model: Any, batch_size: int, size_px: int, precision: str, num_streams: int) -> Compute:
+def compile_network(model: Any, batch_size: int, size_px: int, precision: str, num_streams: int) -> Run:
     """Compile a converted network for batches of one shape; `num_streams` batches are computed at once."""
     model.reshape([batch_size, size_px, size_px, 3])
     hints = {
@@ -108,15 +151,14 @@ def compile_network(model: Any, batch_size: int, size_px: int, precision: str, n
         _fill_tables(request)
         requests.put(request)
 
-    def compute(images: Batch) -> Features:
+    def run(images: Batch) -> list[npt.NDArray[np.float32]]:
         request = requests.get()
         try:
-            features: npt.NDArray[np.float32] = request.infer([images], share_inputs=True)[0]
-            return features.reshape(len(images), -1).copy()
+            return [np.array(output) for output in request.infer([images], share_inputs=True).values()]
         finally:
             requests.put(request)
 
-    return compute
+    return run
 
 
 def _fill_tables(request: Any) -> None:

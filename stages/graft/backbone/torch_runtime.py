@@ -1,16 +1,19 @@
 """torch as a runtime: it runs any network on any processor, and on GPUs."""
 
 import threading
+from collections.abc import Callable
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from stages.graft.backbone.feature_maps import with_maps
 from stages.graft.backbone.network import choose_device, load_averaged
-from stages.graft.backbone.runtime import Compute, Precision
+from stages.graft.backbone.runtime import Compute, ComputeMaps, Maps, Precision, without_maps
 from stages.graft.backbone.weights import Weights
 from stages.graft.core.threads import num_cpus
 from stages.graft.images.decode import Batch
@@ -51,22 +54,46 @@ class TorchRuntime:
 
     @cached_property
     def _compute(self) -> Compute:
+        backbone: Any = load_averaged(self._weights).to(self._device)
+        run = self._run(torch.compile(backbone) if self._compiled else backbone)
+        return lambda images: _array(run(images)).reshape(len(images), -1)
+
+    def load_maps(self) -> ComputeMaps:
+        """Build the network with its maps once."""
+        return self._compute_maps
+
+    @cached_property
+    def _compute_maps(self) -> ComputeMaps:
+        backbone = with_maps(load_averaged(self._weights), self._weights.preprocessing)
+        if backbone is None:
+            raise without_maps()
+        run = self._run(backbone.to(self._device))
+
+        def compute(images: Batch) -> tuple[Features, tuple[Maps, ...]]:
+            features, *maps = run(images)
+            return _array(features).reshape(len(images), -1), tuple(_array(some[: len(images)]) for some in maps)
+
+        return compute
+
+    def _run(self, network: Any) -> Callable[[Batch], Any]:
+        """Give a function that runs a network on a batch, in at most `num_streams` threads at once."""
         if self._device.type == "cpu":
             torch.set_num_threads(1)
-        backbone: Any = load_averaged(self._weights).to(self._device)
-        backbone = torch.compile(backbone) if self._compiled else backbone
         streams = threading.Semaphore(self.num_streams)
 
-        def compute(images: Batch) -> Features:
+        def run(images: Batch) -> Any:
             with (
                 streams,
                 torch.inference_mode(),
                 torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._bf16),
             ):
-                features = backbone(torch.from_numpy(images).to(self._device))
-            return np.ascontiguousarray(features.float().cpu().numpy().reshape(len(images), -1))
+                return network(torch.from_numpy(images).to(self._device))
 
-        return compute
+        return run
 
     def save(self, folder: Path) -> None:
         """Write nothing, since torch needs only the weights."""
+
+
+def _array(values: torch.Tensor) -> npt.NDArray[np.float32]:
+    return np.ascontiguousarray(values.float().cpu().numpy())

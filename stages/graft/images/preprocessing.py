@@ -91,3 +91,11 @@ def seen_part(p: Preprocessing, width: int, height: int) -> tuple[float, float, 
         return 0, 0, width, height
     side = min(width, height) * p.crop_px / p.resize_px
     return (width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2
+
+
+def seen_region(p: Preprocessing, width: int, height: int) -> tuple[float, float, float, float]:
+    """Give the part of an image that the network's square covers, as `seen_part`; with pad, it reaches beyond it."""
+    if p.fit != "pad":
+        return seen_part(p, width, height)
+    side = max(width, height)
+    return (width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2

@@ -5,12 +5,13 @@ model.json             classes and origin of the network
 head.safetensors       the head
 decision.json          temperature and thresholds of the decision rule
 novelty.safetensors    the detector of out-of-distribution images
+evidence.safetensors   what turns the network's maps into heat maps
 backbone.safetensors   the network's pretrained or fine-tuned weights, for torch and for exports
 network/               the network converted for OpenVINO, if OpenVINO runs it
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -29,6 +30,7 @@ from stages.graft.images.crop import DECODER
 from stages.graft.images.decode import MAX_PIXELS
 from stages.graft.images.pixel_limit import DEFAULT_MEGAPIXELS, in_pixels
 from stages.graft.model.decision import NOVELTY, RULE, DecisionRule, load_rule, save_rule
+from stages.graft.model.heat_map import EVIDENCE, Evidence, load_evidence
 from stages.graft.model.model_folder import BACKBONE, MODEL
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import atomic_path, read_json, write_json
@@ -41,7 +43,7 @@ BUNDLE, NETWORK = "bundle.json", "network"
 BUNDLE_FOLDER = Path("data/bundle")
 """The bundle's folder in a repository."""
 
-FORMAT = 1
+FORMAT = 2
 """Version of the folder's layout."""
 
 MAX_PX, MAX_BATCH_BYTES = 8192, 2**31
@@ -105,6 +107,8 @@ class Bundle:
     """From features to logits."""
     rule: DecisionRule
     """Decides which images are unsure or out of distribution."""
+    evidence: Evidence
+    """Turns the network's maps into heat maps."""
     runtime: Runtime
     """Runs the network."""
     weights: Weights
@@ -114,18 +118,21 @@ class Bundle:
 
 
 def write_bundle(
-    model: Path,
+    parts: Sequence[Path],
     rule: DecisionRule,
     weights: Weights,
     runtime: Runtime,
     folder: Path,
     max_megapixels: float = DEFAULT_MEGAPIXELS,
 ) -> None:
-    """Write a bundle of the model in the folder `model`, with its network's weights; an existing folder is replaced."""
+    """Write a bundle of a model, with its network's weights; an existing folder is replaced.
+
+    `parts` are the folders of the model and of its evidence.
+    """
     with atomic_path(folder) as temporary:
         temporary.mkdir()
-        for name in (MODEL, HEAD):
-            shutil.copyfile(model / name, temporary / name)
+        for name in (MODEL, HEAD, EVIDENCE):
+            shutil.copyfile(next(part / name for part in parts if (part / name).is_file()), temporary / name)
         save_rule(rule, temporary)
         _copy_weights(weights, temporary / BACKBONE)
         runtime.save(temporary / NETWORK)
@@ -164,23 +171,31 @@ def load_bundle(folder: Path) -> Bundle:
         )
     _check_files(folder, record.sha256)
     weights = replace(record.backbone, path=folder / BACKBONE)
-    head, rule = load_head(folder), load_rule(folder)
-    _check_fit(head, rule, folder)
-    runtime = saved_runtime(folder / NETWORK, weights, asdict(record.runtime))
-    return Bundle(head=head, rule=rule, runtime=runtime, weights=weights, max_pixels=in_pixels(record.max_megapixels))
+    head, rule, evidence = load_head(folder), load_rule(folder), load_evidence(folder)
+    _check_fit(head, rule, evidence, folder)
+    return Bundle(
+        head=head,
+        rule=rule,
+        evidence=evidence,
+        runtime=saved_runtime(folder / NETWORK, weights, asdict(record.runtime)),
+        weights=weights,
+        max_pixels=in_pixels(record.max_megapixels),
+    )
 
 
 def _check_files(folder: Path, sha256: Mapping[str, str]) -> None:
     """Check the files of a bundle against the list in it, which may also name others."""
-    for name in (MODEL, HEAD, RULE, NOVELTY, BACKBONE, *sha256):
+    for name in (MODEL, HEAD, RULE, NOVELTY, EVIDENCE, BACKBONE, *sha256):
         path = folder / name
         if len(name) > MAX_NAME or not path.is_file() or sha256_of(path) != sha256.get(name):
             shown = printable(str(path)[:MAX_NAME])
             raise DataError(f"{shown} is missing or damaged; fetch the model again, or make it again with `dvc repro`")
 
 
-def _check_fit(head: Head, rule: DecisionRule, folder: Path) -> None:
-    """Check that head and rule know the same classes and read as many features."""
+def _check_fit(head: Head, rule: DecisionRule, evidence: Evidence, folder: Path) -> None:
+    """Check that head, rule and evidence know the same classes, and that the first two read as many features."""
+    if any(len(weight) != len(head.classes) for weight in evidence.weights):
+        raise DataError(f"{folder}: {HEAD} and {EVIDENCE} are of two models; fetch the model again")
     if head.classes != rule.classes or head.num_features != rule.detector.num_features:
         raise DataError(
             f"{folder}: {HEAD} ({len(head.classes)} classes of {head.num_features} features) and {RULE} "

@@ -18,8 +18,8 @@ from stages.graft.core.threads import num_cpus
 from stages.graft.images.crop import decode_square
 from stages.graft.images.decode import Batch
 from stages.graft.model.exported_graph import Run
-from stages.graft.model.predictor import ImageFile, Predictor, probability_column
-from stages.graft.model.whole_model import OUTPUTS, WholeModel
+from stages.graft.model.predictor import Explained, ImageFile, Predictor, probability_column
+from stages.graft.model.whole_model import HEAT, OUTPUTS, WholeModel
 from stages.graft.storage.arrays import Array
 
 NUM_SAMPLES = 64
@@ -42,15 +42,19 @@ class Reference:
     """Arrays named like an exported model's outputs."""
 
 
-def references(predictor: Predictor, files: Sequence[ImageFile]) -> Iterator[Reference]:
-    """Classify images with the pipeline's own runtime, a batch at a time; files that are no images are left out."""
-    rows, remaining = predictor.predict(files), iter(files)
+def references(predictor: Predictor, files: Sequence[ImageFile], maps: bool = False) -> Iterator[Reference]:
+    """Classify images with the pipeline's own runtime, a batch at a time, with heat maps if `maps`; files that are no
+    images are left out."""
+    without = (Explained(row=row, heat=None) for row in predictor.predict(files))
+    explained, remaining = predictor.explain(files) if maps else without, iter(files)
     columns, p = [probability_column(label) for label in predictor.classes], predictor.preprocessing
     while chunk := list(islice(remaining, predictor.batch_size)):
-        answered = [(file, row) for file, row in zip(chunk, rows, strict=False) if row["error"] is None]
+        answered = [(file, one) for file, one in zip(chunk, explained, strict=False) if one.row["error"] is None]
         if answered:
-            answers = {name: np.array([row[name] for _, row in answered]) for name in list(OUTPUTS)[1:]}
-            answers["probabilities"] = np.array([[row[name] for name in columns] for _, row in answered])
+            answers = {name: np.array([one.row[name] for _, one in answered]) for name in list(OUTPUTS)[1:]}
+            answers["probabilities"] = np.array([[one.row[name] for name in columns] for _, one in answered])
+            if maps:
+                answers |= {name: np.array([one.heat for _, one in answered]) for name in HEAT}
             squares = [decode_square(file.read(), p) for file, _ in answered]
             yield Reference(squares=np.stack(squares), answers=answers)
 
@@ -77,7 +81,7 @@ def differences(answers: Mapping[str, Array], expected: Mapping[str, Array]) -> 
     labels, expected_labels = (some["probabilities"].argmax(axis=1) for some in (answers, expected))
     record: dict[str, Any] = {"num_images": len(labels), "same_label": int((labels == expected_labels).sum())}
     record |= {f"same_{name}": int((answers[name] == expected[name]).sum()) for name in ("unsure", "unknown")}
-    for name in ("probabilities", "distance"):
+    for name in ("probabilities", "distance", *(name for name in HEAT if name in answers)):
         record[f"max_difference_{name}"] = round(float(np.abs(answers[name] - expected[name]).max()), NUM_DIGITS)
     return record
 
@@ -87,7 +91,7 @@ def torch_run(model: WholeModel) -> Run:
 
     def compute(images: Batch) -> Mapping[str, Array]:
         with torch.inference_mode():
-            return {name: out.numpy() for name, out in zip(OUTPUTS, model(torch.from_numpy(images)), strict=True)}
+            return {name: out.numpy() for name, out in zip(model.outputs, model(torch.from_numpy(images)), strict=True)}
 
     return compute
 
@@ -126,4 +130,4 @@ def _median_seconds(run: Run, squares: Batch) -> float:
 
 
 def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -20,13 +20,14 @@ from stages.graft.storage.arrays import Array
 
 Format = Literal["onnx", "openvino"]
 
-FILES: Mapping[Format, tuple[str, ...]] = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin")}
+FILES: Mapping[Format, str] = {"onnx": "1/model.onnx", "openvino": "1/model.xml"}
+"""The file that is opened; OpenVINO's weights lie beside it. Model servers look for version 1 in the folder 1."""
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 """Packages for ONNX: the first two write the file, the last one runs it."""
 
 Run = Callable[[Batch], Mapping[str, Array]]
-"""From images (n, h, w, 3), uint8, to arrays named as in OUTPUTS."""
+"""From images (n, h, w, 3), uint8, to arrays named as the model's outputs."""
 
 
 def check_packages(format_: Format) -> None:
@@ -49,11 +50,12 @@ def write_graph(model: WholeModel, format_: Format, size_px: int, notes: Mapping
         GraftError: the network cannot be written in that format.
     """
     example = torch.zeros(2, size_px, size_px, 3, dtype=torch.uint8)
+    (folder / FILES[format_]).parent.mkdir(exist_ok=True)
     write = _write_onnx if format_ == "onnx" else _write_openvino
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the tracers: constants in a graph of fixed shape are intended
-            write(model, example, notes, folder / FILES[format_][0])
+            write(model, example, notes, folder / FILES[format_])
     except Exception as error:  # both raise many kinds on what they cannot do
         raise GraftError(
             f"the network cannot be written as {format_}: {one_line(error)}; try another --format"
@@ -70,7 +72,7 @@ def open_graph(folder: Path, format_: Format, precision: str, batch_size: int | 
 
     `batch_size` is the only number of images allowed in a batch; None allows any.
     """
-    path = folder / FILES[format_][0]
+    path = folder / FILES[format_]
     return _open_onnx(path) if format_ == "onnx" else _open_openvino(path, precision, batch_size)
 
 
@@ -81,7 +83,7 @@ def _write_onnx(model: WholeModel, example: torch.Tensor, notes: Mapping[str, st
         dynamo=True,
         verbose=False,
         input_names=[INPUT],
-        output_names=list(OUTPUTS),
+        output_names=list(model.outputs),
         dynamic_shapes={INPUT: {0: torch.export.Dim("n", min=1, max=4096)}},  # any number of images
     )
     program.model.metadata_props.update(notes)
@@ -94,14 +96,15 @@ def _open_onnx(path: Path) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_cpus()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda images: dict(zip(OUTPUTS, session.run(list(OUTPUTS), {INPUT: images}), strict=True))
+    names = [output.name for output in session.get_outputs()]
+    return lambda images: dict(zip(names, session.run(names, {INPUT: images}), strict=True))
 
 
 def _write_openvino(model: WholeModel, example: torch.Tensor, notes: Mapping[str, str], path: Path) -> None:
     graph = openvino.convert_model(model, example_input=example)
     graph.reshape([-1, *example.shape[1:]])
     graph.inputs[0].get_tensor().set_names({INPUT})
-    for output, name in zip(graph.outputs, OUTPUTS, strict=True):
+    for output, name in zip(graph.outputs, model.outputs, strict=True):
         output.get_tensor().set_names({name})
     graph.set_friendly_name("graft")
     for name, note in notes.items():
@@ -119,11 +122,11 @@ def _open_openvino(path: Path, precision: str, batch_size: int | None) -> Run:
 
     def compute(images: Batch) -> Mapping[str, Array]:
         results = compiled([images])
-        return {name: np.array(results[number]) for number, name in enumerate(OUTPUTS)}
+        return {output.any_name: np.array(value) for output, value in results.items()}
 
     return compute
 
 
-def notes_of(classes: tuple[str, ...]) -> dict[str, str]:
+def notes_of(classes: tuple[str, ...], outputs: Mapping[str, str] = OUTPUTS) -> dict[str, str]:
     """Give the metadata of the file, for readers who have only this file."""
-    return {"classes": json.dumps(list(classes), ensure_ascii=False), "outputs": json.dumps(OUTPUTS)}
+    return {"classes": json.dumps(list(classes), ensure_ascii=False), "outputs": json.dumps(outputs)}

@@ -1,5 +1,6 @@
 """The description of an exported model's input and outputs, for programs that prepare images without Graft."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from stages.graft.images.crop import fill_colour, least_px
@@ -9,8 +10,8 @@ from stages.graft.model.decision import DecisionRule
 from stages.graft.model.whole_model import INPUT, OUTPUTS
 
 
-def recipe(p: Preprocessing, rule: DecisionRule) -> dict[str, Any]:
-    """Describe an exported model to its callers, as JSON values."""
+def recipe(p: Preprocessing, rule: DecisionRule, outputs: Mapping[str, str] = OUTPUTS) -> dict[str, Any]:
+    """Describe an exported model with these outputs to its callers, as JSON values."""
     return {
         "classes": list(rule.classes),
         "input": {
@@ -25,7 +26,8 @@ def recipe(p: Preprocessing, rule: DecisionRule) -> dict[str, Any]:
         "resize_px": p.resize_px,
         "crop_px": p.crop_px,
         "interpolation": p.interpolation,
-        "outputs": OUTPUTS,
+        "fill": list(fill_colour(p)),
+        "outputs": dict(outputs),
         "unsure_below": rule.threshold.confidence,
         "unknown_above": rule.unknown_above,
     }

@@ -4,12 +4,12 @@ A file that is no image gives a row with the reason, and the others are still cl
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -20,13 +20,17 @@ from stages.graft.core.errors import DataError
 from stages.graft.core.memory import one_image
 from stages.graft.core.threads import in_threads
 from stages.graft.data.class_folder import read_address, read_file
+from stages.graft.heads.head import Float32
 from stages.graft.images.crop import decode_square
 from stages.graft.images.decode import Batch
 from stages.graft.images.location import NUM_READERS, ImageLocation, read_image_bytes
 from stages.graft.model.bundle import Bundle, bundle_in, load_bundle
 from stages.graft.model.decision import Answers, answer
+from stages.graft.model.heat_map import Trust
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.s3 import is_remote
+
+T = TypeVar("T")
 
 NUM_DIGITS = 6
 """Decimal digits of probabilities and distances."""
@@ -58,6 +62,16 @@ class ImageFile:
     def at_address(address: str, name: str) -> "ImageFile":
         """Describe a file on disk or in S3; it is read when it is needed."""
         return ImageFile(name=name, read=partial(read_address, address), address=address)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Explained:
+    """An answer with its heat map."""
+
+    row: dict[str, Any]
+    """As `Predictor.predict` gives it."""
+    heat: Float32 | None
+    """The heat map of the label, shape (s, s), over the square that the network sees; None for a damaged image."""
 
 
 class Answering(Protocol):
@@ -96,7 +110,7 @@ class Predictor:
         self._bundle = bundle
         self.classes = bundle.head.classes
         self.preprocessing = bundle.weights.preprocessing
-        self.runtime = bundle.runtime
+        self.max_pixels, self.runtime = bundle.max_pixels, bundle.runtime
         self.batch_size = int(bundle.runtime.record["batch_size"])
         self.columns = columns_of(bundle)
         self.runtime.load()
@@ -111,29 +125,69 @@ class Predictor:
             unsure (the confidence is below the threshold), unknown (the image is out of distribution), distance,
             p_<class>, and error; for a damaged image only file and error, the rest is None.
         """
+        for chunk in self._chunks(files, self._answer_chunk):
+            yield from chunk
+
+    def explain(self, files: Iterable[ImageFile]) -> Iterator[Explained]:
+        """Classify images as `predict` does, and give the heat map of each answer, from the same pass of the network.
+
+        Raises:
+            ParamsError: the network gives no maps.
+        """
+        self.runtime.load_maps()
+        for chunk in self._chunks(files, self._explain_chunk):
+            yield from chunk
+
+    @property
+    def trust(self) -> Trust:
+        """Say whether the heat maps can be trusted on the images that the model was made with."""
+        return self._bundle.evidence.trust
+
+    def _chunks(self, files: Iterable[ImageFile], task: Callable[[Sequence[ImageFile]], T]) -> Iterator[T]:
+        """Give a task's result for each batch of files, in order; several batches are worked on at once."""
         with threadpool_limits(1, "blas"):  # more threads take a fifth of the network's speed
             remaining = iter(files)
             chunks = iter(lambda: list(islice(remaining, self.batch_size)), [])
-            for rows in in_threads(self._answer_chunk, chunks, num_workers(self.runtime)):
-                yield from rows
+            yield from in_threads(task, chunks, num_workers(self.runtime))
 
     def _answer_chunk(self, files: Sequence[ImageFile]) -> list[dict[str, Any]]:
-        """Classify at most a batch of images; the other rows are black, since a row's bits depend on the shape."""
-        px, bundle = self.preprocessing.crop_px, self._bundle
+        """Classify at most a batch of images."""
+        batch, errors = self._batch(files)
+        return self._rows(files, self._answers(self.runtime.load()(batch)), errors)
+
+    def _explain_chunk(self, files: Sequence[ImageFile]) -> list[Explained]:
+        """Classify at most a batch of images and compute their heat maps."""
+        batch, errors = self._batch(files)
+        x, maps = self.runtime.load_maps()(batch)
+        answers = self._answers(x)
+        heats = self._bundle.evidence.heat_maps(maps, answers.predicted)
+        rows = self._rows(files, answers, errors)
+        return [Explained(row=row, heat=None if k in errors else heats[k]) for k, row in enumerate(rows)]
+
+    def _batch(self, files: Sequence[ImageFile]) -> tuple[Batch, dict[int, str]]:
+        """Decode images, and give the reasons of those that cannot be; they and the missing ones are black, since a
+        row's bits depend on the batch's shape."""
+        px = self.preprocessing.crop_px
         batch, errors = np.zeros((self.batch_size, px, px, 3), np.uint8), dict[int, str]()
         for number, pixels in enumerate(self._squares(files)):
             if isinstance(pixels, DataError):
                 errors[number] = str(pixels)
             else:
                 batch[number] = pixels
-        x = self.runtime.load()(batch)
-        if x.shape[1:] != (bundle.head.num_features,):
+        return batch, errors
+
+    def _answers(self, x: Float32) -> Answers:
+        head, rule = self._bundle.head, self._bundle.rule
+        if x.shape[1:] != (head.num_features,):
             raise DataError(
-                f"the network gives {x.shape[1]} features, the head reads {bundle.head.num_features}: they are of two "
+                f"the network gives {x.shape[1]} features, the head reads {head.num_features}: they are of two "
                 "models; fetch the model again, or make it again with `dvc repro`"
             )
         with np.errstate(all="ignore"):  # rows that are not finite say so
-            answers = answer(bundle.rule, x, bundle.head.logits(x))
+            return answer(rule, x, head.logits(x))
+
+    def _rows(self, files: Sequence[ImageFile], answers: Answers, errors: Mapping[int, str]) -> list[dict[str, Any]]:
+        with np.errstate(all="ignore"):
             rows = list(_answer_rows(self.classes, answers))
         return [
             dict.fromkeys(self.columns) | {"file": file.name} | ({"error": errors[k]} if k in errors else row)
@@ -148,7 +202,7 @@ class Predictor:
     def _square(self, file: ImageFile) -> Batch | DataError:
         with one_image():
             try:
-                return decode_square(file.read(), self.preprocessing, self._bundle.max_pixels)
+                return decode_square(file.read(), self.preprocessing, self.max_pixels)
             except DataError as error:
                 return error
 

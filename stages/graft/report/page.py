@@ -32,7 +32,18 @@ TEMPLATE = "page.html"
 REPORTS = ("metrics", "ingest", "duplicates", "split", "extract", "finetune", "verdict")
 """Names of the JSON files in reports/ that the page shows."""
 
-STAGES = ("ingest", "duplicates", "split", "extract", "train_head", "finetune", "explore", "evaluate", "report")
+STAGES = (
+    "ingest",
+    "duplicates",
+    "split",
+    "extract",
+    "train_head",
+    "finetune",
+    "explore",
+    "explain",
+    "evaluate",
+    "report",
+)
 
 MAX_DAMAGED_FILES = 200
 """Rows of the table of damaged files, at most."""

@@ -82,7 +82,7 @@ class RunState:
     """Rows of the manifest."""
 
 
-STAGES = ("ingest", "duplicates", "split", "extract", "train_head", "finetune", "explore", "evaluate")
+STAGES = ("ingest", "duplicates", "split", "extract", "train_head", "finetune", "explore", "explain", "evaluate")
 """The stages whose time counts; the last one, report, publishes the run before it has ended."""
 
 

@@ -84,8 +84,8 @@ def test_a_damaged_file_is_named(copy, name):
 def test_what_is_no_bundle_is_refused(copy, tmp_path):
     with pytest.raises(DataError, match=r"holds no model: no bundle\.json in it; `dvc repro`"):
         load_bundle(tmp_path)
-    write_json(read_json(copy / "bundle.json") | {"format": 2}, copy / "bundle.json")
-    with pytest.raises(DataError, match="is of format 2, this version of Graft reads 1"):
+    write_json(read_json(copy / "bundle.json") | {"format": 1}, copy / "bundle.json")
+    with pytest.raises(DataError, match="is of format 1, this version of Graft reads 2"):
         load_bundle(copy)
 
 

@@ -67,7 +67,7 @@ def test_bf16_is_near_where_the_processor_has_it(written, model):
 
 def test_an_openvino_file_names_its_classes_and_outputs(model, tmp_path):
     write_graph(model, "openvino", 64, notes_of(CLASSES), tmp_path)
-    graph = openvino.Core().read_model(tmp_path / "model.xml")
+    graph = openvino.Core().read_model(tmp_path / "1/model.xml")
     assert json.loads(graph.get_rt_info(["graft", "classes"]).value) == list(CLASSES)
     assert [output.any_name for output in graph.outputs] == list(OUTPUTS)
     assert graph.inputs[0].any_name == INPUT
@@ -79,8 +79,8 @@ def test_an_onnx_file_names_its_classes_and_outputs(model, tmp_path):
     import onnxruntime
 
     write_graph(model, "onnx", 64, notes_of(CLASSES), tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    assert [path.name for path in (tmp_path / "1").iterdir()] == ["model.onnx"]
+    session = onnxruntime.InferenceSession(tmp_path / "1/model.onnx")
     assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == list(CLASSES)
     assert [output.name for output in session.get_outputs()] == list(OUTPUTS)
     (given,) = session.get_inputs()

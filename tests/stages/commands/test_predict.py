@@ -6,6 +6,7 @@ from functools import partial
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from tests.support.bundles import CLASSES, write_pictures
 from tests.support.commands import graft
@@ -114,3 +115,28 @@ def test_nothing_half_written_is_left_after_a_stop(bundle_folder, pictures, tmp_
         predict(bundle_folder, tmp_path / "pictures", "--out", tmp_path / "a.csv")
     assert (tmp_path / "a.csv").read_text() == "before"
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".tmp")] == []
+
+
+def test_maps_are_pictures_with_estimated_boxes_and_the_same_answers(bundle_folder, pictures, tmp_path, capsys):
+    (tmp_path / "pictures/dark/0.png").write_bytes(b"")
+    for arguments in ([], ["--maps", tmp_path / "maps"]):
+        with pytest.raises(SystemExit, match="1 images cannot be read"):
+            predict(bundle_folder, tmp_path / "pictures", "--out", tmp_path / f"{len(arguments)}.csv", *arguments)
+    plain, mapped = (pd.read_csv(tmp_path / f"{number}.csv") for number in (0, 2))
+    assert mapped[plain.columns].equals(plain)
+    assert [name for name in mapped.columns if name not in plain.columns] == [
+        "box_left", "box_top", "box_right", "box_bottom", "map"
+    ]  # fmt: skip
+    good = mapped[mapped["error"].isna()]
+    assert sorted(good["map"]) == sorted(path.name for path in (tmp_path / "maps").iterdir())
+    assert mapped["map"].isna().sum() == 1
+    assert (good["box_left"] < good["box_right"]).all()
+    assert (good["box_bottom"] <= 48).all()
+    with Image.open(tmp_path / "maps" / good["map"].iloc[0]) as picture:
+        assert picture.size == (48, 48)
+    assert "it was not measured whether the heat maps of this model can be trusted" in capsys.readouterr().err
+
+
+def test_maps_on_a_cluster_are_refused(bundle_folder, pictures, tmp_path):
+    with pytest.raises(SystemExit, match="--maps draws on this machine alone; leave out --ray"):
+        predict(bundle_folder, tmp_path / "pictures", "--maps", tmp_path / "maps", "--ray")
