@@ -95,6 +95,11 @@ class Galleries:
     num_suspected: int
     """Of these, those whose label confident learning takes for wrong."""
 
+    @property
+    def answers(self) -> list[GalleryImage]:
+        """The images whose answer is shown: wrong or unsure."""
+        return [*(image for one in self.errors for image in one.images), *self.unsure]
+
 
 def read_galleries(root: Path, max_images: int) -> Galleries:
     """Read the galleries from the reports and the images; errors and unsure answers have `max_images` each, at most.

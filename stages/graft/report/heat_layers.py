@@ -9,10 +9,10 @@ from typing import Any
 from stages.graft.data.image_locations import image_locations
 from stages.graft.data.manifest import read_manifest
 from stages.graft.model.bundle import BUNDLE, BUNDLE_FOLDER
-from stages.graft.model.heat_picture import heat_layer
-from stages.graft.model.predictor import ImageFile, load_predictor
 from stages.graft.report.gallery import GalleryImage, data_address
 from stages.graft.storage.files import read_json
+
+EXPLAIN = "reports/explain.json"
 
 LONGER_PX = 48
 """Longer side of a layer, in pixels; the page stretches it."""
@@ -35,12 +35,17 @@ def read_heat_layers(root: Path, images: Iterable[GalleryImage]) -> HeatLayers:
         root: the pipeline's folder.
         images: of the galleries.
     """
-    found = read_json(root / "reports/explain.json")
+    if not (root / EXPLAIN).exists():
+        return HeatLayers(addresses={}, words="")
+    found = read_json(root / EXPLAIN)
     if not found["is_trusted"]:
         return HeatLayers(addresses={}, words=_refusal(found))
     manifest, bundle = root / "data/manifest.csv", root / BUNDLE_FOLDER
     if not (manifest.exists() and (bundle / BUNDLE).exists()):
         return HeatLayers(addresses={}, words="Heat maps come with dvc pull; then run graft report.")
+    from stages.graft.model.heat_picture import heat_layer  # imports OpenCV
+    from stages.graft.model.predictor import ImageFile, load_predictor
+
     files = {image.file for image in images if image.address is not None}
     table = read_manifest(manifest, ("id", "file", "width", "height"))
     table = table[table["file"].isin(files)]

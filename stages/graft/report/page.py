@@ -18,6 +18,7 @@ from stages.graft.report.earlier_results import read_earlier_results
 from stages.graft.report.figures import draw_figures
 from stages.graft.report.gallery import data_address, image_thumbnails, read_galleries
 from stages.graft.report.headline import format_details, read_comparisons
+from stages.graft.report.heat_layers import read_heat_layers
 from stages.graft.report.plot_tables import read_table
 from stages.graft.report.report_params import ReportParams
 from stages.graft.storage.files import read_json, write_text
@@ -74,7 +75,7 @@ def write_page(root: Path, figures: Path, captions: Mapping[str, str], gallery_i
     """
     reports = {name: read_json(root / f"reports/{name}.json") for name in REPORTS}
     params, tags = read_yaml(root / "params.yaml"), read_provenance(root)
-    thumbnails = image_thumbnails(root)
+    thumbnails, galleries = image_thumbnails(root), read_galleries(root, gallery_images)
     page = _template().render(
         **reports,
         advice=_read_advice(root),
@@ -87,7 +88,8 @@ def write_page(root: Path, figures: Path, captions: Mapping[str, str], gallery_i
             {"name": Path(name).stem.replace("_", " "), "address": _png_address(figures / name), "caption": caption}
             for name, caption in captions.items()
         ],
-        galleries=read_galleries(root, gallery_images),
+        galleries=galleries,
+        heat=read_heat_layers(root, galleries.answers),
         duplicate_images=duplicate_images(reports["duplicates"], thumbnails),
         max_damaged_files=MAX_DAMAGED_FILES,
         least_seen=LEAST_SEEN,
