@@ -8,7 +8,6 @@ from typing import Any
 
 from stages.graft.data.image_locations import image_locations
 from stages.graft.data.manifest import read_manifest
-from stages.graft.model.bundle import BUNDLE, BUNDLE_FOLDER
 from stages.graft.report.gallery import GalleryImage, data_address
 from stages.graft.storage.files import read_json
 
@@ -40,10 +39,10 @@ def read_heat_layers(root: Path, images: Iterable[GalleryImage]) -> HeatLayers:
     found = read_json(root / EXPLAIN)
     if not found["is_trusted"]:
         return HeatLayers(addresses={}, words=_refusal(found))
-    manifest, bundle = root / "data/manifest.csv", root / BUNDLE_FOLDER
-    if not (manifest.exists() and (bundle / BUNDLE).exists()):
+    manifest, bundle = root / "data/manifest.csv", root / "data/bundle"
+    if not (manifest.exists() and bundle.exists()):
         return HeatLayers(addresses={}, words="Heat maps come with dvc pull; then run graft report.")
-    from stages.graft.model.heat_picture import heat_layer  # imports OpenCV
+    from stages.graft.model.heat_picture import heat_layer  # both import OpenCV
     from stages.graft.model.predictor import ImageFile, load_predictor
 
     files = {image.file for image in images if image.address is not None}
