@@ -11,7 +11,7 @@ LOCKED = --quiet --universal --upgrade --python-version 3.11 --no-emit-index-url
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro compare test test-rare test-ray test-s3 test-team test-faults test-fuzz check format bench lock licences audit ui picture
+.PHONY: help install repro compare test test-label-studio test-rare test-ray test-s3 test-team test-faults test-fuzz check format bench lock licences audit ui picture
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ test-team: $(INSTALLED)  ## run the tests of two people who share a project, wit
 
 test-s3: $(INSTALLED)  ## run the pipeline on images that stay in S3 (two minutes)
 	python -m pytest -m s3
+
+test-label-studio: $(INSTALLED)  ## take suggestions through a real Label Studio, which is installed for it (1 GB, ten minutes)
+	python -m pytest -m label_studio
 
 test-faults: $(INSTALLED)  ## run the tests that kill stages, fill disks and flip bits (half an hour); ends with a count of what was lost
 	python -m pytest -m faults

@@ -154,6 +154,44 @@ def compare_backbones(networks: tuple[str, ...]) -> None:
     compare(networks)
 
 
+@main.command(epilog="Files: reports/suggestions.csv to fill in, .html to look at, .json and .xml for Label Studio.")
+@click.argument("number", type=click.IntRange(min=0))
+@click.option(
+    "--images", metavar="SOURCE",
+    help="A folder, an archive, a list or s3://…; needs no run of the pipeline. Default: those of ingest.unlabelled.",
+)  # fmt: skip
+@click.option(
+    "--out", type=FILE, default="reports/suggestions.csv", show_default=True, help="The CSV; others beside it."
+)
+def suggest(number: int, images: str | None, out: Path) -> None:
+    """Say which images to label next, and why each.
+
+    With few labels or none, they show every kind of image; later, the ones that a head is least sure of. NUMBER 0 shows
+    the clusters of the images only.
+    """
+    from stages.commands.suggest import suggest_images
+
+    suggest_images(number, images, out)
+
+
+@main.group()
+def labels() -> None:
+    """Take labels from people."""
+
+
+@labels.command("import")
+@click.argument("file", type=FILE)
+@click.option("--who", help="Whose labels they are, where the file does not say. Default: git's user.name.")
+def import_(file: Path, who: str | None) -> None:
+    """Add labels to the file that ingest.labels names.
+
+    FILE is reports/suggestions.csv or reports/label_errors.csv, filled in, or an export of Label Studio as JSON.
+    """
+    from stages.commands.labels import import_labels
+
+    import_labels(file, who)
+
+
 @main.command()
 @click.option("--rerun", is_flag=True, help="Also build everything again in a temporary folder and compare the bytes.")
 @click.option("--refill", metavar="OUT", help="Put good files of an output back into DVC's cache.")

@@ -7,8 +7,8 @@ Reads   data/baselines.csv, data/model/, data/evidence/, data/features.safetenso
         data/images/
 Writes  data/bundle/, reports/metrics.json, headline.json (the numbers of DVC's tables), gate.json (whether the model
         is good enough to be offered), verdict.json (against the best baseline, and fine-tuned against head-only),
-        predictions.csv and baselines.csv, and for plots reports/plots/confusion.csv, per_class.csv, reliability.csv
-        and risk_coverage.csv
+        predictions.csv and baselines.csv, and for plots reports/plots/confusion.csv, per_class.csv, reliability.csv,
+        risk_coverage.csv and labels.csv
 Params  evaluate, backbone.offline, duplicates.method, extract, ingest.max_megapixels
 """
 

@@ -1,8 +1,8 @@
-"""Stage 7 of 10, explore: find doubtful labels, predict by baselines, draw a map, measure accuracy over shots.
+"""Stage 7 of 10, explore: doubtful labels, baselines, a map, accuracy over shots, what more labels would bring.
 
 Reads   data/images/, data/splits.csv, data/features.safetensors, reports/split.json
 Writes  data/baselines.csv, reports/explore.json, reports/label_errors.csv, reports/plots/map.csv and shots.csv
-Params  explore
+Params  explore, evaluate.target_accuracy
 """
 
 from pathlib import Path
@@ -12,10 +12,11 @@ from stages.graft.core.stage import run_stage
 from stages.graft.data.image_locations import image_locations
 from stages.graft.data.splits import extend_table, read_splits
 from stages.graft.evaluation.baselines import predict_baselines
-from stages.graft.evaluation.explore_params import ExploreParams
+from stages.graft.evaluation.explore_params import ExploreParams, TargetParams
 from stages.graft.evaluation.feature_map import make_map, map_table
-from stages.graft.evaluation.label_errors import format_label_errors, label_errors_table
-from stages.graft.evaluation.linear_probe import MAX_IMAGES, choose_penalty, concatenate_sets, cross_validate
+from stages.graft.evaluation.label_errors import format_label_errors, judge_labels, label_errors_table
+from stages.graft.evaluation.learning_curve import forecast_record, format_forecast
+from stages.graft.evaluation.linear_probe import MAX_IMAGES, choose_penalty, concatenate_sets
 from stages.graft.evaluation.shots import shots_table
 from stages.graft.heads.features import load_features, read_white_level
 from stages.graft.metrics.sampling import stratified_rows
@@ -31,16 +32,13 @@ MAP, SHOTS = Path("reports/plots/map.csv"), Path("reports/plots/shots.csv")
 
 def main() -> None:
     """Fit the default head to parts of the images, and write what it shows about them."""
-    params = load_params("explore", ExploreParams)
+    params, target = load_params("explore", ExploreParams), load_params("evaluate", TargetParams).target_accuracy
     train, val, test, unused = load_features(FEATURES, SPLITS, "train", "val", "test", "unused")
-    images = read_splits(SPLITS, ("id", "file", "label", "group", "split"))
-    l2 = choose_penalty(train, val)
-    # Labels of test images are judged too: a wrong one matters there as well, and nothing is chosen by it.
-    everything = concatenate_sets(train, val, test, unused)
-    probabilities = cross_validate(everything, images["group"].to_list(), l2, params.num_folds)
-    predicted = probabilities.argmax(axis=1)
+    images, l2 = read_splits(SPLITS, ("id", "file", "label", "group", "split")), choose_penalty(train, val)
+    everything = concatenate_sets(train, val, test, unused)  # a wrong label matters in test as well; it chooses nothing
+    first, probabilities = judge_labels(everything, images["group"].to_list(), params.num_folds)
     label_errors = label_errors_table(images, everything.y, everything.classes, probabilities)
-    rows = stratified_rows(everything.y, params.map_images)
+    predicted, rows = first.argmax(axis=1), stratified_rows(everything.y, params.map_images)
     feature_map = make_map(everything.x[rows], params.seed)
     write_report_csv(label_errors, LABEL_ERRORS)
     locate, white_level = image_locations(SPLITS, IMAGES), read_white_level(FEATURES)
@@ -56,9 +54,11 @@ def main() -> None:
         "num_images_on_map": len(rows),
         "map_explained_variance": round(feature_map.explained, 6),
         "splits_given": read_json(SPLIT_REPORT)["given"],
+        "forecast": forecast_record(concatenate_sets(train, val, unused), target, params.seed),
     }
     write_json(report, REPORT)
-    print(f"explore: {format_label_errors(label_errors, report['cross_validated_accuracy'])}")
+    doubts = format_label_errors(label_errors, report["cross_validated_accuracy"])
+    print(f"explore: {doubts}; {format_forecast(report['forecast'])}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Stage 4 of 10, extract: turn images into features with a frozen, pretrained network.
 
-Reads   data/images/, data/manifest.csv, the bundled backbone or the weights named
-Writes  data/features.safetensors, reports/extract.json
+Reads   data/images/, data/manifest.csv, data/unlabelled.csv, the bundled backbone or the weights named
+Writes  data/features.safetensors, data/unlabelled.safetensors, reports/extract.json
 Params  backbone, extract, ingest.white_level
 """
 
@@ -15,6 +15,7 @@ from stages.graft.backbone.runtime_choice import ExtractParams
 from stages.graft.backbone.weights import BackboneParams, find_weights, fit_to_sizes
 from stages.graft.compute.extractors import open_extractor
 from stages.graft.compute.settings import load_compute
+from stages.graft.compute.unlabelled import pack_unlabelled
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.data.image_locations import LOCATION_COLUMNS, ImageLocations
@@ -26,6 +27,7 @@ from stages.graft.storage.feature_store import FeatureStore
 from stages.graft.storage.files import write_json
 
 IMAGES, MANIFEST, BACKBONES = Path("data/images"), Path("data/manifest.csv"), Path("data/backbones")
+UNLABELLED, UNLABELLED_FEATURES = Path("data/unlabelled.csv"), Path("data/unlabelled.safetensors")
 FEATURES, REPORT = Path("data/features.safetensors"), Path("reports/extract.json")
 NUM_DIGITS = 4
 """Digits after the point of the share that the network sees."""
@@ -43,14 +45,16 @@ def main() -> None:
     ids, compute = locate.ids, load_compute()
     sample = sample_images(ids, locate)
     with open_extractor(weights, params, networks, compute, sample) as extractor:
-        cache_key = {**backbone, **extractor.record, "decoder": locate.decoder}
-        store = FeatureStore(feature_store_location(), cache_key)
+        store = FeatureStore(feature_store_location(), {**backbone, **extractor.record, "decoder": locate.decoder})
         start = time.monotonic()
         num_new = extractor.extract_missing(ids, locate, store)
         seconds = time.monotonic() - start
-    num_features = store.pack(ids, FEATURES, {"backbone": backbone, "precision": extractor.record["precision"]})
+        origin = {"backbone": backbone, "precision": extractor.record["precision"]}
+        num_unlabelled = pack_unlabelled(extractor, UNLABELLED, IMAGES, origin, UNLABELLED_FEATURES)
+    num_features = store.pack(ids, FEATURES, origin)
     report = {
         "num_images": len(ids),
+        "num_unlabelled": num_unlabelled,
         "num_features": num_features,
         "seen_share": share_seen(weights.preprocessing, *sizes),
     }

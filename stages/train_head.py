@@ -1,6 +1,6 @@
 """Stage 5 of 10, train_head: fit a new head on frozen features; test images are not looked at.
 
-Reads   data/features.safetensors, data/splits.csv
+Reads   data/features.safetensors, data/splits.csv, data/unlabelled.safetensors
 Writes  data/head/, reports/train_head.json, reports/plots/train_head_curve.csv
 Params  train_head
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
-from stages.graft.heads.features import FeatureSet, load_features, read_backbone_record
+from stages.graft.heads.features import FeatureSet, load_features, read_backbone_record, with_unlabelled
 from stages.graft.heads.fitting import FittedHead, fit_head, format_choice
 from stages.graft.heads.head import Head, save_head
 from stages.graft.heads.head_params import TrainHeadParams
@@ -18,6 +18,7 @@ from stages.graft.metrics.training_curve import write_curve
 from stages.graft.storage.files import write_json
 
 FEATURES, SPLITS = Path("data/features.safetensors"), Path("data/splits.csv")
+UNLABELLED = Path("data/unlabelled.safetensors")
 HEAD, REPORT, CURVE = Path("data/head"), Path("reports/train_head.json"), Path("reports/plots/train_head_curve.csv")
 
 
@@ -25,6 +26,7 @@ def main() -> None:
     """Fit the head asked for, score it on train and validation, write it."""
     params = load_params("train_head", TrainHeadParams)
     train, val = load_features(FEATURES, SPLITS, "train", "val")
+    train = with_unlabelled(train, UNLABELLED)
     fitted = fit(params, train, val)
     report = {"kind": params.kind, **fitted.choices, **scores(fitted.head, train, val)}
     save_head(fitted.head, HEAD, read_backbone_record(FEATURES))
@@ -50,7 +52,9 @@ def scores(head: Head, train: FeatureSet, val: FeatureSet) -> dict[str, float]:
         logits = head.logits(images.x)
         report[f"{name}_accuracy"] = round(accuracy(logits.argmax(axis=1), images.y), 6)
         report[f"{name}_log_loss"] = round(log_loss(logits, images.y), 6)
-    return report | {"num_train": len(train.y), "num_val": len(val.y), "num_features": train.x.shape[1]}
+    num_unlabelled = 0 if train.unlabelled is None else len(train.unlabelled)
+    report |= {"num_train": len(train.y), "num_val": len(val.y), "num_unlabelled": num_unlabelled}
+    return report | {"num_features": train.x.shape[1]}
 
 
 if __name__ == "__main__":

@@ -72,6 +72,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
         folder = tmp_path / "project"
         folder.mkdir(exist_ok=True)
         (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+        (folder / "unlabelled").mkdir(exist_ok=True)
+        (folder / "labels.csv").write_text("id,path,label,who,when\n", encoding="utf-8")
         monkeypatch.chdir(folder)
         return folder
 

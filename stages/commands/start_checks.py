@@ -75,22 +75,24 @@ def check_start() -> None:
     """Check all that `dvc repro` needs, before it removes the outputs of the stages that it runs.
 
     Raises:
-        ParamsError: a value is not allowed, or the source does not exist.
+        ParamsError: a value is not allowed, or a source or the file of given labels does not exist.
         OSError: the store cannot be made.
     """
     check_all_params()
     store_folder().mkdir(parents=True, exist_ok=True)
-    source = load_params("ingest", SourceParams).source
-    if "://" not in source and not Path(source).exists():
-        raise ParamsError(f"{PARAMS}: `ingest.source` names {source}, which does not exist (looked in {Path.cwd()})")
+    for key, path in load_params("ingest", SourceParams):
+        if "://" not in path and not Path(path).exists():
+            raise ParamsError(f"{PARAMS}: `ingest.{key}` names {path}, which does not exist (looked in {Path.cwd()})")
 
 
 class SourceParams(Params):
-    """The value of the section `ingest` that DVC reads too."""
+    """The values of the section `ingest` that DVC reads too."""
 
     model_config = ConfigDict(extra="ignore")
 
     source: str
+    unlabelled: str
+    labels: str
     """As in the stage."""
 
 

@@ -22,6 +22,8 @@ COMMANDS = {
     "verify",
     "store",
     "publish",
+    "suggest",
+    "labels",
 }
 SCRIPT = [sys.executable, "-c", "from stages.cli import main; main(prog_name='graft')"]
 

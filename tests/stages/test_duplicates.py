@@ -26,7 +26,8 @@ def stage(project):
             write(folder / f"data/images/{id_}.{format_.lower()}", data)
             row = {"id": id_, "file": f"{label}/{number}.png", "label": label, "format": format_}
             rows.append(ManifestRow(**row, group="", split="", width=240, height=200, mode="RGB"))
-        write_manifest(rows, folder / "data/manifest.csv")
+        write_manifest([row for row in rows if row.label], folder / "data/manifest.csv")
+        write_manifest([row for row in rows if not row.label], folder / "data/unlabelled.csv")
         run("duplicates", duplicates.main)
         return folder
 
@@ -45,7 +46,7 @@ def test_the_copy_is_found_and_grouped(stage, capsys):
     [pair] = pd.read_csv(folder / "reports/duplicates.csv").to_dict("records")
     assert (pair["kind"], pair["first_label"], pair["second_label"]) == ("strict", "hole", "hole")
     assert read_json(folder / "reports/duplicates.json")["num_in_groups"] == 2
-    assert "duplicates: 2 of 7 images in 1 groups, the largest of 2; pairs: 0 same pixels" in capsys.readouterr().out
+    assert "2 of 7 images show what another one shows, in 1 groups, the largest of 2" in capsys.readouterr().out
 
 
 def test_a_second_run_and_another_store_give_the_same_bytes(stage, monkeypatch, tmp_path):
@@ -74,3 +75,13 @@ def test_off_looks_for_nothing(stage, tmp_path):
 def test_a_wrong_method_is_named(stage):
     with pytest.raises(SystemExit, match=r"`duplicates.method` should be 'off', 'strict' or 'related', got 'all'"):
         stage(method="all")
+
+
+def test_an_image_without_label_that_shows_a_labelled_one_is_known(stage):
+    """It joins no group: the split stays as it was without it."""
+    folder = stage(label_of_copy="")
+    labelled = read_manifest(folder / "data/duplicates.csv", ("id", "file", "duplicates")).set_index("file")
+    assert set(labelled["duplicates"]) == {""}
+    [like] = read_manifest(folder / "data/unlabelled_duplicates.csv", ("id", "like"))["like"]
+    assert like == labelled["id"]["hole/0.png"]
+    assert read_json(folder / "reports/duplicates.json")["num_unlabelled_like_labelled"] == 1

@@ -53,7 +53,7 @@ def test_every_table_is_there_and_belongs_to_the_same_images(explored, capsys):
     assert len(doubtful) == (places["predicted"] != places["label"]).sum()
     assert doubtful["file"].str.endswith(" ü.png").all()
     assert read(folder / explore.SHOTS)["train_per_class"].to_list() == ["1", "2", "6"]
-    assert "right in cross-validation\n" in capsys.readouterr().out
+    assert "right in cross-validation; with 2 times the labels " in capsys.readouterr().out
 
 
 def test_a_second_run_writes_the_same_bytes(explored):

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from stages import extract
+from stages import extract, ingest
 from stages.graft.backbone.runtime_choice import ExtractParams
 from stages.graft.backbone.weights import BackboneParams
 from stages.graft.core.stage import run
 from stages.graft.data.image_locations import image_path
-from stages.graft.data.manifest import read_manifest
+from stages.graft.data.manifest import read_manifest, read_unlabelled
 from stages.graft.heads.features import read_backbone_record, read_features
 from stages.graft.storage.files import read_json
-from tests.support.pictures import class_folder
+from tests.support.pictures import class_folder, png, write
 
 BACKBONE = {"name": "shufflenet_v2_x0_5", "weights": "random", "sha256": None, "input_px": 32}
 
@@ -153,3 +153,17 @@ def test_without_images_the_message_says_what_to_run(project):
 def test_every_parameter_has_a_description():
     for section in (BackboneParams, ExtractParams):
         assert all(field.description for field in section.model_fields.values())
+
+
+def test_images_without_labels_have_a_file_of_their_own(extracted, tmp_path):
+    folder = extracted()
+    assert read_features(folder / "data/unlabelled.safetensors")[0] == []
+    first = outputs(folder)
+    write(folder / "unlabelled/deep/new.png", png(500))
+    run("ingest", ingest.main)
+    run("extract", extract.main)
+    ids, x = read_features(folder / "data/unlabelled.safetensors")
+    assert x.shape == (1, 1024)
+    assert ids == read_unlabelled(folder / "data/unlabelled.csv")["id"].to_list()
+    assert outputs(folder)[0] == first[0]
+    assert read_json(folder / "reports/extract.json")["num_unlabelled"] == 1

@@ -124,7 +124,7 @@ def test_a_bad_source_ends_in_a_message_and_leaves_nothing(ingested, folder, tmp
         ingested(spoil(folder))
     assert str(caught.value).count("\n") < 2
     made = tmp_path / "project"
-    assert [path.name for path in made.rglob("*") if path.is_file()] == ["params.yaml"]
+    assert [path.name for path in made.rglob("*") if path.is_file()] == ["params.yaml", "labels.csv"]
     assert not list((made / "data").glob("*"))
 
 

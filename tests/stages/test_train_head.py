@@ -6,12 +6,12 @@ import pytest
 
 from stages import split, train_head
 from stages.graft.core.stage import run
-from stages.graft.heads.features import load_features
+from stages.graft.heads.features import load_features, read_features
 from stages.graft.heads.fitting import NAMES
 from stages.graft.heads.head import Head, load_head
 from stages.graft.storage.files import read_json
 from tests.conftest import REPOSITORY
-from tests.support.features import feature_set
+from tests.support.features import feature_set, ids_of, write_features
 from tests.support.pipeline import CLASSES, write_pipeline_start
 
 FRACTIONS = {"seed": 0, "val_fraction": 0.25, "test_fraction": 0.25, "train_per_class": None}
@@ -114,5 +114,20 @@ def test_scores_by_hand():
         "train_log_loss": round((np.log(4) + np.log(4 / 3)) / 2, 6),
         "num_train": 2,
         "num_val": 4,
+        "num_unlabelled": 0,
         "num_features": 1,
     }
+
+
+def test_images_without_labels_take_part_in_the_standardisation(trained):
+    folder = trained()
+    before = load_head(folder / "data/head")
+    _, x = read_features(folder / "data/features.safetensors")
+    write_features(ids_of(len(x), start=5000), x + 1, {"name": "tiny"}, folder / "data/unlabelled.safetensors")
+    run("train_head", train_head.main)
+    after = load_head(folder / "data/head")
+    assert not np.array_equal(before.softsign.bias, after.softsign.bias)
+    train, _ = load_features(folder / "data/features.safetensors", folder / "data/splits.csv", "train", "val")
+    mean = np.concatenate([train.x, x + 1]).mean(axis=0)  # never on validation or test
+    assert np.allclose(-after.softsign.bias / after.softsign.weight, mean, atol=1e-3)
+    assert read_json(folder / "reports/train_head.json")["num_unlabelled"] == len(x)

@@ -13,6 +13,9 @@ from tests.conftest import REPOSITORY
 
 OUTS = (
     "data/manifest.csv",
+    "data/unlabelled.csv",
+    "data/unlabelled_duplicates.csv",
+    "data/unlabelled.safetensors",
     "data/duplicates.csv",
     "data/splits.csv",
     "data/features.safetensors",

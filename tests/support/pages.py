@@ -7,6 +7,7 @@ from tests.conftest import REPOSITORY
 DOCS = (
     "docs/sources.md",
     "docs/duplicates.md",
+    "docs/labelling.md",
     "docs/networks.md",
     "docs/fine-tuning.md",
     "docs/results.md",

@@ -17,6 +17,8 @@ def write_pipeline_start(folder, per_class=12):
     write_split_table(images.ids, labels, [""] * len(labels), folder / "data/manifest.csv")
     write_duplicates(folder)
     write_features(list(images.ids), images.x, {"name": "tiny"}, folder / "data/features.safetensors")
+    write_manifest([], folder / "data/unlabelled.csv")
+    write_features([], images.x[:0], {"name": "tiny"}, folder / "data/unlabelled.safetensors")
 
 
 def write_duplicates(folder, **groups):

@@ -23,7 +23,7 @@ FLOORS = (
     {"data", "backbone"},
     {"heads", "duplicates", "advice"},
     {"model"},
-    {"training", "evaluation", "tracking"},
+    {"training", "evaluation", "tracking", "labelling"},
     {"compute", "report", "maintenance"},
 )
 """The library's packages from the ground up: a package imports from the floors below its own, and from no other."""

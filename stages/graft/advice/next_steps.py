@@ -91,10 +91,10 @@ def _labels(facts: Facts) -> Iterator[Step]:
             kind="believable" if is_much else _kind_of(gain),
             gain=gain,
             action=f"Check the {num:,} label{'s that look' if num > 1 else ' that looks'} wrong, the first in "
-            "reports/label_errors.csv.",
+            "reports/label_errors.csv: write right, wrong or the class in its column mark.",
             reason=f"That is {gain:.1%} of all labels; heads fitted without these images give their labels less than "
             f"{MAX_PROBABILITY:.0%}.",
-            command="graft report",
+            command="graft labels import reports/label_errors.csv",
         )
 
 

@@ -36,7 +36,7 @@ def read_list(path: Path, name: str, rules: LabelRules = USUAL) -> Source:
             or names files that do not exist.
     """
     columns = rules.columns
-    needed = ("path",) if rules.label_pattern else ("path", "label")
+    needed = ("path",) if rules.label_pattern or not rules.needs_labels else ("path", "label")
     folder = columns.root or str(path.parent)
     candidates = [
         _candidate(row, needed, columns.suffix or "", folder, f"{name}, line {line}")

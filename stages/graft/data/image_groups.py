@@ -21,6 +21,9 @@ KINDS: dict[Method, tuple[str, ...]] = {"off": (), "strict": (SAME, STRICT), "re
 DUPLICATES = "duplicates"
 """Column with the name of each image's group of near-duplicates; empty for an image without any."""
 
+LIKE = "like"
+"""Column of an image without label: the id of a labelled one that shows the same; empty for an image without any."""
+
 Codes = npt.NDArray[np.int64]
 """A number for each image, shape (n,)."""
 

@@ -19,6 +19,10 @@ class IngestParams(Params):
     """SHA-256 of the source's file, hex; a must for an address, null for a folder."""
     copy_: Annotated[bool, Field(alias="copy")]
     """Copy the images, or leave them in place and read them there."""
+    unlabelled: Annotated[str, Field(min_length=1)]
+    """Path of images without labels: a folder, which may be empty, an archive, a list or s3://…."""
+    labels: Annotated[str, Field(min_length=1)]
+    """File of labels given later, in `given_labels.COLUMNS`; they go before those of the source."""
     columns: ColumnsParams
     """Columns of a list."""
     label_pattern: str | None
@@ -50,3 +54,8 @@ class IngestParams(Params):
     def rules(self) -> LabelRules:
         """Where labels, groups and splits come from."""
         return LabelRules(columns=self.columns, label_pattern=self.label_pattern, group_pattern=self.group_pattern)
+
+    @property
+    def rules_of_unlabelled(self) -> LabelRules:
+        """The same for images without labels."""
+        return LabelRules(columns=self.columns, group_pattern=self.group_pattern, needs_labels=False)

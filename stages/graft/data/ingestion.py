@@ -1,6 +1,7 @@
 """Ingests a source: every file is decoded, good images are copied or stay in place, bad ones are quarantined."""
 
 import hashlib
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -13,6 +14,8 @@ from stages.graft.core.memory import one_image
 from stages.graft.core.progress import bar
 from stages.graft.core.threads import in_threads, num_cpus
 from stages.graft.data.candidates import Candidate, Source, readable_name
+from stages.graft.data.class_names import check_names
+from stages.graft.data.given_labels import NOTHING_GIVEN, Decision, GivenLabels, give_labels
 from stages.graft.data.image_locations import image_path
 from stages.graft.data.ingest_params import IngestParams
 from stages.graft.data.manifest import ManifestRow
@@ -62,6 +65,12 @@ class Ingestion:
     """Images of each class left out because it has fewer than `min_images_per_class`."""
     without_images: tuple[str, ...]
     """Folders beside the classes that hold documents, but no image."""
+    unlabelled: tuple[ManifestRow, ...] = ()
+    """Images without a label, each once, none of them labelled."""
+    quarantined_unlabelled: tuple[BadImage, ...] = ()
+    """Images without a label that cannot be used."""
+    given: GivenLabels = NOTHING_GIVEN
+    """What labels that were given later did."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -76,6 +85,8 @@ class Ingestion:
             "num_quarantined": len(self.quarantined),
             "num_duplicates": len(self.duplicates),
             "num_conflicts": sum(len(files) for files in self.conflicts),
+            "num_unlabelled": len(self.unlabelled),
+            "num_quarantined_unlabelled": len(self.quarantined_unlabelled),
             "num_hidden": self.source.num_hidden,
             "num_non_images": self.num_non_images,
             **self.pixels.record(),
@@ -85,7 +96,9 @@ class Ingestion:
             "images_per_given_split": self._given_splits(),
             "classes_left_out": self.classes_left_out,
             "folders_without_images": list(self.without_images),
+            "labels_given": self.given.record(),
             "quarantined": [asdict(image) for image in self.quarantined],
+            "quarantined_unlabelled": [asdict(image) for image in self.quarantined_unlabelled],
             "duplicates": [{"file": file, "kept": kept} for file, kept in self.duplicates],
             "conflicts": [[{"file": row.file, "label": row.label} for row in files] for files in self.conflicts],
         }
@@ -106,6 +119,9 @@ class Ingestion:
             "not images": self.num_non_images,
         }
         line = f"{len(self.rows)} images in {len(self.classes)} classes"
+        if self.unlabelled or self.quarantined_unlabelled:
+            line += f", {len(self.unlabelled)} without labels"
+            line += f" ({num_bad} damaged)" if (num_bad := len(self.quarantined_unlabelled)) else ""
         if given := self._given_splits():
             line += f"; splits of the source: {', '.join(f'{count} {split}' for split, count in given.items())}"
         if counts := ", ".join(f"{count} {name}" for name, count in left_out.items() if count):
@@ -115,39 +131,43 @@ class Ingestion:
         return line
 
 
-def ingest(source: Source, folder: Path, params: IngestParams) -> Ingestion:
+def ingest(
+    source: Source,
+    folder: Path,
+    params: IngestParams,
+    unlabelled: Source | None = None,
+    decisions: Sequence[Decision] = (),
+) -> Ingestion:
     """Decode every image of a source and copy the good ones to a new folder, each named by its id.
 
     Args:
         source: an open source.
         folder: does not exist yet.
         params: `source` and what says how to open it are not read here.
+        unlabelled: an open source of images without labels.
+        decisions: labels given later, as `read_decisions` orders them.
     Raises:
         ParamsError: images are to stay in place that can be read from the open source only.
         DataError: fewer than two classes, a class without a good image, too many bad images, conflicting labels.
     """
     check_classes(source)
-    folder.mkdir(parents=True)
-    if not params.copy_:
-        _check_addresses(source)
-        write_text(IN_PLACE, folder / "in_place.txt")
-    copies, max_pixels = folder if params.copy_ else None, in_pixels(params.max_megapixels)
-    examiner = _Examiner(folder=copies, white_level=params.white_level, max_pixels=max_pixels)
+    examiner = _open_examiner(source, folder, params)
     examined = examiner.examine_all(source)
     good = [row for row in examined if isinstance(row, ManifestRow)]
     bad = tuple(image for image in examined if isinstance(image, BadImage))
     check_bad(bad, len(good), params.max_bad_fraction)
-    merged, duplicates, conflicts = _merged(good)
+    others = _examine_unlabelled(unlabelled, examiner, good, params.max_bad_fraction)
+    labelled, without_labels, given = give_labels(decisions, good, others.rows)
+    merged, duplicates, conflicts = _merged(labelled)
     if params.on_conflict == "error":
         check_conflicts(conflicts)
+    check_names({row.label for row in merged}, params.labels)
     without_images = folders_of_documents(source, {row.label for row in good} | {image.label for image in bad})
-    check_kept(sorted({*source.classes} - without_images), source, merged, bad)
+    left = {row.label for row in good} - {row.label for row in labelled}  # every image was given another label
+    check_kept(sorted({*source.classes} - without_images - left), source, merged, bad)
     rows, rare = _without_rare(merged, params.min_images_per_class or 1)
     check_number(sorted({row.label for row in rows}), source.name)
-    if params.copy_:
-        for row in (*rare, *(files[0] for files in conflicts)):
-            image_path(folder, row.id, row.format).unlink()
-    notable = {row.file: examiner.notable[row.file] for row in rows if row.file in examiner.notable}
+    examiner.remove((*rare, *(files[0] for files in conflicts)))
     return Ingestion(
         source=source,
         rows=rows,
@@ -155,10 +175,68 @@ def ingest(source: Source, folder: Path, params: IngestParams) -> Ingestion:
         conflicts=conflicts,
         quarantined=bad,
         num_non_images=examined.count(None) + source.num_special,
-        pixels=PixelChecks(notable=notable, num_images=len(rows), white_level=params.white_level),
+        pixels=examiner.pixel_checks(rows),
         classes_left_out=dict(sorted(Counter(row.label for row in rare).items())),
         without_images=tuple(sorted(without_images)),
+        unlabelled=tuple(without_labels),
+        quarantined_unlabelled=others.bad,
+        given=given,
     )
+
+
+def _open_examiner(source: Source, folder: Path, params: IngestParams) -> "_Examiner":
+    """Make the folder, and say in it where the images are when they stay in place."""
+    folder.mkdir(parents=True)
+    if not params.copy_:
+        _check_addresses(source)
+        write_text(IN_PLACE, folder / "in_place.txt")
+    copies, max_pixels = folder if params.copy_ else None, in_pixels(params.max_megapixels)
+    return _Examiner(folder=copies, white_level=params.white_level, max_pixels=max_pixels)
+
+
+def ingest_unlabelled(source: Source, folder: Path, params: IngestParams) -> tuple[ManifestRow, ...]:
+    """Decode every image of a source without labels, and print how many are damaged; each image once, in order of id.
+
+    Args:
+        source: an open source.
+        folder: does not exist yet; images that are not files of their own are copied there.
+        params: the white level, and the share of damaged images that is allowed.
+    """
+    in_place = all(candidate.address for candidate in source.candidates)
+    folder.mkdir(parents=True)
+    copies, max_pixels = None if in_place else folder, in_pixels(params.max_megapixels)
+    examiner = _Examiner(folder=copies, white_level=params.white_level, max_pixels=max_pixels)
+    found = _examine_unlabelled(source, examiner, (), params.max_bad_fraction)
+    for image in found.bad:
+        print(f"{source.name}: {image.file} is left out: {image.reason}", file=sys.stderr)
+    return found.rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Unlabelled:
+    """Images without labels that were examined."""
+
+    rows: tuple[ManifestRow, ...] = ()
+    """Good ones, each once, without those that are labelled."""
+    bad: tuple[BadImage, ...] = ()
+    """The others."""
+
+
+def _examine_unlabelled(
+    source: Source | None, examiner: "_Examiner", labelled: Iterable[ManifestRow], max_bad_fraction: float
+) -> _Unlabelled:
+    """Examine images without labels as the others; of identical ones keep the first."""
+    if source is None:
+        return _Unlabelled()
+    if examiner.folder is None:
+        _check_addresses(source)
+    examined = examiner.examine_all(source)
+    bad = tuple(image for image in examined if isinstance(image, BadImage))
+    good = [row for row in examined if isinstance(row, ManifestRow)]
+    check_bad(bad, len(good), max_bad_fraction)
+    known = {row.id for row in labelled}
+    first = {row.id: row for row in reversed(good) if row.id not in known}
+    return _Unlabelled(rows=tuple(first[id_] for id_ in sorted(first)), bad=bad)
 
 
 def _without_rare(
@@ -220,6 +298,17 @@ class _Examiner:
         if is_notable(info):
             self.notable[file] = info
         return self._keep(candidate, data, info)
+
+    def remove(self, rows: Iterable[ManifestRow]) -> None:
+        """Remove the copies of images that are not kept after all."""
+        if self.folder is not None:
+            for row in rows:
+                image_path(self.folder, row.id, row.format).unlink()
+
+    def pixel_checks(self, rows: Sequence[ManifestRow]) -> PixelChecks:
+        """Say what there is to tell about the pixels of the images kept."""
+        notable = {row.file: self.notable[row.file] for row in rows if row.file in self.notable}
+        return PixelChecks(notable=notable, num_images=len(rows), white_level=self.white_level)
 
     def _keep(self, candidate: Candidate, data: bytes, info: ImageInfo) -> ManifestRow:
         id_ = hashlib.sha256(data).hexdigest()

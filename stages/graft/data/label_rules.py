@@ -49,6 +49,8 @@ class LabelRules:
     """Regular expression with a group named `label`, searched in the path; None: folders or the column."""
     group_pattern: str | None = None
     """Regular expression with a group named `group`, searched in the path; None: the column, or no groups."""
+    needs_labels: bool = True
+    """False: the images have none, whatever their folders and columns are called."""
 
 
 USUAL = LabelRules()
@@ -74,7 +76,7 @@ def label_contents(name: str, contents: Contents, rules: LabelRules = USUAL) -> 
     # A folder that holds hidden files alone is empty; an archive need not name it.
     around = set(map(above_hidden, hidden)) - {""}
     folders = [folder for folder in (*contents.folders, *sorted(around)) if not is_hidden(folder)]
-    label = _by_folders if rules.label_pattern is None else _by_pattern
+    label = _by_pattern if rules.label_pattern else _by_folders if rules.needs_labels else _without_labels
     candidates, classes = label(files, folders, rules, name)
     return make_source(
         name,
@@ -144,6 +146,10 @@ def _by_pattern(files: Sequence[FoundFile], folders: Sequence[str], rules: Label
     if any(candidate.label in layout.splits for candidate in candidates):  # the user takes these folders for classes
         candidates = [replace(candidate, split="") for candidate in candidates]
     return candidates, set()
+
+
+def _without_labels(files: Sequence[FoundFile], folders: Sequence[str], rules: LabelRules, name: str) -> Labelled:
+    return [replace(_candidate(found, found.file, "", ""), fault="") for found in files], set()
 
 
 def _candidate(found: FoundFile, file: str, label: str, split: str) -> Candidate:

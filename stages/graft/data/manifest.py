@@ -59,13 +59,16 @@ def write_manifest(rows: Iterable[ManifestRow], path: Path) -> None:
     write_table(rows_of, len(ordered), path)
 
 
-def read_manifest(path: Path, columns: Sequence[str] | None = (*COLUMNS, ADDRESS)) -> pd.DataFrame:
+def read_manifest(
+    path: Path, columns: Sequence[str] | None = (*COLUMNS, ADDRESS), *, may_be_empty: bool = False
+) -> pd.DataFrame:
     """Read the manifest: width and height are integers, all else is text, as it stands ("" for nothing; NA, 007, true).
 
     Args:
         path: the CSV file, or the folder of Parquet files.
         columns: those wanted, the id among them; the others take no memory. The address comes where there is one.
             None: all that the table has.
+        may_be_empty: a table without rows is no error.
     Raises:
         DataError: the file is missing, lacks columns or rows, or an id is twice in it or is no SHA-256.
     """
@@ -74,12 +77,18 @@ def read_manifest(path: Path, columns: Sequence[str] | None = (*COLUMNS, ADDRESS
     missing = [name for name in columns if name not in table.columns and name != ADDRESS]
     if missing:
         raise DataError(f"{path}: columns missing: {', '.join(missing)}; found {', '.join(table.columns)}")
-    _check_ids(table["id"], path)
+    if not (may_be_empty and table.empty):
+        _check_ids(table["id"], path)
     try:
         wanted = [name for name in columns if name in table.columns]
         return table[wanted].astype({name: "int64" for name in _NUMBERS if name in columns})
     except ValueError as error:
         raise DataError(f"{path}: width and height must be whole numbers ({error})") from None
+
+
+def read_unlabelled(path: Path, columns: Sequence[str] = (*COLUMNS, ADDRESS)) -> pd.DataFrame:
+    """Read the table of the images without labels, as `read_manifest` does; it may have no row."""
+    return read_manifest(path, columns, may_be_empty=True)
 
 
 def _read_csv(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:

@@ -70,7 +70,12 @@ def open_source(
     else:
         opened = _opened_file(path, name, cache / "scratch", sha256, rules)
     with opened as source_:
-        yield source_
+        yield source_ if rules.needs_labels else _without_labels(source_)
+
+
+def _without_labels(source: Source) -> Source:
+    """Take labels and splits away, such as those of a list or of generated images."""
+    return replace(source, candidates=tuple(replace(one, label="", split="") for one in source.candidates), classes=())
 
 
 def _fetched(address: str, sha256: str | None, folder: Path) -> Path:
@@ -109,7 +114,7 @@ def _opened_archives(paths: Sequence[Path], name: str, scratch: Path, rules: Lab
         folders = [name.partition(".")[0] for name in parts]
         are_splits = len(split_words(folders)) == len(set(folders)) == len(parts)
         are_classes = not any("/" in found.file for part in parts.values() for found in part.files)
-        if rules.label_pattern is not None:
+        if rules.label_pattern is not None or not rules.needs_labels:
             yield label_contents(name, _joined(list(parts.items())), rules)
         elif are_splits:
             inner = [(top, without_wrapper(part)) for top, part in zip(folders, parts.values(), strict=True)]

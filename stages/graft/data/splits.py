@@ -52,7 +52,10 @@ def extend_table(table: Path, path: Path, **columns: "pd.Series[str]") -> None:
         write_shards(_extended_shards(table, columns), path)
     else:
         write_csv(
-            read_manifest(table, None).assign(**{name: column.to_numpy() for name, column in columns.items()}), path
+            read_manifest(table, None, may_be_empty=True).assign(
+                **{name: column.to_numpy() for name, column in columns.items()}
+            ),
+            path,
         )
 
 

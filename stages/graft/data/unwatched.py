@@ -23,10 +23,11 @@ Listing = dict[str, str]
 """From the address of a file to its size and its time of change or, in S3, its ETag; without files that are gone."""
 
 
-def list_unwatched(source: Source) -> Listing:
-    """List the files of an open source whose changes DVC does not notice."""
-    remote = [address for address in source.unwatched if is_remote(address)]
-    here = [address for address in source.unwatched if not is_remote(address)]
+def list_unwatched(*sources: Source) -> Listing:
+    """List the files of open sources whose changes DVC does not notice."""
+    unwatched = [address for source in sources for address in source.unwatched]
+    remote = [address for address in unwatched if is_remote(address)]
+    here = [address for address in unwatched if not is_remote(address)]
     return dict(sorted([*_listed_here(here), *_listed_remote(remote)]))
 
 
@@ -54,18 +55,20 @@ def reason_to_ingest(params: IngestParams, cache: Path, report: Path, record: Pa
         report: of the last run of `ingest`, which may have been restored from DVC's cache.
         record: what `write_unwatched` wrote.
     """
-    if is_remote(params.source) or not (Path(params.source).is_dir() or params.source.lower().endswith(LIST_SUFFIXES)):
-        return None  # DVC hashes an archive, and looks at the state of what has an address
-    try:
-        with open_source(params.source, cache, params.sha256, params.rules) as source:
-            listing = list_unwatched(source)
-    except DataError:
-        return f"{params.source} cannot be opened now"  # ingest says why
+    listing = Listing()
+    for name, rules in ((params.source, params.rules), (params.unlabelled, params.rules_of_unlabelled)):
+        if is_remote(name) or not (Path(name).is_dir() or name.lower().endswith(LIST_SUFFIXES)):
+            continue  # DVC hashes an archive, and looks at the state of what has an address
+        try:
+            with open_source(name, cache, rules=rules) as source:
+                listing |= list_unwatched(source)
+        except DataError:
+            return f"{name} cannot be opened now"  # ingest says why
     if not listing:
         return None
     recorded = _recorded(report, record)
     if recorded is None:
-        return f"DVC does not watch {len(listing)} files of {params.source}, and no earlier look at them is recorded"
+        return f"DVC does not watch {len(listing)} files of the source, and no earlier look at them is recorded"
     changed = [address for address, _ in sorted(recorded.items() ^ listing.items())]
     if not changed:
         return None

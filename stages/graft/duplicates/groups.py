@@ -33,6 +33,32 @@ def group_names(pairs: pd.DataFrame, ids: Sequence[str]) -> "pd.Series[str]":
     return pd.Series([names[code] for code in codes], dtype=str)
 
 
+def among_labelled(pairs: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
+    """Keep the pairs of two labelled images, with their numbers among the labelled ones.
+
+    Args:
+        pairs: columns first and second, numbers of images.
+        images: column label, empty for none; ascending by id.
+    """
+    is_labelled = (images["label"] != "").to_numpy()
+    kept = pairs[is_labelled[pairs["first"]] & is_labelled[pairs["second"]]]
+    number = np.cumsum(is_labelled) - 1
+    return kept.assign(first=number[kept["first"]], second=number[kept["second"]])
+
+
+def labelled_likenesses(pairs: pd.DataFrame, images: pd.DataFrame) -> "pd.Series[str]":
+    """Give, for each image without label, the id of a labelled one in its group of near-duplicates; empty for none.
+
+    Args:
+        pairs, images: as in `among_labelled`; images have the column id as well.
+    """
+    names = group_names(pairs, images["id"].to_list())
+    is_labelled = (images["label"] != "").to_numpy()
+    known = dict(zip(names[is_labelled], images["id"][is_labelled], strict=True))
+    known[""] = ""
+    return names[~is_labelled].map(known).fillna("").astype(str)
+
+
 def pairs_table(pairs: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
     """Write ids in place of numbers, and the labels and files of both images; columns id, label, file in `manifest`."""
     table = pairs.assign(first=manifest["id"].to_numpy()[pairs["first"]])
@@ -101,6 +127,8 @@ def format_record(record: Mapping[str, Any]) -> str:
             f"{record['num_in_groups']} of {record['num_images']} images show what another one shows, in "
             f"{record['num_groups']} groups, the largest of {record['largest_group']}"
         )
+    if num_like := record.get("num_unlabelled_like_labelled"):
+        text += f"; {num_like} images without labels show what a labelled one shows"
     if record["num_conflicts"]:
         text += f"; {record['num_conflicts']} pairs under two labels"
     if record["num_plain"]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, PositiveInt
+from pydantic import ConfigDict, Field, PositiveInt
 
 from stages.graft.core.params import Params
 
@@ -18,3 +18,12 @@ class ExploreParams(Params):
     """Largest number of images on the map."""
     seed: Annotated[int, Field(ge=0)]
     """Seed of the draws and of the map."""
+
+
+class TargetParams(Params):
+    """The value of the section `evaluate` that explore reads."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    target_accuracy: Annotated[float, Field(ge=0, le=1)]
+    """Accuracy for which the number of labels is forecast."""

@@ -1,15 +1,44 @@
 """Labels that may be wrong: a classifier fitted without the image predicts another class."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from cleanlab.filter import find_label_issues  # type: ignore[import-untyped]
 from cleanlab.rank import get_label_quality_scores  # type: ignore[import-untyped]
 
-from stages.graft.evaluation.linear_probe import Probabilities
+from stages.graft.evaluation.linear_probe import MAX_IMAGES, Probabilities, cross_validate
+from stages.graft.heads.features import FeatureSet
+from stages.graft.heads.logistic import limited
+from stages.graft.heads.standardisation import fit_standardisation
 from stages.graft.metrics.classification import Labels
 
 NUM_DIGITS = 6
 """Of every number written."""
+
+PENALTY_PER_IMAGE = 0.5
+"""Of the heads that judge labels: factor of half the sum of squared weights, for each image."""
+
+
+def judge_labels(images: FeatureSet, groups: Sequence[str], num_folds: int) -> tuple[Probabilities, Probabilities]:
+    """Score every image by a head fitted without it and its group; then again, by heads without suspected labels.
+
+    The penalty is strong, so that a head does not learn wrong labels by heart.
+
+    Args:
+        images: all of them, n; the labels of few are wrong.
+        groups: name of each one's group; "" for none.
+        num_folds: heads to fit each time.
+    Returns:
+        probabilities of the first and of the second time, shape (n, c).
+    """
+    soft = limited(images, fit_standardisation(images.x).to_softsign())
+    l2 = PENALTY_PER_IMAGE * min(len(images.y), MAX_IMAGES)
+    first = cross_validate(soft, groups, l2, num_folds)
+    usable = ~_suspected(images.y, first)
+    usable |= ~np.isin(images.y, images.y[usable])  # a class keeps its images when all are suspected
+    return first, cross_validate(soft, groups, l2, num_folds, usable)
 
 
 def label_errors_table(images: pd.DataFrame, y: Labels, classes: tuple[str, ...], p: Probabilities) -> pd.DataFrame:
@@ -21,20 +50,21 @@ def label_errors_table(images: pd.DataFrame, y: Labels, classes: tuple[str, ...]
         classes: class names, c of them.
         p: probabilities from classifiers that were fitted without the image, shape (n, c).
     Returns:
-        Columns id, file, label, suggested, score, suspected, split. The score is the probability of the label as
+        Columns id, file, label, suggested, score, suspected, split, mark. The mark is empty, for a person to fill with
+        right, wrong or the name of a class, and `graft labels import`. The score is the probability of the label as
         given, the lowest first; suspected are those that confident learning finds.
     Source:
         Northcutt, Jiang and Chuang, Confident Learning, JAIR 2021: sections 3.1 (the counts of wrong labels) and 3.2
         (prune by noise rate), in cleanlab's implementation.
     """
-    suspected = np.zeros(len(y), dtype=np.bool_)
-    suspected[find_label_issues(y, p, return_indices_ranked_by="self_confidence", n_jobs=1)] = True
+    suspected = _suspected(y, p)
     best = p.argmax(axis=1)
     table = images[["id", "file", "label"]].assign(
         suggested=[classes[k] for k in best],
         score=get_label_quality_scores(y, p, method="self_confidence").round(NUM_DIGITS),
         suspected=suspected,
         split=images["split"],
+        mark="",
     )
     listed: pd.DataFrame = table[suspected | (best != y)]
     return listed.sort_values(["score", "id"])
@@ -50,3 +80,10 @@ def format_label_errors(table: pd.DataFrame, accuracy: float) -> str:
     number = int(table["suspected"].sum())
     doubt = f"{number} label{'s' if number > 1 else ''} may be wrong (reports/label_errors.csv)"
     return f"{doubt if number else 'no label looks wrong'}; {accuracy:.1%} right in cross-validation"
+
+
+def _suspected(y: Labels, p: Probabilities) -> npt.NDArray[np.bool_]:
+    """Tell which labels confident learning takes for wrong, shape (n,)."""
+    suspected = np.zeros(len(y), dtype=np.bool_)
+    suspected[find_label_issues(y, p, return_indices_ranked_by="self_confidence", n_jobs=1)] = True
+    return suspected

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.graft.core.progress import bar
-from stages.graft.heads.features import FeatureSet, select_rows
+from stages.graft.heads.features import FeatureSet, groups_of, select_rows
 from stages.graft.heads.head import Float32
 from stages.graft.heads.logistic import fit_logistic
 from stages.graft.metrics.classification import Labels, softmax
@@ -56,7 +56,13 @@ def fit_probe(x: Float32, y: Labels, classes: tuple[str, ...], l2: float, new_x:
     return probabilities
 
 
-def cross_validate(images: FeatureSet, groups: Sequence[str], l2: float, num_folds: int) -> Probabilities:
+def cross_validate(
+    images: FeatureSet,
+    groups: Sequence[str],
+    l2: float,
+    num_folds: int,
+    usable: npt.NDArray[np.bool_] | None = None,
+) -> Probabilities:
     """Score every image by a head that was fitted without it and its group.
 
     Args:
@@ -64,6 +70,7 @@ def cross_validate(images: FeatureSet, groups: Sequence[str], l2: float, num_fol
         groups: name of each one's group; "" for none.
         l2: the penalty.
         num_folds: heads to fit, at least 2.
+        usable: images that heads are fitted to, shape (n,); None: all.
     Returns:
         probabilities, shape (n, c).
     """
@@ -71,8 +78,9 @@ def cross_validate(images: FeatureSet, groups: Sequence[str], l2: float, num_fol
     probabilities = np.zeros((len(images.y), len(images.classes)))
     for fold in bar(range(num_folds), desc="explore: check labels", unit="folds"):
         out = folds == fold
-        if out.any() and not out.all():
-            x, y = images.x[~out], images.y[~out]
+        fitted = ~out if usable is None else ~out & usable
+        if out.any() and fitted.any():
+            x, y = images.x[fitted], images.y[fitted]
             probabilities[out] = fit_probe(x, y, images.classes, l2, images.x[out])
     return probabilities
 
@@ -81,9 +89,11 @@ def concatenate_sets(*sets: FeatureSet) -> FeatureSet:
     """Put sets of images together, in order of id."""
     ids = np.array([id_ for images in sets for id_ in images.ids])
     order = np.argsort(ids)
+    groups = np.array([group for images in sets for group in groups_of(images)], dtype=object)
     return FeatureSet(
         ids=tuple(ids[order].tolist()),
         x=np.concatenate([images.x for images in sets])[order],
         y=np.concatenate([images.y for images in sets])[order],
         classes=sets[0].classes,
+        groups=tuple(groups[order]),
     )

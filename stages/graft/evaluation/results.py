@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from stages.graft.data.image_groups import independent_groups, leaked
+from stages.graft.data.split_names import TRAIN, VAL
 from stages.graft.evaluation.unseen_classes import UnseenClass
 from stages.graft.heads.head import Float32
 from stages.graft.metrics import classification
@@ -49,6 +50,8 @@ class Evaluation:
     """As the model gives them, before calibration, shape (n, c)."""
     answers: Answers
     """The decision rule's answers."""
+    num_labels: int
+    """Images in training and validation."""
     confidence_level: float
     """Of every interval (Wilson, of groups), in (0, 1)."""
 
@@ -109,6 +112,7 @@ def evaluate_answers(
         num_train=np.bincount(trained_on, minlength=len(classes)),
         logits=logits,
         answers=answers,
+        num_labels=int(images["split"].isin([TRAIN, VAL]).sum()),
         confidence_level=level,
     )
 
@@ -210,9 +214,17 @@ def write_tables(evaluation: Evaluation, unseen: Sequence[UnseenClass], reports:
         "plots/per_class": per_class_table(evaluation, unseen),
         "plots/reliability": reliability(evaluation),
         "plots/risk_coverage": risk_coverage(evaluation),
+        "plots/labels": labels_table(evaluation),
     }
     for name, table in tables.items():
         write_report_csv(table, reports / f"{name}.csv")
+
+
+def labels_table(evaluation: Evaluation) -> pd.DataFrame:
+    """Give the labels that training and validation have and the accuracy on test: a point for each commit's plot."""
+    low, high = evaluation.interval(evaluation.correct)
+    row = {"accuracy": float(evaluation.correct.mean()), "accuracy_low": low, "accuracy_high": high}
+    return pd.DataFrame([{"num_labels": evaluation.num_labels, **row}]).round(NUM_DIGITS)
 
 
 def predictions_table(evaluation: Evaluation) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 Letters: n images, d features, c classes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,26 @@ class FeatureSet:
     """Names of the c classes, sorted, in the order of their indices; the same for every split."""
     groups: tuple[str, ...] = ()
     """Name of each image's group, "" for none, n of them; empty when no image has one."""
+    unlabelled: npt.NDArray[np.float32] | None = None
+    """Features of images without a label, shape (m, d): with them, features are standardised on more images."""
+
+    @property
+    def known_x(self) -> npt.NDArray[np.float32]:
+        """Features of these images and of the unlabelled ones, to standardise on."""
+        return self.x if self.unlabelled is None else np.concatenate([self.x, self.unlabelled])
+
+
+MAX_UNLABELLED = 20_000
+"""Images without labels that features are standardised on, at most; of more, evenly spread ones."""
+
+
+def with_unlabelled(images: FeatureSet, path: Path) -> FeatureSet:
+    """Add the features of images without labels from their file; where it has none, nothing changes."""
+    x = read_features(path)[1]
+    if not len(x):
+        return images
+    some = np.unique(np.linspace(0, len(x) - 1, min(len(x), MAX_UNLABELLED)).round().astype(np.int64))
+    return replace(images, unlabelled=x[some])
 
 
 def groups_of(images: FeatureSet) -> list[str]:
@@ -44,7 +64,7 @@ def groups_of(images: FeatureSet) -> list[str]:
 def select_rows(images: FeatureSet, rows: npt.NDArray[np.int64]) -> FeatureSet:
     """Give the images of these rows."""
     ids, groups = (tuple(names[row] for row in rows) if names else () for names in (images.ids, images.groups))
-    return FeatureSet(ids=ids, x=images.x[rows], y=images.y[rows], classes=images.classes, groups=groups)
+    return replace(images, ids=ids, x=images.x[rows], y=images.y[rows], groups=groups)
 
 
 def read_features(path: Path) -> tuple[list[str], npt.NDArray[np.float32]]:

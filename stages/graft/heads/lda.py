@@ -61,7 +61,7 @@ def fit_discriminants(train: FeatureSet, weights: ClassWeights) -> tuple[Head, f
     Source:
         Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2009, eq. 4.10.
     """
-    softsign = fit_standardisation(train.x).to_softsign()
+    softsign = fit_standardisation(train.known_x).to_softsign()
     x = softsign.apply(train.x)
     means = np.stack([x[train.y == k].mean(axis=0, dtype=np.float64) for k in range(len(train.classes))])
     of_image = weights[train.y] / weights[train.y].mean()

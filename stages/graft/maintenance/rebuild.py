@@ -34,7 +34,8 @@ def rebuild(root: Path, scratch: Path, store: Path) -> Path:
     for path in _changed_files(root):
         _copy_or_remove(root / path, copy / path)
     for entry in read_lock_entries(root):
-        if not entry.is_out and not (copy / entry.path).exists():  # such as images that git does not keep
+        if not entry.is_out and _lacks(root / entry.path, copy / entry.path):  # such as images that git does not keep
+            shutil.rmtree(copy / entry.path, ignore_errors=True)
             _link(root / entry.path, copy / entry.path)
     for name in KEPT:
         _link(store / name, scratch / "store" / name)
@@ -68,6 +69,12 @@ def _changed_files(root: Path) -> list[str]:
     """Tracked files that differ from the last commit."""
     changed = ask_git(root, "diff", "--name-only", "--relative", "-z", LAST_COMMIT) or b""
     return [path.decode() for path in changed.split(b"\0") if path]
+
+
+def _lacks(source: Path, path: Path) -> bool:
+    """Tell whether a path is missing in the copy, or is a folder that lacks something."""
+    names = {entry.name for entry in source.iterdir()} - {"__pycache__"} if source.is_dir() else set()
+    return not path.exists() or any(not (path / name).exists() for name in names)
 
 
 def _link(source: Path, path: Path) -> None:

@@ -203,10 +203,15 @@ def make_thumbnail(data: bytes, preprocessing: Preprocessing) -> bytes:
     image = Image.fromarray(decode_whole(data, SIDE_PX, preprocessing.white_level))
     image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
     image = dim_unseen(image, preprocessing)
+    return encode_jpeg(image, MAX_BYTES)
+
+
+def encode_jpeg(image: Image.Image, max_bytes: int) -> bytes:
+    """Encode an image as JPEG, with the highest of QUALITIES that keeps it within a size, or the lowest."""
     for quality in QUALITIES:
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=quality, optimize=True)
-        if buffer.tell() <= MAX_BYTES:
+        if buffer.tell() <= max_bytes:
             break
     return buffer.getvalue()
 

@@ -112,5 +112,5 @@ def test_without_a_record_of_these_results_ingest_must_look(looked, listed, lost
         write(looked.record, b"{half")
     else:
         write_json({"num_images": 3}, looked.report)  # restored by DVC from an earlier run
-    reason = f"DVC does not watch 2 files of {listed}, and no earlier look at them is recorded"
+    reason = "DVC does not watch 2 files of the source, and no earlier look at them is recorded"
     assert looked(listed, ingest=False) == reason

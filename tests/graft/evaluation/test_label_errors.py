@@ -1,9 +1,9 @@
 import numpy as np
 import pandas as pd
 
-from stages.graft.evaluation.label_errors import format_label_errors, label_errors_table
+from stages.graft.evaluation.label_errors import format_label_errors, judge_labels, label_errors_table
 from stages.graft.evaluation.linear_probe import cross_validate
-from tests.support.features import sparse_features
+from tests.support.features import feature_set, sparse_features
 
 
 def table_of(images, y, p):
@@ -37,7 +37,7 @@ def test_by_hand():
     images = pd.DataFrame({"id": list("hgfedcba"), "file": list("ABCDEFGH"), "label": y, "split": "val"})
     table = label_errors_table(images, y, ("x", "y"), certain)
     # The mean probability of class 0 among its own is 0.725, of class 1 0.7875: D counts as a wrong label, H does not.
-    assert table.columns.to_list() == ["id", "file", "label", "suggested", "score", "suspected", "split"]
+    assert table.columns.to_list() == ["id", "file", "label", "suggested", "score", "suspected", "split", "mark"]
     assert table["file"].to_list() == ["D", "H"]
     assert table["suggested"].to_list() == ["y", "x"]
     assert table["score"].to_list() == [0.2, 0.45]
@@ -56,3 +56,21 @@ def test_the_line_counts_the_suspected_labels():
         "2 labels may be wrong (reports/label_errors.csv); 96.5% right in cross-validation"
     )
     assert format_label_errors(table[1:2], 1.0) == "no label looks wrong; 100.0% right in cross-validation"
+
+
+def test_wrong_labels_are_found_and_a_second_look_finds_no_fewer(rng):
+    images = sparse_features(rng, 40)
+    is_wrong = np.zeros(len(images.y), dtype=bool)
+    is_wrong[::10] = True
+    given = np.where(is_wrong, (images.y + 1) % 4, images.y)
+    judged = judge_labels(feature_set(images.x, given), [""] * len(given), 5)
+    found = [
+        is_wrong[np.argsort(p[np.arange(len(given)), given], kind="stable")[: is_wrong.sum()]].mean() for p in judged
+    ]
+    assert found[1] >= max(0.9, found[0])
+
+
+def test_a_class_whose_labels_are_all_suspected_keeps_its_images():
+    x = np.concatenate([np.zeros((20, 3)), np.zeros((4, 3)), np.ones((20, 3))]) + np.arange(44)[:, None] * 1e-3
+    images = feature_set(x, [0] * 20 + [1] * 4 + [2] * 20)
+    assert np.isfinite(judge_labels(images, [""] * 44, 2)[1]).all()

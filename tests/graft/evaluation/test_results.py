@@ -49,6 +49,7 @@ def evaluation(labels, probabilities, classes=CLASSES, groups=None, leaked=None,
         num_train=np.arange(len(classes)),
         logits=logits,
         answers=answers(logits, **rule),
+        num_labels=4,
         confidence_level=0.95,
     )
 

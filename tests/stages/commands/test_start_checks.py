@@ -88,6 +88,8 @@ def test_the_check_imports_nothing_heavy():
 
 
 def test_graft_repro_names_the_setting_of_a_missing_source(params, tmp_path):
+    (tmp_path / "unlabelled").mkdir()
+    (tmp_path / "labels.csv").touch()
     check_start()
     params("ingest", source="no such (folder) ~ here")
     with pytest.raises(ParamsError, match=r"`ingest.source` names no such \(folder\) ~ here, which does not exist"):

@@ -1,0 +1,37 @@
+import numpy as np
+
+from stages.graft.evaluation.learning_curve import forecast_record, format_forecast, measure_curve
+from tests.support.features import feature_set, sparse_features
+
+
+def test_more_labels_classify_more(rng):
+    points = measure_curve(sparse_features(rng, 20), 0)
+    assert points.sizes.round().tolist() == [8, 16, 36, 72]  # of 80 labels, a tenth is left out
+    assert points.correct.shape == (4, 80)
+    shares = points.correct.mean(axis=1)
+    assert shares[0] < shares[-1]
+
+
+def test_the_record_says_what_more_labels_bring(rng):
+    images = sparse_features(rng, 20)
+    record = forecast_record(images, 0.9, 0)
+    assert record == forecast_record(images, 0.9, 0)
+    assert record["num_labels"] == 80
+    whole = record["all"]
+    assert whole["now"]["low"] <= whole["now"]["middle"] <= whole["accuracy_with"]["2"]["middle"]
+    assert whole["gain_with"]["4"]["middle"] >= whole["gain_with"]["2"]["middle"] >= 0
+    assert len(record["weakest"]) == 3
+    assert format_forecast(record).startswith("with 2 times the labels ")
+
+
+def test_too_few_labels_say_nothing():
+    record = forecast_record(feature_set([0.0, 1.0, 0.1], [0, 1, 0]), 0.9, 0)
+    assert record["all"] is None
+    assert format_forecast(record) == "too few labels to say what more would bring"
+
+
+def test_a_high_target_has_no_number():
+    rng = np.random.default_rng(1)
+    record = forecast_record(sparse_features(rng, 12), 0.999, 0)
+    labels = record["all"]["labels_for_target"]
+    assert labels == "reached" or labels == "cannot say: above 97% the curve is too flat"
