@@ -89,8 +89,7 @@ def test_the_gate_is_held_against_what_is_reported(folder, project):
     metrics, gate = read_json(folder / "reports/metrics.json"), read_json(folder / "reports/gate.json")
     assert gate["accuracy_low"] == metrics["accuracy_low"] < 0.9
     assert not gate["passed"]
-    assert gate["reasons"][0].startswith("It is not proven better than always the most common class: ")
-    assert gate["reasons"][1].startswith("Accuracy may be as low as ")
+    assert any(reason.startswith("Accuracy may be as low as ") for reason in gate["reasons"])
     per_class = pd.read_csv(folder / "reports/plots/per_class.csv")
     assert gate["lowest_recall"] == per_class["recall"].min()
     low = {"min_accuracy": metrics["accuracy_low"], "min_recall": None, "max_leaked": 0, "beat_baselines": False}

@@ -40,7 +40,7 @@ def commit(root, subject, when, seed=0, **results):
 def as_experiment(root, name, baseline, when):
     """Keep the present files as an experiment of DVC, and go back."""
     git(root, "add", "--all")
-    git(root, "commit", "--quiet", "--message", "dvc: commit experiment", when=when)
+    git(root, "commit", "--quiet", "--allow-empty", "--message", "dvc: commit experiment", when=when)
     git(root, "update-ref", f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}", "HEAD")
     git(root, "update-ref", "refs/exps/exec/EXEC_BASELINE", "HEAD")  # DVC's own notes are no experiments
     git(root, "reset", "--quiet", "--hard", baseline)
