@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from stages.graft.core import progress
 from stages.graft.core.progress import Progress
 from stages.graft.tracking import live as living
 from stages.graft.tracking import server
@@ -137,6 +138,7 @@ def soon(monkeypatch):
     """A stage is watched from its start."""
     monkeypatch.setattr(living, "SECONDS_UNSEEN", 0.0)
     monkeypatch.setattr(living, "SECONDS_BETWEEN_POINTS", 0.05)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 1e9)  # no line on a slow machine
 
 
 @pytest.mark.usefixtures("silent", "soon")
@@ -144,8 +146,8 @@ def test_a_long_stage_shows_how_much_is_done_and_what_it_takes(root):
     def shown() -> dict[str, float]:
         return all_runs(root)[-1].data.metrics if len(all_runs(root)) == 2 else {}
 
-    with watch("extract"), Progress(8, desc="extract", unit="images") as progress:
-        progress.advance(2)
+    with watch("extract"), Progress(8, desc="extract", unit="images") as shown_here:
+        shown_here.advance(2)
         assert wait_for(lambda: "system/cpu_utilization_percentage" in shown())
         assert wait_for(lambda: shown().get("extract/images_done_percent") == 25)
         assert [run.info.status for run in all_runs(root)] == ["RUNNING", "RUNNING"]
