@@ -29,9 +29,10 @@ def open_model(about: dict[str, Any]) -> Any:
 
 def prepare(path: str, about: dict[str, Any]) -> Any:
     """Give the square that the network sees, shape (px, px, 3), uint8."""
-    px, fit, image = about["crop_px"], about["fit"], Image.open(path)
-    side, least = (max if fit == "pad" else min)(image.size), 2 * (about["resize_px"] if fit == "crop" else px)
-    scale = max(k for k in (1, 2, 4, 8) if k == 1 or side >= k * least)
+    px, fit = about["crop_px"], about["fit"]
+    image: Any = Image.open(path)
+    deciding, least = (max if fit == "pad" else min)(image.size), 2 * (about["resize_px"] if fit == "crop" else px)
+    scale = max(k for k in (1, 2, 4, 8) if k == 1 or deciding >= k * least)
     image.draft(None, (image.width // scale, image.height // scale))  # decodes a large JPEG at a part of its size
     orientation = image.getexif().get(ORIENTATION, 1)
     if image.mode.startswith("I"):  # more than 8 bits
@@ -41,8 +42,7 @@ def prepare(path: str, about: dict[str, Any]) -> Any:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     if fit == "crop":
         s = max(1, round(px * min(image.size) / about["resize_px"]))
-        left, top = (image.width - s) // 2, (image.height - s) // 2
-        image = image.crop((left, top, left + s, top + s))
+        image = image.crop(tuple((length + side) // 2 for side in (-s, s) for length in image.size))
     size = [max(1, round(px * length / max(image.size))) if fit == "pad" else px for length in image.size]
     scaled = image.convert("RGB").resize((size[0], size[1]), Image.Resampling[about["interpolation"].upper()])
     square = Image.new("RGB", (px, px), tuple(about["fill"]))
