@@ -21,6 +21,7 @@ from stages.graft.advice.facts import (
 from stages.graft.core.errors import DataError
 from stages.graft.core.params import Params
 from stages.graft.storage.files import read_json
+from stages.graft.storage.spreadsheets import from_spreadsheet
 
 RULE = "data/bundle/decision.json"
 """When the model answers; relative to the pipeline's root, as are the reports."""
@@ -95,7 +96,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as lines:
-            return list(csv.DictReader(lines))
+            return [{name: from_spreadsheet(cell or "") for name, cell in row.items()} for row in csv.DictReader(lines)]
     except (FileNotFoundError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}); run `dvc repro`") from None
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from stages.graft.metrics.paired_comparison import MAX_P_VALUE, mcnemar, unit_changes
+from stages.graft.storage.spreadsheets import from_spreadsheet
 
 MIN_SHARED = 0.5
 """Share of either model's test images that the other must have been tested on too: otherwise the data are others."""
@@ -89,7 +90,7 @@ def parse_predictions(lines: Iterable[str]) -> Predictions:
     rows = csv.DictReader(lines)
     if not {"id", "label", "predicted"} <= set(rows.fieldnames or ()):
         return {}
-    return {row["id"]: Prediction(**{name: row.get(name) or "" for name in FIELDS}) for row in rows}
+    return {row["id"]: Prediction(**{name: from_spreadsheet(row.get(name) or "") for name in FIELDS}) for row in rows}
 
 
 def compare_answers(before: Predictions, now: Predictions) -> AnswerChanges:

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from stages.graft.core.errors import ParamsError, printable
 from stages.graft.storage.files import atomic_path
-from stages.graft.storage.tables import for_spreadsheet
+from stages.graft.storage.spreadsheets import for_spreadsheet
 
 Write = Callable[[Mapping[str, Any]], None]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.graft.core.errors import DataError
-from stages.graft.storage.tables import from_spreadsheet
+from stages.graft.storage.spreadsheets import from_spreadsheet
 
 CURVE = "_curve"
 """End of a learning curve's name, after the stage's name."""

@@ -1,6 +1,5 @@
 """Tables of any length: a CSV file or, above a million rows, a folder of Parquet files with the same columns."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from pandas.api.types import is_numeric_dtype
 
 from stages.graft.core.errors import DataError, one_line
 from stages.graft.storage.files import atomic_path, write_text
+from stages.graft.storage.spreadsheets import for_spreadsheet
 
 ROWS_PER_SHARD = 1_000_000
 """Rows of a Parquet file; a longer CSV file would take seconds and a gigabyte of memory to read."""
@@ -121,20 +121,6 @@ def _write_shard(table: pd.DataFrame, path: Path) -> None:
     shard = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
     repeats = [name for name in shard.column_names if name not in ("id", "file", "address")]
     parquet.write_table(shard, path, compression="zstd", use_dictionary=repeats)
-
-
-_FORMULA = re.compile(r"(?=[=+\-@\t\r'])")
-"""How a text begins that a spreadsheet takes for a formula, or that looks like one that was protected."""
-
-
-def for_spreadsheet(text: str) -> str:
-    """Put an apostrophe before a text that a spreadsheet would take for a formula, and run."""
-    return f"'{text}" if _FORMULA.match(text) else text
-
-
-def from_spreadsheet(text: str) -> str:
-    """Give back the text that `for_spreadsheet` was given."""
-    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
 
 
 def write_report_csv(table: pd.DataFrame, path: Path) -> None:

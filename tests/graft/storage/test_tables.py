@@ -11,10 +11,9 @@ from stages.graft.data.manifest import COLUMNS, read_manifest, write_manifest
 from stages.graft.data.splits import extend_table, read_splits
 from stages.graft.report.plot_tables import read_table
 from stages.graft.storage import tables
+from stages.graft.storage.spreadsheets import for_spreadsheet, from_spreadsheet
 from stages.graft.storage.tables import (
     count_rows,
-    for_spreadsheet,
-    from_spreadsheet,
     is_sorted,
     read_shards,
     texts,

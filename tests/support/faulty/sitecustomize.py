@@ -19,7 +19,7 @@ SIGNAL = int(os.environ.get("FAULT_SIGNAL", signal.SIGKILL))
 def _kill() -> None:
     """End this process and DVC, which share a group, as a power cut would, or as Ctrl-C and SIGTERM do."""
     os.killpg(0, SIGNAL)
-    time.sleep(60)  # the interruption comes here, not after the next step
+    time.sleep(3)  # the interruption comes here, not after the next step
 
 
 def _name() -> str:
