@@ -65,7 +65,7 @@ def main() -> None:
     all_pairs = found.pairs[found.pairs["kind"].isin(KINDS[method])]
     # Images without labels join no labelled ones: what is split does not change with them.
     pairs, likenesses = among_labelled(all_pairs, everything), labelled_likenesses(all_pairs, everything)
-    table, groups = pairs_table(pairs, manifest), group_names(pairs, manifest["id"])
+    table, groups = pairs_table(pairs, manifest), group_names(pairs, manifest["id"].to_list())
     if ingested.on_conflict == "error":
         check_conflicts(conflicts(table))
     record = duplicates_record(method, found, table, manifest.assign(duplicates=groups))

@@ -51,12 +51,13 @@ class Curves:
     largest: float
     """The largest size, in labels."""
     error_at: tuple[Callable[[float], Float], ...]
-    """From a number of labels to the error rates of each family's curves, shape (b,)."""
+    """From a number of labels, as a share of the largest size, to the errors of each family's curves, shape (b,)."""
 
     def accuracy_at(self, size: float) -> Float:
         """Give the accuracy of every curve with a number of labels, shape (c,)."""
-        gains = np.concatenate([error(self.largest) - error(size) for error in self.error_at])
-        return np.clip(self.last + gains, 0, 1)
+        share = size / self.largest
+        gains: Float = np.concatenate([error(1.0) - error(share) for error in self.error_at])
+        return np.asarray(np.clip(self.last + gains, 0, 1), dtype=np.float64)
 
 
 def fit_curves(sizes: Float, correct: Float, seed: int) -> Curves:
@@ -78,11 +79,7 @@ def fit_curves(sizes: Float, correct: Float, seed: int) -> Curves:
     families = (_logit_line, _power_law, _power_law_with_floor, _exponential_with_floor)
     last = np.tile(1 - errors[:, -1], len(families))
     fitted = tuple(family(sizes / sizes[-1], errors) for family in families)
-    return Curves(
-        last=last,
-        largest=float(sizes[-1]),
-        error_at=tuple((lambda size, error=error: error(size / float(sizes[-1]))) for error in fitted),
-    )
+    return Curves(last=last, largest=float(sizes[-1]), error_at=fitted)
 
 
 def expect_accuracy(curves: Curves, size: float) -> Interval:
@@ -157,7 +154,7 @@ def _with_floor(errors: Float, tried: Float, base: Callable[[Float, Float], Floa
     floors, factors, losses = [], [], []
     w = np.arange(1, len(shares) + 1) / len(shares)
     for parameter in tried:
-        x = base(np.float64(parameter), shares)
+        x = base(np.asarray(parameter), shares)
         floor, factor = _lines(x, errors)
         through_0 = (w * x * errors).sum(axis=1) / (w * x**2).sum()
         flat = (w * errors).sum(axis=1) / w.sum()

@@ -72,9 +72,8 @@ def _read_rows(path: Path) -> Iterator[Decision]:
     table = read_sheet(path)
     names = [name for name in ("id", "path", "file") if name in table]
     if not names or not {"label", "mark"} & {*table}:
-        raise DataError(
-            f"{path}: expected the columns id or path, and label or mark, found {', '.join(table) or 'nothing'}"
-        )
+        found = ", ".join(map(str, table)) or "nothing"
+        raise DataError(f"{path}: expected the columns id or path, and label or mark, found {found}")
     for line, row in enumerate(table.to_dict("records"), 2):
         values = {str(name): from_spreadsheet(str(value).strip()) for name, value in row.items()}
         label = _marked(values, f"{path}, line {line}") if "mark" in values else values["label"]

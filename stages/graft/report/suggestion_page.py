@@ -1,8 +1,9 @@
 """The page of suggestions: the images to label, by cluster, and the clusters of all images; one file, no requests."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
@@ -105,5 +106,5 @@ def _suggested(rows: pd.DataFrame, thumbnail: Callable[[str], str | None]) -> li
     ]
 
 
-def _why(row: dict[str, str]) -> str:  # type: ignore[type-arg]
+def _why(row: Mapping[Any, Any]) -> str:
     return f"{row['reason']}; looks like {row['guess']}" if row["guess"] else row["reason"]
