@@ -53,8 +53,9 @@ def with_maps(backbone: NormalisedNetwork | AveragedViews, p: Preprocessing) -> 
     recorder = _Recorder(extractor)
     with torch.inference_mode():
         output = recorder.run(images)
-    is_pooled = isinstance(network, PooledLayers)
-    pooled, pooling = (network.nodes, network.pooling) if is_pooled else ([(name, ()) for name in output], "avg")
+    pooled, pooling = tuple((str(name), tuple[int, ...]()) for name in output), "avg"
+    if isinstance(network, PooledLayers):
+        pooled, pooling = network.nodes, network.pooling
     nodes = [_node_of_maps(extractor, recorder.found, name, axes) for name, axes in pooled]
     maps = list(dict.fromkeys(node for node in nodes if node is not None))
     if not maps:
@@ -83,7 +84,8 @@ def _extractor(network: nn.Module) -> fx.GraphModule:
     """Give a network as a graph whose output is a dictionary by the names of nodes."""
     if isinstance(network, PooledLayers):
         return network.extractor
-    return create_feature_extractor(network, graph_nodes(network)[-1:])
+    extractor: fx.GraphModule = create_feature_extractor(network, graph_nodes(network)[-1:])
+    return extractor
 
 
 def _node_of_maps(graph: fx.GraphModule, found: dict[fx.Node, Any], name: str, axes: Sequence[int]) -> fx.Node | None:

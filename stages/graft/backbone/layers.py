@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from stages.graft.backbone.providers import provider_of
@@ -85,7 +85,14 @@ def pooled_axes(shape: tuple[int, ...] | None, larger: tuple[int, ...] | None) -
 class PooledLayers(nn.Module):
     """Maps of several layers, each pooled to one or two numbers per channel."""
 
-    def __init__(self, extractor: nn.Module, nodes: Sequence[tuple[str, tuple[int, ...]]], pooling: str) -> None:
+    extractor: fx.GraphModule
+    """From images to the layers' outputs, by the names of nodes."""
+    nodes: tuple[tuple[str, tuple[int, ...]], ...]
+    """Names of the nodes, and the axes that are pooled."""
+    pooling: str
+    """How maps become numbers."""
+
+    def __init__(self, extractor: fx.GraphModule, nodes: Sequence[tuple[str, tuple[int, ...]]], pooling: str) -> None:
         """Pool the maps that an extractor gives by node: of each of the nodes, in order, over its axes."""
         super().__init__()
         self.extractor, self.nodes, self.pooling = extractor, tuple(nodes), pooling

@@ -11,7 +11,7 @@ from stages.graft.core.errors import DataError
 from stages.graft.data.class_names import normal_form
 from stages.graft.data.given_labels import Decision
 from stages.graft.labelling.label_studio import read_export
-from stages.graft.storage.tables import from_spreadsheet
+from stages.graft.storage.spreadsheets import from_spreadsheet
 
 RIGHT, WRONG = "right", "wrong"
 """Marks for a doubtful label; any other mark is the name of the class."""
