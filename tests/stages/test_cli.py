@@ -2,10 +2,12 @@ import os
 import subprocess
 import sys
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
 
 from stages import cli
+from stages.commands import repro
 from stages.graft.core.errors import GraftError
 from stages.graft.model.exported_graph import FILES
 from tests.conftest import REPOSITORY
@@ -88,9 +90,8 @@ def test_a_users_mistake_is_one_line(monkeypatch, name, arguments):
 def test_repro_passes_everything_on(monkeypatch, project):
     project(ingest={"source": "."})
     calls = []
-    monkeypatch.setattr(
-        subprocess, "run", lambda command, **_: calls.append(command) or subprocess.CompletedProcess(command, 7)
-    )
+    dvc = SimpleNamespace(Popen=lambda command: calls.append(command) or SimpleNamespace(wait=lambda *_: 7))
+    monkeypatch.setattr(repro, "subprocess", dvc)
     for arguments in (["-fs", "split", "--dry"], ["--help"], ["-h"], ["--no-such"], []):
         with pytest.raises(SystemExit, match="7"):
             graft("repro", *arguments)
