@@ -35,7 +35,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\
         (b"RIFF\0\0\0\0AVI LIST", "a video"),
         (b"\x1aE\xdf\xa3\x01", "a video"),
         (zipped(), "a zip file"),
-        (gzip.compress(b"x"), "an archive"),
+        (gzip.compress(b"x", mtime=0), "an archive"),
         (b"8BPS\0\1", "a Photoshop file"),
         (b"\xff\x0a\xff", "a JPEG XL image; save it as PNG or TIFF"),
         (b"hello", "not an image but a text file"),
