@@ -141,6 +141,26 @@ def export(**options: Any) -> None:
 
 
 @main.command()
+@click.option("--model", default=".", show_default=True, help=MODEL_HELP)
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in; so does a name.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option("--corrections", default="corrections", show_default=True, type=FILE, help="Where corrected images go.")
+@click.option("--log", type=FILE, help="Keep images, features and answers as Parquet files in this folder.")
+@click.option("--max-mb", default=32.0, show_default=True, type=click.FloatRange(0.001, 1000), help="Of a request.")
+@click.option(
+    "--max-megapixels", default=25.0, show_default=True, type=click.FloatRange(0.001, 178), help="Of an image."
+)
+def serve(model: str, **options: Any) -> None:
+    """Serve a page to try the model, and an interface for programs.
+
+    /docs describes the interface. Ctrl-C ends the server.
+    """
+    from stages.commands.serve import ServeOptions, serve_model
+
+    serve_model(model, ServeOptions(**options))
+
+
+@main.command()
 @click.argument("networks", nargs=-1)
 def compare_backbones(networks: tuple[str, ...]) -> None:
     """Find the network that suits your images best.

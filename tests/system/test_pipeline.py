@@ -25,6 +25,7 @@ FLOORS = (
     {"model"},
     {"training", "evaluation", "tracking", "labelling"},
     {"compute", "report", "maintenance"},
+    {"serving"},
 )
 """The library's packages from the ground up: a package imports from the floors below its own, and from no other."""
 

@@ -149,8 +149,8 @@ def write_bundle(
         write_json(record, temporary / BUNDLE)
 
 
-def load_bundle(folder: Path) -> Bundle:
-    """Open a bundle and check its files; the network is not loaded yet.
+def load_bundle(folder: Path, batch_size: int | None = None) -> Bundle:
+    """Open a bundle and check its files; the network is not loaded yet, and takes batches of `batch_size` images.
 
     Raises:
         DataError: it is no bundle, or a file is missing or damaged.
@@ -171,13 +171,14 @@ def load_bundle(folder: Path) -> Bundle:
         )
     _check_files(folder, record.sha256)
     weights = replace(record.backbone, path=folder / BACKBONE)
+    changes = {} if batch_size is None else {"batch_size": batch_size}
     head, rule, evidence = load_head(folder), load_rule(folder), load_evidence(folder)
     _check_fit(head, rule, evidence, folder)
     return Bundle(
         head=head,
         rule=rule,
         evidence=evidence,
-        runtime=saved_runtime(folder / NETWORK, weights, asdict(record.runtime)),
+        runtime=saved_runtime(folder / NETWORK, weights, asdict(record.runtime) | changes),
         weights=weights,
         max_pixels=in_pixels(record.max_megapixels),
     )

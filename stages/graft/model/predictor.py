@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stages.graft.backbone.extraction import num_workers
 from stages.graft.backbone.runtime_choice import RuntimeChoice, choose_runtime
+from stages.graft.backbone.weights import Weights
 from stages.graft.core.errors import DataError
 from stages.graft.core.memory import one_image
 from stages.graft.core.threads import in_threads
@@ -71,7 +72,10 @@ class Explained:
     row: dict[str, Any]
     """As `Predictor.predict` gives it."""
     heat: Float32 | None
-    """The heat map of the label, shape (s, s), over the square that the network sees; None for a damaged image."""
+    """The heat map of the label, shape (s, s), over the square that the network sees; None for a damaged image, or when
+    it was not asked for."""
+    x: Float32 | None = None
+    """Features, shape (d,); of no meaning for a damaged image, None when they were not kept."""
 
 
 class Answering(Protocol):
@@ -85,17 +89,20 @@ class Answering(Protocol):
         """Classify images as `Predictor.predict` does."""
 
 
-def load_predictor(folder: Path, choice: RuntimeChoice | None = None) -> "Predictor":
+def load_predictor(
+    folder: Path, choice: RuntimeChoice | None = None, batch_size: int | None = None
+) -> "Predictor":
     """Open a bundle and load its network.
 
     Args:
         folder: the bundle, a repository with one, or the folder of an MLflow model.
         choice: how to run the network; None for the runtime of the evaluation, which gives the same bits on the same
             kind of processor.
+        batch_size: images in a batch; None for that of the evaluation. With another one, the last digits differ.
     Raises:
         DataError: there is no bundle, or a file of it is missing or damaged.
     """
-    bundle = load_bundle(bundle_in(folder))
+    bundle = load_bundle(bundle_in(folder), batch_size)
     if choice is not None:
         runtime = choose_runtime(bundle.weights, choice, store_folder() / "networks")
         bundle = dataclasses.replace(bundle, runtime=runtime)
@@ -125,7 +132,11 @@ class Predictor:
             unsure (the confidence is below the threshold), unknown (the image is out of distribution), distance,
             p_<class>, and error; for a damaged image only file and error, the rest is None.
         """
-        for chunk in self._chunks(files, self._answer_chunk):
+        return (one.row for one in self.answer_all(files))
+
+    def answer_all(self, files: Iterable[ImageFile]) -> Iterator[Explained]:
+        """Classify images as `predict` does, and keep their features."""
+        for chunk in self._chunks(files, partial(self.answer_batch, with_maps=False)):
             yield from chunk
 
     def explain(self, files: Iterable[ImageFile]) -> Iterator[Explained]:
@@ -135,8 +146,18 @@ class Predictor:
             ParamsError: the network gives no maps.
         """
         self.runtime.load_maps()
-        for chunk in self._chunks(files, self._explain_chunk):
+        for chunk in self._chunks(files, partial(self.answer_batch, with_maps=True)):
             yield from chunk
+
+    @property
+    def weights(self) -> Weights:
+        """Give the network's weights, whose record says what its features are."""
+        return self._bundle.weights
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether the model has heat maps."""
+        return bool(self._bundle.evidence.weights)
 
     @property
     def trust(self) -> Trust:
@@ -150,19 +171,17 @@ class Predictor:
             chunks = iter(lambda: list(islice(remaining, self.batch_size)), [])
             yield from in_threads(task, chunks, num_workers(self.runtime))
 
-    def _answer_chunk(self, files: Sequence[ImageFile]) -> list[dict[str, Any]]:
-        """Classify at most a batch of images."""
+    def answer_batch(self, files: Sequence[ImageFile], with_maps: bool) -> list[Explained]:
+        """Classify at most a batch of images in this thread; errors are those of `explain`."""
         batch, errors = self._batch(files)
-        return self._rows(files, self._answers(self.runtime.load()(batch)), errors)
-
-    def _explain_chunk(self, files: Sequence[ImageFile]) -> list[Explained]:
-        """Classify at most a batch of images and compute their heat maps."""
-        batch, errors = self._batch(files)
-        x, maps = self.runtime.load_maps()(batch)
+        x, maps = self.runtime.load_maps()(batch) if with_maps else (self.runtime.load()(batch), ())
         answers = self._answers(x)
-        heats = self._bundle.evidence.heat_maps(maps, answers.predicted)
+        heats = self._bundle.evidence.heat_maps(maps, answers.predicted) if with_maps else None
         rows = self._rows(files, answers, errors)
-        return [Explained(row=row, heat=None if k in errors else heats[k]) for k, row in enumerate(rows)]
+        return [
+            Explained(row=row, heat=None if heats is None or k in errors else heats[k], x=x[k])
+            for k, row in enumerate(rows)
+        ]
 
     def _batch(self, files: Sequence[ImageFile]) -> tuple[Batch, dict[int, str]]:
         """Decode images, and give the reasons of those that cannot be; they and the missing ones are black, since a
