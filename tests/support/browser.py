@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -47,17 +48,41 @@ class Browser:
 
     def open(self, path: Path, width: int, height: int = 900, scheme: str = "light") -> None:
         """Show a file at a width, in CSS pixels, in a light or dark colour scheme."""
+        self.visit(path.resolve().as_uri(), width, height, scheme)
+
+    def visit(self, address: str, width: int, height: int = 900, scheme: str = "light") -> None:
+        """Show what is at an address, as `open` does."""
         self.send(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self.send("Page.navigate", url=path.resolve().as_uri())
+        self.send("Page.navigate", url=address)
         while (event := self._next()).get("method") != "Page.loadEventFired":
             self._note(event)
 
     def value(self, expression: str) -> Any:
         """Evaluate JavaScript in the page, past its policy."""
         return self.send("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def wait_for(self, expression: str, seconds: float = 30) -> Any:
+        """Evaluate JavaScript until it is true, and give its value."""
+        end = time.monotonic() + seconds
+        while not (value := self.value(expression)):
+            assert time.monotonic() < end, f"never true: {expression}; {self.complaints}"
+            time.sleep(0.05)
+        return value
+
+    def drop(self, file: Path, x: int, y: int) -> None:
+        """Drop a file on a place of the page, in CSS pixels."""
+        data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.send("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+
+    def press(self, key: str, code: int, text: str = "") -> None:
+        """Press a key, such as Tab with the code 9; `text` is what it types."""
+        named = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        self.send("Input.dispatchKeyEvent", type="keyDown", text=text, **named)
+        self.send("Input.dispatchKeyEvent", type="keyUp", **named)
 
     def screenshot(self, path: Path) -> None:
         """Write the whole page as a PNG file."""

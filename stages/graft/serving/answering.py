@@ -16,7 +16,7 @@ from stages.graft.heads.head import Float32
 from stages.graft.images.crop import decode_whole
 from stages.graft.model.heat_picture import heat_layer
 from stages.graft.model.predictor import Explained, ImageFile, Predictor, probability_column
-from stages.graft.report.gallery import data_address, make_thumbnail
+from stages.graft.report.gallery import data_address, dim_unseen, make_thumbnail
 from stages.graft.serving.answer_log import AnswerLog, LogRow
 from stages.graft.serving.neighbours import TrainingImages
 
@@ -164,7 +164,7 @@ class Answering:
             image = Image.fromarray(decode_whole(asked.data, PREVIEW_PX, p.white_level))
         image.thumbnail((PREVIEW_PX, PREVIEW_PX), Image.Resampling.BILINEAR)
         if asked.with_preview:
-            pictures["preview"] = _address(image, "JPEG", "image/jpeg")
+            pictures["preview"] = _address(dim_unseen(image, p), "JPEG", "image/jpeg")
         if with_map and found.heat is not None:
             scale = min(1.0, MAP_PX / max(image.size))
             size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
@@ -174,7 +174,7 @@ class Answering:
     def _log_row(self, asked: Asked, row: dict[str, Any], x: Float32) -> LogRow:
         with one_image():
             try:
-                thumbnail = make_thumbnail(asked.data, self.predictor.preprocessing.white_level)
+                thumbnail = make_thumbnail(asked.data, self.predictor.preprocessing)
             except (DataError, OSError):
                 thumbnail = b""
         return LogRow(

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException as StarletteError
 
 from stages.graft.serving.answering import Answering, Asked, Described, ImageAnswer, ModelAnswers
 from stages.graft.serving.batching import Batcher
@@ -65,6 +66,8 @@ class ServedModelInfo(Described):
     """Its classes, and those that people have added."""
     maps_problem: str | None
     """Why there are no heat maps; null: there are."""
+    sees_all: bool
+    """Whether the network sees the whole image; else the edge of a preview is grey."""
     num_training_images: int
     """Training images that are compared; 0: none are here."""
     can_correct: bool
@@ -125,6 +128,8 @@ def make_app(service: Service) -> Gate:
     _add_corrections(app, service)
     _add_watch(app, service, gate)
     app.add_exception_handler(RefusedError, _refuse)
+    app.add_exception_handler(StarletteError, _refuse_address)
+    app.add_exception_handler(Exception, _fail)
     app.add_exception_handler(RequestValidationError, _refuse_values)
     return gate
 
@@ -226,6 +231,7 @@ def _add_watch(app: FastAPI, service: Service, gate: Gate) -> None:
             classes=classes,
             labels=classes if service.corrections is None else service.corrections.classes,
             maps_problem=answering.maps_problem,
+            sees_all=answering.predictor.preprocessing.fit != "crop",
             num_training_images=0 if answering.training is None else len(answering.training),
             can_correct=service.corrections is not None,
             max_mb=service.limits.max_bytes / MB,
@@ -299,3 +305,13 @@ async def _refuse_values(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problems = [f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in error.errors()]
     return Response(error_json("; ".join(problems)), 422, media_type="application/json")
+
+
+async def _refuse_address(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, StarletteError)
+    reason = {404: "there is nothing at this address; /docs describes the interface"}.get(error.status_code, error.detail)
+    return Response(error_json(str(reason)), error.status_code, dict(error.headers or {}), "application/json")
+
+
+async def _fail(_request: Request, _error: Exception) -> Response:
+    return Response(error_json("the server failed; its output says why"), 500, media_type="application/json")

@@ -16,9 +16,11 @@ from stages.graft.heads.features import FeatureSet, load_features, read_backbone
 from stages.graft.heads.head import Float32
 from stages.graft.heads.standardisation import fit_standardisation
 from stages.graft.images.location import read_image_bytes
+from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.metrics.sampling import stratified_rows
 from stages.graft.model.predictor import ImageFile, Predictor
 from stages.graft.report.gallery import make_thumbnail
+from stages.graft.storage.hashing import fingerprint_of
 
 MAX_IMAGES, MAX_COMPUTED = 20_000, 1_000
 """Training images that are compared, and those of them whose features may be computed at the start; of more, as many of
@@ -43,13 +45,13 @@ class Neighbour:
 class TrainingImages:
     """Training images of a project, to compare with."""
 
-    def __init__(self, images: FeatureSet, locate: ImageLocations, white_level: float | None) -> None:
-        """Standardise features; `locate` finds the image of an id, `white_level` is as in `images.decode`."""
+    def __init__(self, images: FeatureSet, locate: ImageLocations, preprocessing: Preprocessing) -> None:
+        """Standardise features; `locate` finds the image of an id, and `preprocessing` is the network's."""
         self._ids, self._labels = images.ids, [images.classes[k] for k in images.y]
         self._standardisation = fit_standardisation(images.x)
         self._z = self._scaled(images.x)
         self._squares = np.square(self._z).sum(axis=1)
-        self._known, self._locate, self._white_level = frozenset(images.ids), locate, white_level
+        self._known, self._locate, self._preprocessing = frozenset(images.ids), locate, preprocessing
         self.thumbnail = lru_cache(NUM_THUMBNAILS)(self._thumbnail)
         """As `_thumbnail`, with a memory."""
 
@@ -75,7 +77,7 @@ class TrainingImages:
         if id_ not in self._known:
             return None
         try:
-            return make_thumbnail(read_image_bytes(self._locate(id_)), self._white_level)
+            return make_thumbnail(read_image_bytes(self._locate(id_)), self._preprocessing)
         except (GraftError, OSError):
             return None
 
@@ -102,10 +104,10 @@ def _read(root: Path, predictor: Predictor) -> TrainingImages:
     if train.classes != tuple(predictor.classes):
         raise DataError(f"the classes of {splits} are not the model's")
     locate = image_locations(splits, root / "data/images")
-    is_same = read_backbone_record(features) == predictor.weights.to_record()
+    is_same = fingerprint_of(read_backbone_record(features)) == fingerprint_of(predictor.weights.to_record())
     train = select_rows(train, stratified_rows(train.y, MAX_IMAGES if is_same else MAX_COMPUTED))
     if not is_same:
         print(f"serve: computing the features of {len(train.ids)} training images", file=sys.stderr)
         explained = predictor.answer_all(ImageFile.at(locate(id_)) for id_ in train.ids)
         train = replace(train, x=np.stack([one.x for one in explained if one.x is not None]))
-    return TrainingImages(train, locate, predictor.preprocessing.white_level)
+    return TrainingImages(train, locate, predictor.preprocessing)
