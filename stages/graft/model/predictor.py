@@ -89,9 +89,7 @@ class Answering(Protocol):
         """Classify images as `Predictor.predict` does."""
 
 
-def load_predictor(
-    folder: Path, choice: RuntimeChoice | None = None, batch_size: int | None = None
-) -> "Predictor":
+def load_predictor(folder: Path, choice: RuntimeChoice | None = None, batch_size: int | None = None) -> "Predictor":
     """Open a bundle and load its network.
 
     Args:

@@ -89,7 +89,9 @@ class AnswerLog:
             self._write()
             if self._has_failed:
                 self._stopped.wait(SECONDS_PER_FILE)
-        self._count_lost(len(self._rows))  # of a last file that could not be written
+        self._write()
+        if self._rows:
+            self._count_lost(len(self._rows))
 
     def _write(self) -> None:
         with self._lock:

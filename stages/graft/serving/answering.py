@@ -99,7 +99,12 @@ class Answering:
     """Answers images with a model."""
 
     def __init__(
-        self, predictor: Predictor, version: str, max_pixels: int, training: TrainingImages | None, log: AnswerLog | None
+        self,
+        predictor: Predictor,
+        version: str,
+        max_pixels: int,
+        training: TrainingImages | None,
+        log: AnswerLog | None,
     ) -> None:
         """Answer with a predictor.
 
@@ -138,13 +143,15 @@ class Answering:
         probabilities = {label: row[probability_column(label)] for label in self.predictor.classes}
         if self._log is not None:
             self._log.add(self._log_row(asked, row, found.x))
+        preview, heat_map = self._pictures(asked, found)
         return ImageAnswer(
-            **{name: row[name] for name in ("label", "confidence", "unsure", "unknown", "distance")},
             file=asked.file,
             words=in_words(row["label"], row["confidence"], row["unsure"], row["unknown"]),
             probabilities=probabilities,
+            heat_map=heat_map,
+            preview=preview,
             nearest=self._nearest(found.x, asked.num_nearest),
-            **self._pictures(asked, found),
+            **{name: row[name] for name in ("label", "confidence", "unsure", "unknown", "distance")},
         )
 
     def _nearest(self, x: Float32, number: int) -> list[NearImage]:
@@ -155,21 +162,21 @@ class Answering:
             for one in self.training.nearest(x, number)
         ]
 
-    def _pictures(self, asked: Asked, found: Explained) -> dict[str, str]:
-        with_map = asked.with_map and found.heat is not None
-        if not (asked.with_preview or with_map):
-            return {}
-        p, pictures = self.predictor.preprocessing, dict[str, str]()
+    def _pictures(self, asked: Asked, found: Explained) -> tuple[str | None, str | None]:
+        """Draw the preview and the heat map, each as a data: address; None when it is not wanted."""
+        heat = found.heat if asked.with_map else None
+        if heat is None and not asked.with_preview:
+            return None, None
+        p = self.predictor.preprocessing
         with one_image():
             image = Image.fromarray(decode_whole(asked.data, PREVIEW_PX, p.white_level))
         image.thumbnail((PREVIEW_PX, PREVIEW_PX), Image.Resampling.BILINEAR)
-        if asked.with_preview:
-            pictures["preview"] = _address(dim_unseen(image, p), "JPEG", "image/jpeg")
-        if with_map and found.heat is not None:
-            scale = min(1.0, MAP_PX / max(image.size))
-            size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
-            pictures["heat_map"] = _address(heat_layer(found.heat, *size, p), "PNG", "image/png")
-        return pictures
+        preview = _address(dim_unseen(image, p), "JPEG", "image/jpeg") if asked.with_preview else None
+        if heat is None:
+            return preview, None
+        scale = min(1.0, MAP_PX / max(image.size))
+        size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
+        return preview, _address(heat_layer(heat, *size, p), "PNG", "image/png")
 
     def _log_row(self, asked: Asked, row: dict[str, Any], x: Float32) -> LogRow:
         with one_image():

@@ -253,7 +253,9 @@ def _add_watch(app: FastAPI, service: Service, gate: Gate) -> None:
     @app.get("/metrics", response_class=Response)
     async def metrics() -> Response:
         """Give counters for Prometheus."""
-        return Response(service.counters.to_text(gate.num_requests, service.batcher.num_waiting), media_type=CONTENT_TYPE)
+        return Response(
+            service.counters.to_text(gate.num_requests, service.batcher.num_waiting), media_type=CONTENT_TYPE
+        )
 
 
 async def _images_in(request: Request, limits: Limits) -> tuple[list[tuple[str, bytes]], bool]:
@@ -309,7 +311,9 @@ async def _refuse_values(_request: Request, error: Exception) -> Response:
 
 async def _refuse_address(_request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteError)
-    reason = {404: "there is nothing at this address; /docs describes the interface"}.get(error.status_code, error.detail)
+    reason = {404: "there is nothing at this address; /docs describes the interface"}.get(
+        error.status_code, error.detail
+    )
     return Response(error_json(str(reason)), error.status_code, dict(error.headers or {}), "application/json")
 
 

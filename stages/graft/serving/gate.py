@@ -180,4 +180,6 @@ def _counted(path: str) -> str:
     return path if path in PATHS else "other"
 
 
-PATHS = frozenset(("/", "/answers", "/corrections", "/model", "/health", "/ready", "/metrics", "/docs", "/openapi.json"))
+PATHS = frozenset(
+    ("/", "/answers", "/corrections", "/model", "/health", "/ready", "/metrics", "/docs", "/openapi.json")
+)

@@ -49,9 +49,9 @@ def read_parts(body: bytes, boundary: bytes, max_parts: int) -> Iterator[Part]:
         RefusedError: it is not a whole form, or has too many parts.
     """
     pieces = (b"\r\n" + body).split(b"\r\n--" + boundary, max_parts + 2)
+    if len(pieces) > max_parts + 2:
+        raise RefusedError(413, f"more than {max_parts} parts in a form; send fewer images in a request")
     if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
-        if len(pieces) > max_parts + 2:
-            raise RefusedError(413, f"more than {max_parts} parts in a form; send fewer images in a request")
         raise RefusedError(400, "the form is cut off or damaged")
     for piece in pieces[1:-1]:
         head, blank, content = piece.partition(b"\r\n\r\n")

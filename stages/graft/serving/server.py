@@ -92,7 +92,7 @@ def open_service(bundle: Path, name: str, options: ServeOptions) -> Iterator[Ser
             name=name,
             answering=answering,
             batcher=batcher,
-            corrections=options.corrections and Corrections(options.corrections, tuple(predictor.classes)),
+            corrections=None if options.corrections is None else Corrections(options.corrections, predictor.classes),
             limits=limits,
             counters=counters,
             only_local=options.host in LOCAL_NAMES,
