@@ -155,9 +155,9 @@ def serve(model: str, **options: Any) -> None:
 
     /docs describes the interface. Ctrl-C ends the server.
     """
-    from stages.commands.serve import ServeOptions, serve_model
+    from stages.commands.serve import serve_model
 
-    serve_model(model, ServeOptions(**options))
+    serve_model(model, **options)
 
 
 @main.command()

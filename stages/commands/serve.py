@@ -6,12 +6,13 @@ Writes  corrected images, and a log of the answers if it is asked for
 """
 
 from pathlib import Path
+from typing import Any
 
 from stages.graft.serving.server import ServeOptions, serve
 from stages.graft.tracking.fetch_model import REGISTRY, fetch_bundle
 
 
-def serve_model(model: str, options: ServeOptions) -> None:
-    """Serve a model until the process is interrupted."""
+def serve_model(model: str, **options: Any) -> None:
+    """Serve a model until the process is interrupted; the options are those of `ServeOptions`."""
     with fetch_bundle(model, Path()) as bundle:
-        serve(bundle, model if model.startswith(REGISTRY) else Path(model).resolve().name, options)
+        serve(bundle, model if model.startswith(REGISTRY) else Path(model).resolve().name, ServeOptions(**options))

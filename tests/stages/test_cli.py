@@ -24,6 +24,7 @@ COMMANDS = {
     "verify",
     "store",
     "publish",
+    "serve",
     "suggest",
     "labels",
 }

@@ -26,6 +26,8 @@ PAGE, DOCS = Path(__file__).with_name("page.html"), Path(__file__).with_name("do
 MAX_NEAREST = 20
 """Training images that may be asked for."""
 
+NOTHING_HERE = "there is nothing at this address; /docs describes the interface"
+
 GONE = 499
 """Status, in the counters alone, of a request whose client is gone."""
 
@@ -311,10 +313,8 @@ async def _refuse_values(_request: Request, error: Exception) -> Response:
 
 async def _refuse_address(_request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteError)
-    reason = {404: "there is nothing at this address; /docs describes the interface"}.get(
-        error.status_code, error.detail
-    )
-    return Response(error_json(str(reason)), error.status_code, dict(error.headers or {}), "application/json")
+    reason = NOTHING_HERE if error.status_code == 404 else str(error.detail)
+    return Response(error_json(reason), error.status_code, dict(error.headers or {}), "application/json")
 
 
 async def _fail(_request: Request, _error: Exception) -> Response:

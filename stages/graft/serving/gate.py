@@ -18,7 +18,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 LOCAL_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
 
-DRAINED_BYTES, DRAINED_SECONDS = 64 * MB, 5.0
+DRAINED_BYTES, DRAINED_SECONDS = 64 * MB, 30.0
 """Of the body of a refused request, what is read and thrown away: a client that still sends cannot read an answer."""
 
 
@@ -181,5 +181,6 @@ def _counted(path: str) -> str:
 
 
 PATHS = frozenset(
-    ("/", "/answers", "/corrections", "/model", "/health", "/ready", "/metrics", "/docs", "/openapi.json")
+    ("/", "/answers", "/corrections", "/docs", "/health", "/metrics", "/model", "/openapi.json", "/ready")
 )
+"""Paths that have counters of their own."""

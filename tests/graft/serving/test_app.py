@@ -14,7 +14,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from stages.graft.model.predictor import ImageFile, load_predictor
-from stages.graft.serving.app import make_app
+from stages.graft.serving.app import NOTHING_HERE, make_app
 from stages.graft.serving.limits import Limits
 from stages.graft.serving.server import ServeOptions, open_service
 from tests.support.bundles import CLASSES
@@ -151,9 +151,7 @@ def test_the_interface_is_described_without_a_network(client):
 
 
 def test_wrong_addresses_and_values_have_a_reason(client, png):
-    assert client.get("/etc/passwd").json() == {
-        "error": "there is nothing at this address; /docs describes the interface"
-    }
+    assert client.get("/etc/passwd").json() == {"error": NOTHING_HERE}
     assert "nearest" in client.post("/answers?nearest=-1", content=png).json()["error"]
     assert client.get("/answers").status_code == 405
     assert client.get("/training/..%2f..%2fx.jpg").status_code == 404
