@@ -1,8 +1,15 @@
 """A project with a model, its training images and heat maps that count as good, to be served in tests."""
 
 import hashlib
+import os
+import re
 import shutil
-from dataclasses import replace
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +20,7 @@ from stages.graft.model.heat_map import EVIDENCE, load_evidence, save_evidence
 from stages.graft.model.predictor import ImageFile, load_predictor
 from stages.graft.storage.files import read_json, write_json
 from stages.graft.storage.hashing import sha256_of
+from tests.conftest import REPOSITORY
 from tests.support.bundles import write_pictures
 from tests.support.features import write_features
 
@@ -44,3 +52,45 @@ def trust_maps(bundle: Path) -> None:
     record = read_json(bundle / BUNDLE)
     record["sha256"][EVIDENCE] = sha256_of(bundle / EVIDENCE)
     write_json(record, bundle / BUNDLE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A running `graft serve`."""
+
+    process: subprocess.Popen[bytes]
+    """Its process."""
+    address: str
+    """Where it listens."""
+    log: Path
+    """What it prints."""
+
+    def output(self) -> str:
+        """Give what it has printed."""
+        return self.log.read_text(encoding="utf-8")
+
+
+@contextmanager
+def running_server(project: Path, *options: str) -> Iterator[Server]:
+    """Run `graft serve` in a project, at a free port, until the end of the context."""
+    command = [sys.executable, "-m", "stages.cli", "serve", "--port", "0", *options]
+    log = project / "serve.txt"
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    with (
+        log.open("wb") as file,
+        subprocess.Popen(command, cwd=project, env=environment, stdout=file, stderr=file) as process,
+    ):
+        try:
+            yield Server(process=process, address=_address_in(log, process), log=log)
+        finally:
+            process.kill()
+
+
+def _address_in(log: Path, process: "subprocess.Popen[bytes]") -> str:
+    """Wait for the line that says where the server listens."""
+    for _ in range(600):
+        if found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text(encoding="utf-8")):
+            return found[0]
+        assert process.poll() is None, log.read_text(encoding="utf-8")
+        time.sleep(0.1)
+    raise AssertionError("no server within a minute")

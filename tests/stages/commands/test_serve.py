@@ -1,0 +1,61 @@
+"""The command in a process of its own: it answers over HTTP, ends cleanly, and says what is wrong in one line."""
+
+import json
+import signal
+import socket
+from urllib.request import Request, urlopen
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.support.bundles import picture
+from tests.support.commands import graft
+from tests.support.served import running_server, write_served_project
+
+
+@pytest.fixture
+def project_folder(bundle_folder, tmp_path):
+    return write_served_project(bundle_folder, tmp_path / "served")
+
+
+@pytest.fixture
+def image(tmp_path):
+    picture(40, 1).save(tmp_path / "image.png")
+    return (tmp_path / "image.png").read_bytes()
+
+
+@pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGINT])
+def test_it_answers_keeps_a_log_and_ends_cleanly(project_folder, image, tmp_path, ended_by):
+    with running_server(project_folder, "--log", "log", "--corrections", "corrected") as server:
+        with urlopen(Request(server.address + "/answers?nearest=1", data=image), timeout=30) as got:
+            [answer] = json.load(got)["answers"]
+        with urlopen(Request(server.address + "/corrections?label=dark", data=image), timeout=30) as got:
+            assert json.load(got) == {"label": "dark"}
+        server.process.send_signal(ended_by)
+        assert server.process.wait(20) == 0
+    assert (answer["label"], answer["nearest"][0]["label"]) == ("dark", "dark")
+    assert server.output().strip().splitlines()[-1] == "serve: stopped"
+    [file] = (project_folder / "log").iterdir()
+    assert pq.read_table(file)["label"].to_pylist() == ["dark"]
+    [saved] = (project_folder / "corrected").rglob("*.png")
+    assert saved.read_bytes() == image
+
+
+def test_a_client_that_goes_away_and_one_that_sends_nonsense_harm_no_other(project_folder, image):
+    with running_server(project_folder) as server:
+        port = int(server.address.rpartition(":")[2])
+        head = f"POST /answers HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: {len(image)}\r\n\r\n".encode()
+        for sent in (head + image, head + image[:10], b"\x16\x03\x01nonsense\r\n\r\n", b""):
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(sent)
+        with urlopen(Request(server.address + "/answers", data=image), timeout=30) as got:
+            assert json.load(got)["answers"][0]["label"] == "dark"
+
+
+def test_a_taken_port_and_a_missing_model_are_said_in_a_line(bundle_folder, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit, match=f"cannot listen on 127.0.0.1, port {port} .*; choose another with --port"):
+            graft("serve", "--model", bundle_folder, "--port", port)
+    with pytest.raises(SystemExit, match=r"no bundle\.json there"):
+        graft("serve", "--model", tmp_path)
