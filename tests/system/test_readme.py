@@ -27,6 +27,7 @@ SERVER, DOWNLOAD = "make ui", "dvc exp run -S backbone.name=vgg19 -S backbone.we
 OTHER_TESTS = {
     "docs/teams.md": "tests/system/test_team.py",
     "docs/clusters.md": "tests/system/test_cluster_pipeline.py",
+    "docs/using-the-model.md#How do I let people try it?": "tests/stages/commands/test_serve.py",
     "docs/using-the-model.md#How do I serve it?": "tests/graft/model/test_serving.py",
 }
 """Pages and sections whose commands another test types, since they need a server or a cluster."""

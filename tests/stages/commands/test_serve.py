@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.bundles import picture
 from tests.support.commands import graft
+from tests.support.pages import commands, section
 from tests.support.served import running_server, write_served_project
 
 
@@ -25,8 +26,10 @@ def image(tmp_path):
 
 
 @pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGINT])
-def test_it_answers_keeps_a_log_and_ends_cleanly(project_folder, image, tmp_path, ended_by):
-    with running_server(project_folder, "--log", "log", "--corrections", "corrected") as server:
+def test_it_answers_keeps_a_log_and_ends_cleanly(project_folder, image, ended_by):
+    [command] = commands(section("docs/using-the-model.md", "How do I let people try it?"))
+    options = command.removeprefix("graft serve ").split()
+    with running_server(project_folder, *options, "--corrections", "corrected") as server:
         with urlopen(Request(server.address + "/answers?nearest=1", data=image), timeout=30) as got:
             [answer] = json.load(got)["answers"]
         with urlopen(Request(server.address + "/corrections?label=dark", data=image), timeout=30) as got:
@@ -35,7 +38,7 @@ def test_it_answers_keeps_a_log_and_ends_cleanly(project_folder, image, tmp_path
         assert server.process.wait(20) == 0
     assert (answer["label"], answer["nearest"][0]["label"]) == ("dark", "dark")
     assert server.output().strip().splitlines()[-1] == "serve: stopped"
-    [file] = (project_folder / "log").iterdir()
+    [file] = (project_folder / "answers").iterdir()
     assert pq.read_table(file)["label"].to_pylist() == ["dark"]
     [saved] = (project_folder / "corrected").rglob("*.png")
     assert saved.read_bytes() == image
