@@ -9,6 +9,7 @@ import base64
 import http.client
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -17,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stages.benchmarks.generated_images import jpeg_plates, write_images
@@ -114,7 +115,8 @@ def _running(command: Sequence[str], log: Path, port: int, path: str) -> Iterato
         _wait_for(port, path, process, log)
         yield
     finally:
-        os.killpg(process.pid, 15)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait()
 
 
@@ -147,7 +149,7 @@ def measure_rates(port: int, files: Sequence[Path], scratch: Path) -> list[Row]:
         for path, measured in rates.items():
             measured.append(images_per_second(port, "/answers" + path, images))
     most = max(extracting)
-    rows = [{"what": "extraction", "images/s": f"{most:.1f}", "of extraction": "1.00"}]
+    rows: list[Row] = [{"what": "extraction", "images/s": f"{most:.1f}", "of extraction": "1.00"}]
     names = {"": "answers", MAPS: "with heat maps", PAGE: "with all that the page shows"}
     for path, measured in rates.items():
         title = f"`graft serve`, {NUM_CLIENTS} clients, {names[path]}"
