@@ -14,14 +14,15 @@ from stages.graft.core.errors import DataError
 from stages.graft.core.memory import one_image
 from stages.graft.heads.head import Float32
 from stages.graft.images.crop import decode_whole
+from stages.graft.images.preprocessing import Preprocessing, seen_part
 from stages.graft.model.heat_picture import heat_layer
 from stages.graft.model.predictor import Explained, ImageFile, Predictor, probability_column
 from stages.graft.report.gallery import data_address, dim_unseen, make_thumbnail
 from stages.graft.serving.answer_log import AnswerLog, LogRow
 from stages.graft.serving.neighbours import TrainingImages
 
-PREVIEW_PX, MAP_PX = 640, 160
-"""Longer sides of a preview and of a heat map, in pixels; a heat map is stretched where it is shown."""
+PREVIEW_PX, MAP_PX = 640, 64
+"""Longer sides of a preview and of a heat map, in pixels; a heat map is stretched where it is shown, as it is smooth."""
 
 
 class Described(BaseModel):
@@ -66,6 +67,8 @@ class ImageAnswer(Described):
     """Where the reason for the answer is: a transparent PNG over the whole upright image, as a data: address."""
     preview: str | None = None
     """The upright image as a small JPEG, as a data: address."""
+    sees_all: bool | None = None
+    """With a preview: whether the network sees the whole image; else the edge of the preview is grey."""
     nearest: list[NearImage] = []
     """The nearest training images, the nearest first."""
 
@@ -93,6 +96,18 @@ class Asked:
     """Whether a preview is wanted."""
     num_nearest: int = 0
     """How many training images are wanted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pictures:
+    """Pictures in an answer, as data: addresses."""
+
+    preview: str | None = None
+    """The image; None when it is not wanted."""
+    sees_all: bool | None = None
+    """Whether the network sees all of it."""
+    heat_map: str | None = None
+    """The heat map; None when it is not wanted."""
 
 
 class Answering:
@@ -143,13 +158,14 @@ class Answering:
         probabilities = {label: row[probability_column(label)] for label in self.predictor.classes}
         if self._log is not None:
             self._log.add(self._log_row(asked, row, found.x))
-        preview, heat_map = self._pictures(asked, found)
+        pictures = self._pictures(asked, found)
         return ImageAnswer(
             file=asked.file,
             words=in_words(row["label"], row["confidence"], row["unsure"], row["unknown"]),
             probabilities=probabilities,
-            heat_map=heat_map,
-            preview=preview,
+            heat_map=pictures.heat_map,
+            preview=pictures.preview,
+            sees_all=pictures.sees_all,
             nearest=self._nearest(found.x, asked.num_nearest),
             **{name: row[name] for name in ("label", "confidence", "unsure", "unknown", "distance")},
         )
@@ -162,21 +178,20 @@ class Answering:
             for one in self.training.nearest(x, number)
         ]
 
-    def _pictures(self, asked: Asked, found: Explained) -> tuple[str | None, str | None]:
-        """Draw the preview and the heat map, each as a data: address; None when it is not wanted."""
+    def _pictures(self, asked: Asked, found: Explained) -> Pictures:
+        """Draw the preview and the heat map, if they are wanted."""
         heat = found.heat if asked.with_map else None
         if heat is None and not asked.with_preview:
-            return None, None
+            return Pictures()
         p = self.predictor.preprocessing
         with one_image():
             image = Image.fromarray(decode_whole(asked.data, PREVIEW_PX, p.white_level))
         image.thumbnail((PREVIEW_PX, PREVIEW_PX), Image.Resampling.BILINEAR)
         preview = _address(dim_unseen(image, p), "JPEG", "image/jpeg") if asked.with_preview else None
-        if heat is None:
-            return preview, None
-        scale = min(1.0, MAP_PX / max(image.size))
-        size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
-        return preview, _address(heat_layer(heat, *size, p), "PNG", "image/png")
+        sees_all = tuple(map(round, seen_part(p, *image.size))) == (0, 0, *image.size) if asked.with_preview else None
+        return Pictures(
+            preview=preview, sees_all=sees_all, heat_map=None if heat is None else _map(heat, image.size, p)
+        )
 
     def _log_row(self, asked: Asked, row: dict[str, Any], x: Float32) -> LogRow:
         with one_image():
@@ -196,6 +211,13 @@ class Answering:
         )
 
 
+def _map(heat: Float32, size: tuple[int, int], p: Preprocessing) -> str:
+    """Draw a heat map for an image of this width and height, as a data: address."""
+    scale = min(1.0, MAP_PX / max(size))
+    width, height = (max(1, round(scale * side)) for side in size)
+    return _address(heat_layer(heat, width, height, p), "PNG", "image/png")
+
+
 def in_words(label: str, confidence: float, unsure: bool, unknown: bool) -> str:
     """Say an answer in a sentence."""
     share = f"{confidence:.0%}" if confidence < 0.995 else "over 99%"
@@ -208,5 +230,5 @@ def in_words(label: str, confidence: float, unsure: bool, unknown: bool) -> str:
 
 def _address(image: Image.Image, format_: str, media_type: str) -> str:
     buffer = io.BytesIO()
-    image.save(buffer, format_)
+    image.save(buffer, format_, compress_level=1)  # of PNG: a higher one takes as long as the network
     return data_address(buffer.getvalue(), media_type)

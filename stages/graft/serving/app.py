@@ -68,8 +68,6 @@ class ServedModelInfo(Described):
     """Its classes, and those that people have added."""
     maps_problem: str | None
     """Why there are no heat maps; null: there are."""
-    sees_all: bool
-    """Whether the network sees the whole image; else the edge of a preview is grey."""
     num_training_images: int
     """Training images that are compared; 0: none are here."""
     can_correct: bool
@@ -233,7 +231,6 @@ def _add_watch(app: FastAPI, service: Service, gate: Gate) -> None:
             classes=classes,
             labels=classes if service.corrections is None else service.corrections.classes,
             maps_problem=answering.maps_problem,
-            sees_all=answering.predictor.preprocessing.fit != "crop",
             num_training_images=0 if answering.training is None else len(answering.training),
             can_correct=service.corrections is not None,
             max_mb=service.limits.max_bytes / MB,

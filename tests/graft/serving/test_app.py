@@ -47,6 +47,7 @@ def test_one_image_as_the_body(client, served_project, png):
     [row] = load_predictor(served_project).predict([ImageFile(name="", read=lambda: png)])
     assert answer["probabilities"] == pytest.approx({label: row[f"p_{label}"] for label in CLASSES}, abs=2e-3)
     assert decoded(answer["preview"]).size == decoded(answer["heat_map"]).size == (48, 48)
+    assert answer["sees_all"] is False  # its network sees the middle
     assert [near["label"] for near in answer["nearest"]] == ["dark", "dark"]
     thumbnail = client.get("/" + answer["nearest"][0]["thumbnail"])
     assert (thumbnail.headers["content-type"], thumbnail.content[:2]) == ("image/jpeg", b"\xff\xd8")
