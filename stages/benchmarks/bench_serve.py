@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from stages.benchmarks.generated_images import jpeg_plates, write_images
@@ -55,16 +55,16 @@ def ask_all(port: int, path: str, bodies: Sequence[bytes], num_clients: int, kin
     """
 
     def client(own: Sequence[bytes]) -> list[float]:
-        connection, seconds = http.client.HTTPConnection("127.0.0.1", port, timeout=60), list[float]()
-        for body in own:
-            start = time.perf_counter()
-            connection.request("POST", path, body, {"Content-Type": kind})
-            response = connection.getresponse()
-            answer = response.read()
-            seconds.append(time.perf_counter() - start)
-            if response.status != 200:
-                raise RuntimeError(f"{path}: {response.status} {answer[:200]!r}")
-        connection.close()
+        seconds = list[float]()
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            for body in own:
+                start = time.perf_counter()
+                connection.request("POST", path, body, {"Content-Type": kind})
+                response = connection.getresponse()
+                answer = response.read()
+                seconds.append(time.perf_counter() - start)
+                if response.status != 200:
+                    raise RuntimeError(f"{path}: {response.status} {answer[:200]!r}")
         return seconds
 
     with ThreadPoolExecutor(num_clients) as pool:
@@ -124,10 +124,10 @@ def _wait_for(port: int, path: str, process: "subprocess.Popen[bytes]", log: Pat
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end and process.poll() is None:
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-            connection.request("GET", path)
-            if connection.getresponse().status == 200:
-                return
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+                connection.request("GET", path)
+                if connection.getresponse().status == 200:
+                    return
         except OSError:
             time.sleep(0.2)
     raise RuntimeError(f"no answer from {process.args!r}: {log.read_text(encoding='utf-8')[-1000:]}")

@@ -22,7 +22,7 @@ from stages.graft.serving.answer_log import AnswerLog, LogRow
 from stages.graft.serving.neighbours import TrainingImages
 
 PREVIEW_PX, MAP_PX = 640, 64
-"""Longer sides of a preview and of a heat map, in pixels; a heat map is stretched where it is shown, as it is smooth."""
+"""Longer sides of a preview and of a heat map, in pixels; a heat map is smooth, and stretched where it is shown."""
 
 
 class Described(BaseModel):
@@ -68,7 +68,7 @@ class ImageAnswer(Described):
     preview: str | None = None
     """The upright image as a small JPEG, as a data: address."""
     sees_all: bool | None = None
-    """With a preview: whether the network sees the whole image; else the edge of the preview is grey."""
+    """With a picture: whether the network sees the whole image; else the edge of the preview is grey."""
     nearest: list[NearImage] = []
     """The nearest training images, the nearest first."""
 
