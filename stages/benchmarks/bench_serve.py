@@ -95,9 +95,7 @@ def graft_server(folder: Path) -> Iterator[int]:
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[int]:
     """Run MLflow's server with the same bundle, as an MLflow model; gives its port."""
-    from mlflow.models import Model
-
-    write_model(BUNDLE_FOLDER, Path("reports/predictions.csv"), Path("requirements.lock"), folder / "model", Model())
+    write_model(BUNDLE_FOLDER, Path("reports/predictions.csv"), Path("requirements.lock"), folder / "model")
     port = _free_port()
     command = ["-m", "mlflow", "models", "serve", "--model-uri", str(folder / "model")]
     with _running([*command, "--env-manager", "local", "--port", str(port)], folder / "mlflow.txt", port, "/ping"):

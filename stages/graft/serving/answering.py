@@ -188,9 +188,10 @@ class Answering:
             image = Image.fromarray(decode_whole(asked.data, PREVIEW_PX, p.white_level))
         image.thumbnail((PREVIEW_PX, PREVIEW_PX), Image.Resampling.BILINEAR)
         preview = _address(dim_unseen(image, p), "JPEG", "image/jpeg") if asked.with_preview else None
-        sees_all = tuple(map(round, seen_part(p, *image.size))) == (0, 0, *image.size) if asked.with_preview else None
         return Pictures(
-            preview=preview, sees_all=sees_all, heat_map=None if heat is None else _map(heat, image.size, p)
+            preview=preview,
+            sees_all=tuple(map(round, seen_part(p, *image.size))) == (0, 0, *image.size),
+            heat_map=None if heat is None else _map(heat, image.size, p),
         )
 
     def _log_row(self, asked: Asked, row: dict[str, Any], x: Float32) -> LogRow:

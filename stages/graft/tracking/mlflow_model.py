@@ -56,7 +56,7 @@ RUNTIMES = {"openvino": ("openvino",), "torch": ("torch", "torchvision")}
 """Packages that a runtime needs, by the first word of its name."""
 
 
-def write_model(bundle: Path, predictions: Path, lock: Path, folder: Path, model: "Model") -> None:
+def write_model(bundle: Path, predictions: Path, lock: Path, folder: Path, model: "Model | None" = None) -> None:
     """Write the MLflow model's folder.
 
     Args:
@@ -64,7 +64,7 @@ def write_model(bundle: Path, predictions: Path, lock: Path, folder: Path, model
         predictions: table of the test images, with at least the columns that a promotion compares.
         lock: requirements.lock.
         folder: does not exist yet.
-        model: MLflow's record, with the model's id and its run's.
+        model: MLflow's record, with the model's id and its run's; None for a model that MLflow does not know.
     Raises:
         DataError: a file is missing, or the lock lacks a library.
     """
