@@ -14,7 +14,7 @@ import pytest
 from tests.support.clones import Clone
 from tests.support.faults import check_nothing_lost, commands_in, fault, killed
 from tests.support.imports import STAGES
-from tests.system.test_faults import clone, committed, forget, training
+from tests.system.test_faults import clone, forget, training
 
 __all__ = ["clone", "training"]
 
@@ -72,7 +72,7 @@ def test_every_training_is_killed_in_its_turn(training: Clone, seed: int):
 @pytest.fixture(scope="module")
 def experiments(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
     """A clone for experiments, and the lock of one that nothing disturbs."""
-    copy = committed(clone.copy(tmp_path_factory.mktemp("experiments")))
+    copy = clone.copy(tmp_path_factory.mktemp("experiments"))
     copy.run("dvc", "exp", "run", "--temp", *SEED, "--name", "quiet")
     return copy, lock_of(copy, "quiet")
 
