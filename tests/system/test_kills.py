@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("default")]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 ROUNDS, TRAININGS = 6, 3
-"""54 kills in the stages of a usual run, and 6 in the trainings of another one."""
+"""Of a usual run, with a kill in each stage; and of another one, with a kill in both trainings."""
 
 SEED = "-S", "split.seed=7"
 
