@@ -14,7 +14,7 @@ import pytest
 from tests.support.clones import Clone
 from tests.support.faults import check_nothing_lost, commands_in, fault, killed
 from tests.support.imports import STAGES
-from tests.system.test_faults import clone, committed, forget, training
+from tests.system.test_faults import clone, forget, training
 
 __all__ = ["clone", "training"]
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("default")]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 ROUNDS, TRAININGS = 6, 3
-"""54 kills in the stages of a usual run, and 6 in the trainings of another one."""
+"""Of a usual run, with a kill in each stage; and of another one, with a kill in both trainings."""
 
 SEED = "-S", "split.seed=7"
 
@@ -72,7 +72,7 @@ def test_every_training_is_killed_in_its_turn(training: Clone, seed: int):
 @pytest.fixture(scope="module")
 def experiments(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
     """A clone for experiments, and the lock of one that nothing disturbs."""
-    copy = committed(clone.copy(tmp_path_factory.mktemp("experiments")))
+    copy = clone.copy(tmp_path_factory.mktemp("experiments"))
     copy.run("dvc", "exp", "run", "--temp", *SEED, "--name", "quiet")
     return copy, lock_of(copy, "quiet")
 

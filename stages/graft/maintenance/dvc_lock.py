@@ -20,6 +20,8 @@ LOCK, PIPELINE = Path("dvc.lock"), Path("dvc.yaml")
 
 CONFLICT = "holds a merge conflict"
 
+EMPTY = "names no stage: `dvc repro` has not run yet"
+
 MEND = "`graft repro` mends it, or makes it again"
 """Advice for a lock that was cut short."""
 
@@ -108,7 +110,7 @@ def mend_lock(root: Path) -> str | None:
     of runs. A merge conflict stays.
     """
     path = root / LOCK
-    if not path.is_file() or lock_problem(root) in (None, CONFLICT):
+    if not path.is_file() or lock_problem(root) in (None, CONFLICT, EMPTY):
         return None
     text = path.read_text(encoding="utf-8", errors="replace")
     starts = [match.start() for match in _STAGE.finditer(text)]
@@ -139,8 +141,10 @@ def _problem(text: str) -> str | None:
     except yaml.YAMLError as error:
         return f"was cut short, or is not YAML: {one_line(error)}"
     stages = content.get("stages") if isinstance(content, dict) else None
-    if not isinstance(stages, dict) or not stages:
-        return "names no stage; it was cut short, or `dvc repro` has not run yet"
+    if not isinstance(stages, dict):
+        return "was cut short: it has no stages"
+    if not stages:
+        return EMPTY
     bad = [name for name, stage in stages.items() if not _is_whole(stage)]
     return f"was cut short: its entry of {printable(str(bad[0]))} is not complete" if bad else None
 

@@ -18,6 +18,7 @@ SIGNAL = int(os.environ.get("FAULT_SIGNAL", signal.SIGKILL))
 
 def _kill() -> None:
     """End this process and DVC, which share a group, as a power cut would, or as Ctrl-C and SIGTERM do."""
+    atexit.unregister(_kill)  # one signal is enough
     os.killpg(0, SIGNAL)
     time.sleep(3)  # the interruption comes here, not after the next step
 
