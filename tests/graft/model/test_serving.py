@@ -214,11 +214,12 @@ def server(bundle_folder, tmp_path_factory) -> Iterator[Server]:
     """The champion of a repository, served from its root."""
     root = tmp_path_factory.mktemp("served") / "größe 100% so"
     shutil.copytree(bundle_folder, root / "data/bundle")
-    write_text(yaml.safe_dump({"tracking": {"experiment": "x", "model_name": "graft"}}), root / "params.yaml")
+    write_text(yaml.safe_dump({"tracking": {"experiment": "x", "model_name": "plates"}}), root / "params.yaml")
     write_text("id,file,label\n", root / "data/manifest.csv")
     write_json({"passed": True, "reasons": []}, root / "reports/gate.json")
     write_text("id,label,predicted\na,x,x\n", root / "reports/predictions.csv")
-    shutil.copyfile(REPOSITORY / "requirements.lock", root / "requirements.lock")
+    for name in ("requirements.lock", "dvc.yaml"):
+        shutil.copyfile(REPOSITORY / name, root / name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
