@@ -93,7 +93,7 @@ def _baselines(params: GateParams, baselines: BaselineVerdicts) -> Iterator[str]
 def _reasons(params: GateParams, accuracy_low: float, scores: Sequence[ClassScore]) -> Iterator[str]:
     """A class without test images is refused too: its recall is unknown."""
     asked, least = params.min_accuracy, params.min_recall
-    if asked is not None and accuracy_low < asked:
+    if asked is not None and not accuracy_low >= asked:  # so written, NaN is refused
         yield f"Accuracy may be as low as {accuracy_low:.1%}, below `evaluate.gate.min_accuracy` {asked:.1%}."
     if least is None:
         return

@@ -75,7 +75,9 @@ def test_an_earlier_export_is_replaced_and_nothing_else(bundle_folder, tmp_path,
 def test_maps_are_an_output_that_says_what_prediction_says(bundle_folder, tmp_path, format_):
     run(bundle_folder, format_, tmp_path / "out", "--maps")
     record = json.loads((tmp_path / "out/export.json").read_text(encoding="utf-8"))
-    assert record["precisions"]["fp32"]["against_pipeline"]["max_difference_heat"] < 0.01
+    compared = record["precisions"]["fp32"]
+    assert compared["against_torch_fp32"]["max_difference_heat"] < 1e-3
+    assert compared["against_pipeline"]["max_difference_heat"] < 0.1  # which computes in bf16 on some processors
     told = json.loads((tmp_path / "out/README.json").read_text(encoding="utf-8"))
     assert list(told["outputs"])[-1] == "heat"
 
