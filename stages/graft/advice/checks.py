@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from stages.graft.advice.facts import ClassFacts, Expected, Facts
 from stages.graft.metrics.baseline_names import BASELINE_NAMES
@@ -75,7 +76,12 @@ def num_provable(facts: Facts) -> int | None:
     if asked is None or facts.interval[0] >= asked:
         return None
     needed = num_needed(facts.accuracy, asked, facts.confidence_level)
-    return needed if needed is not None and needed <= MAX_MORE_TEST * facts.num_groups else None
+    if needed is None:
+        return None
+    if needed <= facts.num_groups:  # unequal groups count less; the interval narrows with the root of their number
+        excess = (facts.accuracy - facts.interval[0]) / (facts.accuracy - asked)
+        needed = ceil(facts.num_groups * excess**2)
+    return needed if needed <= MAX_MORE_TEST * facts.num_groups else None
 
 
 def _accuracy(facts: Facts) -> Check:

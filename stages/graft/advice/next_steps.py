@@ -6,7 +6,7 @@ measured gain of at least MIN_GAIN, the largest first; then what was not tried, 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, log
 from pathlib import PurePath
 from statistics import fmean
 from typing import Literal, get_args
@@ -22,6 +22,9 @@ MIN_GAIN = 0.005
 
 MAX_TEST_FRACTION = 0.4
 """Largest `split.test_fraction` that is advised: the others train."""
+
+MAX_CHANCE = 0.05
+"""Largest chance that all test images of a class are found although fewer than asked would be."""
 
 SCARCE = 0.5
 """A class is scarce with less than this share of the average class's training images."""
@@ -105,6 +108,23 @@ def _untested_classes(facts: Facts) -> Iterator[Step]:
             kind="believable",
             action=f"Add images of {shorten_list(names)} to {facts.source}.",
             reason="No test image shows them, so nothing is known of their errors.",
+            command=REPRO,
+        )
+
+
+def _thin_classes(facts: Facts) -> Iterator[Step]:
+    """The recall that is asked holds on so few images that a lower one would often look the same."""
+    least = facts.conditions.min_recall
+    if not facts.passed or least is None or not 0 < least < 1:
+        return
+    needed = ceil(log(MAX_CHANCE) / log(least))
+    if thin := [one for one in facts.classes if one.num_test < needed]:
+        fewest = min(one.num_test for one in thin)
+        yield Step(
+            kind="believable",
+            action=f"Label more images of {shorten_list([one.label for one in thin])}, and {_add_to(facts.source)}.",
+            reason=f"Down to {fewest:,} test image{'s' * (fewest > 1)} show them; {needed:,} that are all found show "
+            f"that {least:.0%} are.",
             command=REPRO,
         )
 
@@ -257,8 +277,8 @@ def _use(facts: Facts) -> Iterator[Step]:
 
 
 RULES: tuple[Callable[[Facts], Iterator[Step]], ...] = (
-    _leaks, _labels, _untested_classes, _more_test_images, _all_labels, _more_labels, _network, _finetuning,
-    _lower_target, _use, _errors,
+    _leaks, _labels, _untested_classes, _thin_classes, _more_test_images, _all_labels, _more_labels, _network,
+    _finetuning, _lower_target, _use, _errors,
 )  # fmt: skip
 """Every rule gives the steps that apply."""
 

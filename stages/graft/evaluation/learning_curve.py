@@ -134,8 +134,8 @@ def _labels(curves: Curves, total: int, target: float) -> dict[str, float | None
         return "reached"
     found = expect_labels(curves, total, target)
     if found is None:
-        flat = f"above {CERTAIN_UP_TO:.0%} the curve is too flat" if target > CERTAIN_UP_TO else "the curve is too flat"
-        return f"cannot say: {flat}"
+        where = f"above {CERTAIN_UP_TO:.0%}" if target > CERTAIN_UP_TO else "here"
+        return f"how many would bring {target:.1%} cannot be said: {where} the curve is too flat"
     high = round(found.high) if np.isfinite(found.high) else None
     return {"low": round(found.low), "middle": round(found.middle), "high": high}
 

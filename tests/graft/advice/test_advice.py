@@ -216,6 +216,16 @@ def test_a_given_test_split_grows_by_images_alone():
     assert give_advice(facts).next_steps[0].action == "Add labelled test images to /data/steel."
 
 
+def test_a_class_with_few_test_images_is_no_evidence():
+    few = tuple(replace(one, recall=1.0, num_test=num) for one, num in zip(GOOD.classes, (3, 13, 14), strict=True))
+    step = give_advice(replace(GOOD, classes=few)).next_steps[0]
+    assert step.action == "Label more images of dent, hole, and put them into /data/steel."
+    # 0.8^13 = 0.055 and 0.8^14 = 0.044: with 14 images, all found, fewer than 80% are found in truth with 4% at most.
+    assert step.reason == "Down to 3 test images show them; 14 that are all found show that 80% are."
+    enough = tuple(replace(one, num_test=14) for one in GOOD.classes)
+    assert give_advice(replace(GOOD, classes=enough)).next_steps[0].command == NETWORK
+
+
 def test_a_target_that_validation_does_not_show():
     advice = give_advice(replace(GOOD, reachable_accuracy=0.954, is_finetuned=True))
     assert "validation shows 95.4% at best, not the 99.0% wanted." in advice.checks[4].text
@@ -226,6 +236,13 @@ def test_a_target_that_validation_does_not_show():
 def test_the_number_needed_is_the_smallest(accuracy, wanted):
     n = num_needed(accuracy, wanted, 0.95)
     assert wilson_interval(accuracy * n, n)[0] >= wanted > wilson_interval(accuracy * (n - 1), n - 1)[0]
+
+
+def test_large_groups_ask_for_more_than_there_are():
+    facts = replace(scored(GOOD, 175, 183), num_groups=133, passed=False, interval=(0.895, 0.982))
+    check = give_advice(facts).checks[0]
+    # (175 / 183 - 0.895) / (175 / 183 - 0.9) is 1.0889, and its square times 133 is 157.7.
+    assert "only with about 158 independent test images" in check.text
 
 
 def test_no_number_proves_what_is_not_so():
