@@ -1,12 +1,14 @@
 """The page of results: one HTML file with its pictures inside, written from the pipeline's files."""
 
 import platform
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup, escape
 
 from stages.graft.advice.advice import ADVICE, Advice, read_advice
 from stages.graft.core.errors import DataError
@@ -114,7 +116,13 @@ def _template() -> Template:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": _percent, "points": _points, "number": _number, "value": _value, "p": _p_value}
+    environment.filters["code"] = _with_code
     return environment.get_template(TEMPLATE)
+
+
+def _with_code(text: str) -> Markup:
+    """Show what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _png_address(path: Path) -> str:

@@ -11,7 +11,7 @@ from stages.graft.advice.advice import read_advice, write_advice
 from stages.graft.core.errors import DataError
 from stages.graft.core.stage import run_stage
 from stages.graft.report import page
-from stages.graft.report.page import MAX_DAMAGED_FILES, write_page
+from stages.graft.report.page import MAX_DAMAGED_FILES, _with_code, write_page
 from stages.graft.report.past_results import read_present
 from stages.graft.storage.files import read_json, write_json
 from stages.graft.tracking.champion import Champion
@@ -98,7 +98,7 @@ def test_the_sections_stand_in_the_order_of_deciding(root):
     sections = ["next", "changes", "baselines", "figures", "classes", "errors", "unsure", "labels", "duplicates"]
     reader = read(root)
     assert reader.ids == [*sections, "data", "parameters", "times", "versions"]
-    assert "Usable: 83.3% of 18 test images are right, and every condition of `evaluate.gate` holds." in reader.text
+    assert "Usable: 83.3% of 18 test images are right, and every condition of evaluate.gate holds." in reader.text
     assert "There is no earlier result on these test images." in reader.text
     assert "3 wrong answers on test; of each class the most confident ones." in reader.text
     assert "007 3 of 6 wrong, mostly taken for NA" in reader.text
@@ -108,7 +108,7 @@ def test_the_sections_stand_in_the_order_of_deciding(root):
 def test_the_decision_stands_above_all_else_with_its_commands(root):
     text = read(root).text
     advice = read_advice(root)
-    places = [text.index(advice.headline), *(text.index(check.text) for check in advice.checks)]
+    places = [text.index(words.split("`")[0]) for words in (advice.headline, *(check.text for check in advice.checks))]
     places += [text.index(step.command) for step in advice.next_steps]
     assert places == sorted(places)
     assert places[-1] < text.index("accuracy, 60.8% to 94.2%")
@@ -247,3 +247,8 @@ def test_the_page_is_the_same_a_second_time(root):
 def test_no_gallery_is_fine_too(root):
     reader = read(root, gallery_images=0)
     assert "007 3 of 6 wrong, mostly taken for NA: none shown" in reader.text
+
+
+def test_backticks_become_code_and_names_stay_text():
+    assert _with_code("set `a.b` for <b>") == "set <code>a.b</code> for &lt;b&gt;"
+    assert _with_code("one ` alone") == "one ` alone"
