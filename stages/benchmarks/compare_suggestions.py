@@ -1,6 +1,6 @@
 """Beside the pipeline, compare_suggestions: what suggested labels, checked labels and the forecast are worth.
 
-Each set is split anew for every seed: a quarter to a third of the images are held out and scored, the others are the
+Each seed splits each set in its own way: a quarter to a third of the images are held out and scored, the others are the
 pool. Labels are taken from the source, as a person would give them.
 
 Reads   the sources given, the bundled backbone, params.yaml

@@ -1,7 +1,7 @@
 """What to do next: at most three steps, each with its command, the largest expected gain first.
 
 Every step follows from a rule on what was measured. First comes what makes the numbers believable; then steps with a
-measured gain of at least MIN_GAIN, the largest first; then what was not tried, whose gain nobody knows; then the rest.
+measured gain of at least MIN_GAIN, the largest first; then what was not tried, whose gain is not known; then the rest.
 """
 
 from collections.abc import Callable, Iterator

@@ -131,12 +131,12 @@ class Ingestion:
         return line
 
 
+Decisions = Sequence[Decision]
+"""Labels given later, in the order in which they were given."""
+
+
 def ingest(
-    source: Source,
-    folder: Path,
-    params: IngestParams,
-    unlabelled: Source | None = None,
-    decisions: Sequence[Decision] = (),
+    source: Source, folder: Path, params: IngestParams, unlabelled: Source | None = None, decisions: Decisions = ()
 ) -> Ingestion:
     """Decode every image of a source and copy the good ones to a new folder, each named by its id.
 

@@ -1,4 +1,4 @@
-"""Which images to choose: each next one makes the images that nobody has looked at most similar to one that is chosen.
+"""Which images to choose: each next one makes the images that are left most similar to one that is chosen.
 
 Letters: n images, r references.
 """
