@@ -25,7 +25,7 @@ from stages.graft.images.decode import Batch
 from stages.graft.images.loading import LocateImage, read_batch
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.metrics.classification import Labels, softmax
-from stages.graft.model.heat_map import Evidence
+from stages.graft.model.heat_map import NO_EVIDENCE, Evidence
 
 L2 = 100.0
 """Penalty of the classifiers, as in `fit_logistic`. On images of steel with boxes around the defects, 30 to 300 put the
@@ -86,7 +86,7 @@ def explain_model(model: MappedModel, splits: pd.DataFrame, num_images: int) -> 
     try:
         model.runtime.load_maps()
     except ParamsError:
-        return Evidence(weights=(), sides=(), agreement=0.0)
+        return NO_EVIDENCE
     evidence = fit_on_images(model, sample_ids(splits, TRAIN, MAX_PER_CLASS, MAX_TRAIN))
     ids = sample_ids(splits, VAL, num_images, num_images)
     if len(ids) < 2 or not evidence.weights:
@@ -123,7 +123,7 @@ def fit_evidence(averages: Sequence[Float32], sides: Sequence[int], answers: Lab
     """
     known, rows = np.unique(answers, return_inverse=True)
     if len(known) < 2:
-        return Evidence(weights=(), sides=(), agreement=0.0)
+        return NO_EVIDENCE
     weights, logits = list[Float32](), np.zeros((len(answers), len(known)), np.float32)
     for x in averages:
         train = FeatureSet(ids=(), x=x, y=rows.astype(np.int64), classes=tuple(map(str, known)))

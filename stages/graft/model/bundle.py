@@ -30,7 +30,7 @@ from stages.graft.images.crop import DECODER
 from stages.graft.images.decode import MAX_PIXELS
 from stages.graft.images.pixel_limit import DEFAULT_MEGAPIXELS, in_pixels
 from stages.graft.model.decision import NOVELTY, RULE, DecisionRule, load_rule, save_rule
-from stages.graft.model.heat_map import EVIDENCE, Evidence, load_evidence
+from stages.graft.model.heat_map import EVIDENCE, NO_EVIDENCE, Evidence, load_evidence
 from stages.graft.model.model_folder import BACKBONE, MODEL
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import atomic_path, read_json, write_json
@@ -45,6 +45,9 @@ BUNDLE_FOLDER = Path("data/bundle")
 
 FORMAT = 2
 """Version of the folder's layout."""
+
+WITHOUT_MAPS = 1
+"""Version before heat maps, which is still read."""
 
 MAX_PX, MAX_BATCH_BYTES = 8192, 2**31
 """Largest side of an image that a network takes, in pixels, and largest size of a batch of images."""
@@ -158,8 +161,11 @@ def load_bundle(folder: Path, batch_size: int | None = None) -> Bundle:
     if not (folder / BUNDLE).is_file():
         raise DataError(f"{folder} holds no model: no {BUNDLE} in it; `dvc repro` makes data/bundle")
     content = read_json(folder / BUNDLE)
-    if content.get("format") != FORMAT:
-        raise DataError(f"{folder / BUNDLE} is of format {content.get('format')}, this version of Graft reads {FORMAT}")
+    if (number := content.get("format")) not in (WITHOUT_MAPS, FORMAT):
+        raise DataError(
+            f"{folder / BUNDLE} is of format {number}, this version of Graft reads {WITHOUT_MAPS} and {FORMAT}"
+        )
+    has_evidence = number == FORMAT
     if isinstance(content.get("backbone"), dict):
         content["backbone"]["path"] = None  # of this machine, so not in the file
     record = parse_record(content, _RECORD, folder / BUNDLE)
@@ -169,10 +175,11 @@ def load_bundle(folder: Path, batch_size: int | None = None) -> Bundle:
             f"{folder / BUNDLE}: a batch takes {num_bytes / 1e9:.0f} GB; make the model again with a smaller "
             "`extract.batch_size`"
         )
-    _check_files(folder, record.sha256)
+    _check_files(folder, record.sha256, (EVIDENCE,) if has_evidence else ())
     weights = replace(record.backbone, path=folder / BACKBONE)
     changes = {} if batch_size is None else {"batch_size": batch_size}
-    head, rule, evidence = load_head(folder), load_rule(folder), load_evidence(folder)
+    head, rule = load_head(folder), load_rule(folder)
+    evidence = load_evidence(folder) if has_evidence else NO_EVIDENCE
     _check_fit(head, rule, evidence, folder)
     return Bundle(
         head=head,
@@ -184,9 +191,9 @@ def load_bundle(folder: Path, batch_size: int | None = None) -> Bundle:
     )
 
 
-def _check_files(folder: Path, sha256: Mapping[str, str]) -> None:
-    """Check the files of a bundle against the list in it, which may also name others."""
-    for name in (MODEL, HEAD, RULE, NOVELTY, EVIDENCE, BACKBONE, *sha256):
+def _check_files(folder: Path, sha256: Mapping[str, str], others: Sequence[str]) -> None:
+    """Check the files of a bundle, and others, against the list in it, which may name more."""
+    for name in (MODEL, HEAD, RULE, NOVELTY, BACKBONE, *others, *sha256):
         path = folder / name
         if len(name) > MAX_NAME or not path.is_file() or sha256_of(path) != sha256.get(name):
             shown = printable(str(path)[:MAX_NAME])

@@ -81,6 +81,10 @@ class Evidence:
         return np.asarray(heat_maps(maps, self.weights, self.spreads, answers), dtype=np.float32)
 
 
+NO_EVIDENCE = Evidence(weights=(), sides=(), agreement=0.0)
+"""Of a model that gives no heat maps."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Record:
     """What the file of the evidence has beside its arrays."""

@@ -5,6 +5,7 @@ import pytest
 from stages.graft.backbone.runtime_choice import AUTOMATIC
 from stages.graft.core.errors import DataError
 from stages.graft.model.bundle import load_bundle
+from stages.graft.model.heat_map import EVIDENCE
 from stages.graft.model.predictor import ImageFile, Predictor, load_predictor
 from stages.graft.storage.files import read_json, write_json
 from tests.support.bundles import CLASSES, make_bundle
@@ -27,6 +28,16 @@ def test_a_bundle_works_where_its_store_and_data_are_not(copy, bundle_folder, mo
     found = answers(load_bundle(copy), bundle_folder.parent / "pictures")
     assert found == [label for label in sorted(CLASSES) for _ in range(24)]
     assert not (tmp_path / "nothing").exists()
+
+
+def test_a_bundle_of_before_heat_maps_answers_the_same(copy, bundle_folder):
+    record = read_json(copy / "bundle.json")
+    (copy / EVIDENCE).unlink()
+    del record["sha256"][EVIDENCE]
+    write_json(record | {"format": 1}, copy / "bundle.json")
+    pictures = bundle_folder.parent / "pictures"
+    assert answers(load_bundle(copy), pictures) == answers(load_bundle(bundle_folder), pictures)
+    assert load_bundle(copy).evidence.weights == ()
 
 
 def test_torch_in_place_of_openvino_gives_the_same_answers(tmp_path, bundle_folder):
@@ -84,8 +95,8 @@ def test_a_damaged_file_is_named(copy, name):
 def test_what_is_no_bundle_is_refused(copy, tmp_path):
     with pytest.raises(DataError, match=r"holds no model: no bundle\.json in it; `dvc repro`"):
         load_bundle(tmp_path)
-    write_json(read_json(copy / "bundle.json") | {"format": 1}, copy / "bundle.json")
-    with pytest.raises(DataError, match="is of format 1, this version of Graft reads 2"):
+    write_json(read_json(copy / "bundle.json") | {"format": 3}, copy / "bundle.json")
+    with pytest.raises(DataError, match="is of format 3, this version of Graft reads 1 and 2"):
         load_bundle(copy)
 
 
