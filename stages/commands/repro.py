@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stages.commands.start_checks import check_start
 from stages.graft.advice.advice import LATER, print_advice
-from stages.graft.maintenance.verification import mend_dvc
+from stages.graft.maintenance.verification import repair_dvc
 from stages.graft.storage.locks import exclusive_lock
 
 LOCK = Path(".dvc/tmp/repro")
@@ -33,7 +33,7 @@ def run_repro(arguments: Sequence[str]) -> int:
         check_start()
     with exclusive_lock(LOCK, "another `graft repro` runs in this folder; waiting for it"):
         if not LOOKS_ONLY.intersection(arguments):
-            for line in mend_dvc(Path()):
+            for line in repair_dvc(Path()):
                 print(f"graft repro: {line}", file=sys.stderr)
         if not LOOKS_ONLY.intersection(arguments) and (reason := _reason_to_ingest()):
             print(f"graft repro: {reason}: ingest runs again", flush=True)

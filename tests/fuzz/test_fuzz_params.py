@@ -11,7 +11,7 @@ import yaml
 from stages.commands.start_checks import check_all_params
 from stages.graft.core.params import load_spec
 from stages.graft.data.synthetic.plates import PlatesSpec
-from stages.graft.maintenance.dvc_lock import mend_lock, read_lock_entries
+from stages.graft.maintenance.dvc_lock import read_lock_entries, repair_lock
 from tests.conftest import REPOSITORY
 from tests.support.fuzzing import NUM_CASES, generator, mutations
 
@@ -83,14 +83,14 @@ def test_damaged_specs_of_plates(attack, tmp_path):
 
 
 def test_a_damaged_lock_of_dvc(attack, tmp_path):
-    """It is read, or named; and after it was mended, read."""
+    """It is read, or named; and after it was repaired, read."""
 
     def check(data: bytes) -> None:
         (tmp_path / "dvc.lock").write_bytes(data)
         try:
             read_lock_entries(tmp_path)
         finally:
-            if mend_lock(tmp_path) and (tmp_path / "dvc.lock").exists():
+            if repair_lock(tmp_path) and (tmp_path / "dvc.lock").exists():
                 read_lock_entries(tmp_path)
 
     attack("dvc.lock", mutations([(REPOSITORY / "dvc.lock").read_bytes()], "dvc.lock", NUM_CASES // 20), check)

@@ -161,7 +161,7 @@ def _all_labels(facts: Facts) -> Iterator[Step]:
 
 def _more_labels(facts: Facts) -> Iterator[Step]:
     """The curve still rises, or a weak class has few training images."""
-    if facts.num_unused:
+    if facts.num_unused or any(_thin_classes(facts)):  # those classes are asked for already
         return
     weak = facts.weakest[0] if facts.weakest and facts.weakest[0].recall < 1 else None
     which = f"most of all of {weak.label} ({weak.recall:.1%} of them found, the fewest)" if weak else "of every class"

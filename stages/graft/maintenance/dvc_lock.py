@@ -22,7 +22,7 @@ CONFLICT = "holds a merge conflict"
 
 EMPTY = "names no stage: `dvc repro` has not run yet"
 
-MEND = "`graft repro` mends it, or makes it again"
+REPAIR = "`graft repro` repairs it, or makes it again"
 """Advice for a lock that was cut short."""
 
 FOLDER = ".dir"
@@ -77,7 +77,7 @@ def _read_lock(root: Path) -> dict[str, Mapping[str, Any]]:
     if not path.is_file():
         raise DataError(f"{path} does not exist; `dvc repro` makes it, in the repository's root")
     if (problem := lock_problem(root)) is not None:
-        cure = "after `git checkout HEAD -- dvc.lock`, `dvc repro` goes on" if problem == CONFLICT else MEND
+        cure = "after `git checkout HEAD -- dvc.lock`, `dvc repro` goes on" if problem == CONFLICT else REPAIR
         raise DataError(f"{path} {problem}; {cure}")
     stages: dict[str, Mapping[str, Any]] = read_yaml(path)["stages"]
     return stages
@@ -103,7 +103,7 @@ _STAGE = re.compile(r"^  \S", re.MULTILINE)
 """The line that begins the entry of a stage."""
 
 
-def mend_lock(root: Path) -> str | None:
+def repair_lock(root: Path) -> str | None:
     """Take out of a dvc.lock that was cut short what is not complete, and say what was done; None: nothing.
 
     DVC writes the file in place, which a full disk interrupts. What is taken out runs again, or comes from DVC's cache

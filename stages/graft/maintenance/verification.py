@@ -28,7 +28,7 @@ from stages.graft.maintenance.dvc_cache import (
     read_folder_list,
     without_ignored,
 )
-from stages.graft.maintenance.dvc_lock import FOLDER, LOCK, MEND, LockEntry, mend_lock, read_lock_entries
+from stages.graft.maintenance.dvc_lock import FOLDER, LOCK, REPAIR, LockEntry, read_lock_entries, repair_lock
 from stages.graft.storage.files import abandoned_files, atomic_path
 from stages.graft.storage.hashing import dvc_folder_list, dvc_folder_md5
 
@@ -123,19 +123,19 @@ def check_dvc(root: Path) -> Iterator[Damage]:
     except DataError as error:
         if committed_md5(root, str(LOCK)) is not None:
             yield Damage(message=str(error), commands=(git_checkout_command(str(LOCK)),))
-        elif MEND in str(error):
+        elif REPAIR in str(error):
             yield Damage(message=str(error), commands=("graft repro",))
         else:
             raise
 
 
-def mend_dvc(root: Path) -> Iterator[str]:
-    """Mend the notes that DVC writes in place, after a full disk or a kill; say what was done."""
+def repair_dvc(root: Path) -> Iterator[str]:
+    """Repair the notes that DVC writes in place, after a full disk or a kill; say what was done."""
     locks = root / RUNNING
     if is_half_written(locks):
         locks.unlink(missing_ok=True)
         yield f"{locks} was left half-written, so DVC could not tell which commands run: removed"
-    if done := mend_lock(root):
+    if done := repair_lock(root):
         yield done
 
 

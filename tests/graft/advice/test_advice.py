@@ -222,6 +222,8 @@ def test_a_class_with_few_test_images_is_no_evidence():
     assert step.action == "Label more images of dent, hole, and put them into /data/steel."
     # 0.8^13 = 0.055 and 0.8^14 = 0.044: with 14 images, all found, fewer than 80% are found in truth with 4% at most.
     assert step.reason == "Down to 3 test images show them; 14 that are all found show that 80% are."
+    rising = replace(GOOD, classes=few, curve=curve(0.9, 0.92, 0.96))
+    assert [step.action.startswith("Label more") for step in give_advice(rising).next_steps] == [True, False, False]
     enough = tuple(replace(one, num_test=14) for one in GOOD.classes)
     assert give_advice(replace(GOOD, classes=enough)).next_steps[0].command == NETWORK
 

@@ -6,7 +6,7 @@ import pytest
 from stages.graft.core.errors import DataError
 from stages.graft.maintenance import verification
 from stages.graft.maintenance.dvc_lock import lock_problem, read_lock_entries
-from stages.graft.maintenance.verification import check_dvc, mend_dvc
+from stages.graft.maintenance.verification import check_dvc, repair_dvc
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_lock_cut_anywhere_is_named_or_harmless_and_mended(tmp_path: Path):
     for length in range(len(LOCK)):
         path.write_text(LOCK[:length])
         problem = lock_problem(tmp_path)
-        done = list(mend_dvc(tmp_path))
+        done = list(repair_dvc(tmp_path))
         assert bool(done) == (problem is not None), length
         assert not path.exists() or lock_problem(tmp_path) is None
         if length > LOCK.index("  b:"):
@@ -72,15 +72,15 @@ def test_a_lock_cut_anywhere_is_named_or_harmless_and_mended(tmp_path: Path):
 def test_a_lock_that_is_whole_or_in_conflict_is_left_as_it_is(tmp_path: Path):
     for text in (LOCK, "<<<<<<< HEAD\n" + LOCK):
         (tmp_path / "dvc.lock").write_text(text)
-        assert list(mend_dvc(tmp_path)) == []
+        assert list(repair_dvc(tmp_path)) == []
         assert (tmp_path / "dvc.lock").read_text() == text
 
 
 @pytest.mark.parametrize("content", ["", '{"read": ', "[]", '{"write": []}'])
 def test_a_half_written_list_of_locks_is_removed_before_dvc_starts(locks: Path, content: str):
     locks.write_text(content)
-    (line,) = mend_dvc(locks.parents[2])
+    (line,) = repair_dvc(locks.parents[2])
     assert "rwlock was left half-written" in line
     assert not locks.exists()
     locks.write_text('{"write": {}, "read": {}}')
-    assert list(mend_dvc(locks.parents[2])) == []
+    assert list(repair_dvc(locks.parents[2])) == []
