@@ -1,6 +1,6 @@
 """Stage 8 of 10, explain: find what turns the network's maps into heat maps, and whether these can be trusted.
 
-Reads   data/model/, data/baselines.csv, data/images/
+Reads   data/model/, data/baselines.csv, data/features.safetensors, data/images/
 Writes  data/evidence/, reports/explain.json
 Params  explain, backbone.offline, extract
 """
@@ -18,10 +18,11 @@ from stages.graft.evaluation.explain_params import ExplainParams
 from stages.graft.evaluation.explanation import MappedModel, explain_model, explanation_record, format_explanation
 from stages.graft.model.heat_map import save_evidence
 from stages.graft.model.model_folder import model_weights, read_model
+from stages.graft.model.scoring import score_cached
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import atomic_path, write_json
 
-IMAGES, IMAGES_TABLE = Path("data/images"), Path("data/baselines.csv")
+IMAGES, IMAGES_TABLE, FEATURES = Path("data/images"), Path("data/baselines.csv"), Path("data/features.safetensors")
 MODEL, BACKBONES, EVIDENCE = Path("data/model"), Path("data/backbones"), Path("data/evidence")
 REPORT = Path("reports/explain.json")
 
@@ -34,7 +35,8 @@ def main() -> None:
     choice, networks = load_params("extract", RuntimeChoice), store_folder() / "networks"
     locate = image_locations(IMAGES_TABLE, IMAGES)
     runtime = choose_runtime(weights, choice, networks, sample_images(locate.ids, locate))
-    mapped = MappedModel(head=head, runtime=runtime, preprocessing=weights.preprocessing, locate=locate)
+    known = score_cached(head, FEATURES) if model.kind == "frozen" else None
+    mapped = MappedModel(head=head, runtime=runtime, preprocessing=weights.preprocessing, locate=locate, known=known)
     evidence = explain_model(mapped, read_splits(IMAGES_TABLE), params.num_images)
     with atomic_path(EVIDENCE) as folder:
         folder.mkdir()

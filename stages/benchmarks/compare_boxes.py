@@ -96,8 +96,9 @@ def compare(images: pd.DataFrame, boxes: Marked, seed: int) -> pd.DataFrame:
     tested = splits[splits["split"] == "test"]
     rows = list[dict[str, object]]()
     for chunk in batches(tested["id"].to_list(), model.batch_size):
-        answers, maps = model.run(model.read(chunk))
-        for path, answer, heat in zip(chunk, answers, evidence.heat_maps(maps, answers), strict=False):
+        _, x, maps = model.run(chunk)
+        answers = model.answers(x)
+        for path, answer, heat in zip(chunk, answers, evidence.heat_maps(maps, answers), strict=True):
             label = Path(path).parent.name
             right = model.head.classes[answer] == label
             rows.append({"label": label, "accuracy": right} | measure(path, heat, boxes, weights.preprocessing))
@@ -111,8 +112,8 @@ def cost(model: MappedModel, evidence: Evidence, ids: Sequence[str]) -> float:
         start = time.process_time()
         model.head.logits(compute(model.read(ids)))
         between = time.process_time()
-        answers, maps = model.run(model.read(ids))
-        evidence.heat_maps(maps, answers)
+        _, x, maps = model.run(ids)
+        evidence.heat_maps(maps, model.answers(x))
         times.append((between - start, time.process_time() - between))
     alone, mapped = np.median(times, axis=0)
     return float(mapped / alone)

@@ -26,10 +26,14 @@ from stages.graft.images.loading import LocateImage, read_batch
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.metrics.classification import Labels, softmax
 from stages.graft.model.heat_map import NO_EVIDENCE, Evidence
+from stages.graft.model.scoring import Score
 
 L2 = 100.0
 """Penalty of the classifiers, as in `fit_logistic`. On images of steel with boxes around the defects, 30 to 300 put the
 maximum into a box equally often; with the penalty that gives the best accuracy, below 1, it was there less often."""
+
+ROUNDING = 1e-2
+"""Largest difference of equal averages, as a share of the largest one: in bf16, numbers have 8 bits."""
 
 MAX_PER_CLASS, MAX_TRAIN = 50, 1000
 """Training images of a class, and in all, to which the evidence is fitted, at most; 20 of a class give maps as good."""
@@ -47,6 +51,8 @@ class MappedModel:
     """How images are prepared."""
     locate: LocateImage
     """Finds the images."""
+    known: Score | None = None
+    """Gives features that are at hand, so that the network need not run."""
 
     @property
     def batch_size(self) -> int:
@@ -57,10 +63,15 @@ class MappedModel:
         """Decode at most a batch of images into a batch."""
         return read_batch(ids, self.locate, self.preprocessing, self.batch_size)
 
-    def run(self, batch: Batch) -> tuple[Labels, tuple[Maps, ...]]:
-        """Give the answers (n,) to a batch, and the maps."""
+    def run(self, ids: Sequence[str]) -> tuple[Batch, Float32, tuple[Maps, ...]]:
+        """Give at most a batch of images as the network sees them, their features and maps."""
+        n, batch = len(ids), self.read(ids)
         x, maps = self.runtime.load_maps()(batch)
-        return self.head.logits(x).argmax(axis=1).astype(np.int64), maps
+        return batch[:n], x[:n], tuple(map_[:n] for map_ in maps)
+
+    def answers(self, x: Float32) -> Labels:
+        """Give the classes, shape (n,), that the head sees in features (n, d)."""
+        return self.head.logits(x).argmax(axis=1).astype(np.int64)
 
     def probabilities(self, squares: Batch) -> npt.NDArray[np.float64]:
         """Give the probabilities (n, k) of any number of squares."""
@@ -96,18 +107,43 @@ def explain_model(model: MappedModel, splits: pd.DataFrame, num_images: int) -> 
 
 
 def fit_on_images(model: MappedModel, ids: Sequence[str]) -> Evidence:
-    """Fit the evidence to training images."""
+    """Fit the evidence to training images.
 
-    def average(chunk: Sequence[str]) -> tuple[Labels, list[Float32], list[int]]:
-        answers, maps = model.run(model.read(chunk))
-        averages = [map_[: len(chunk)].mean(axis=(2, 3)) for map_ in maps]
-        return answers[: len(chunk)], averages, [map_.shape[2] for map_ in maps]
+    Where features are at hand and hold the averages of the maps, as those of pooled layers do, they are taken from
+    there; otherwise the network runs.
+    """
+    first, *others = _chunks(ids, model.batch_size)
+    _, x, maps = model.run(first)
+    sides, columns = [map_.shape[2] for map_ in maps], [find_columns(x, average(map_)) for map_ in maps]
+    found = [slice_ for slice_ in columns if slice_ is not None]
+    if model.known is not None and len(found) == len(maps):
+        x = model.known(ids)[0]
+        return fit_evidence([x[:, part] for part in found], sides, model.answers(x), len(model.head.classes))
 
-    chunks = _chunks(ids, model.batch_size)
-    found = list(bar(in_threads(average, chunks, num_workers(model.runtime)), desc="explain", unit="batches"))
-    answers, averages, sides = zip(*found, strict=True)
-    layers = [np.concatenate(rows) for rows in zip(*averages, strict=True)]
-    return fit_evidence(layers, sides[0], np.concatenate(answers), len(model.head.classes))
+    def averages(chunk: Sequence[str]) -> tuple[Float32, list[Float32]]:
+        _, x, maps = model.run(chunk)
+        return x, [average(map_) for map_ in maps]
+
+    rest = bar(in_threads(averages, others, num_workers(model.runtime)), desc="explain", unit="batches")
+    rows, layers = zip((x, [average(map_) for map_ in maps]), *rest, strict=True)
+    joined = [np.concatenate(parts) for parts in zip(*layers, strict=True)]
+    return fit_evidence(joined, sides, model.answers(np.concatenate(rows)), len(model.head.classes))
+
+
+def average(maps: Maps) -> Float32:
+    """Average maps (n, c, h, w) over all places, shape (n, c)."""
+    return np.asarray(maps.mean(axis=(2, 3)))
+
+
+def find_columns(x: Float32, averages: Float32) -> slice | None:
+    """Find where features (n, d) hold a layer's averages (n, c), which another order of sums may have rounded."""
+    tolerance = ROUNDING * np.abs(averages).max()
+    num_channels = averages.shape[1]
+    for start in np.flatnonzero((np.abs(x - averages[:, :1]) <= tolerance).all(axis=0)).tolist():
+        part = x[:, start : start + num_channels]
+        if part.shape == averages.shape and np.abs(part - averages).max() <= tolerance:
+            return slice(start, start + num_channels)
+    return None
 
 
 def fit_evidence(averages: Sequence[Float32], sides: Sequence[int], answers: Labels, num_classes: int) -> Evidence:
@@ -182,11 +218,11 @@ def _explained(model: MappedModel, evidence: Evidence, ids: Sequence[str]) -> tu
     """Give images as the network sees them, with their heat maps and answers."""
     squares, heats, answers = list[Batch](), list[Float32](), list[Labels]()
     for chunk in _chunks(ids, model.batch_size):
-        batch = model.read(chunk)
-        predicted, maps = model.run(batch)
-        squares.append(batch[: len(chunk)])
-        heats.append(evidence.heat_maps(maps, predicted)[: len(chunk)])
-        answers.append(predicted[: len(chunk)])
+        batch, x, maps = model.run(chunk)
+        predicted = model.answers(x)
+        squares.append(batch)
+        heats.append(evidence.heat_maps(maps, predicted))
+        answers.append(predicted)
     return np.concatenate(squares), np.concatenate(heats), np.concatenate(answers)
 
 

@@ -12,6 +12,8 @@ from stages.graft.evaluation.explanation import (
     MappedModel,
     explain_model,
     explanation_record,
+    find_columns,
+    fit_on_images,
     format_explanation,
     sample_ids,
 )
@@ -66,6 +68,31 @@ def test_a_network_without_maps_gives_no_evidence(model, splits):
     evidence = explain_model(replace(model, runtime=NoMaps()), splits, 4)
     assert evidence.weights == ()
     assert format_explanation(evidence).startswith("no heat maps: the network gives no maps")
+
+
+def test_averages_are_taken_from_features_that_hold_them(model, splits):
+    features = {id_: model.runtime.load()(model.read([id_]))[0] for id_ in splits["id"]}
+
+    def known(ids):
+        x = np.stack([features[id_] for id_ in ids])
+        return x, model.head.logits(x)
+
+    ids = sample_ids(splits, "train", 20, 60)
+    computed, taken = fit_on_images(model, ids), fit_on_images(replace(model, known=known), ids)
+    assert taken.agreement == computed.agreement > 0.9
+    assert taken.sides == computed.sides
+    for a, b in zip(taken.weights, computed.weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0.01, atol=1e-4)
+
+
+def test_columns_are_found_where_they_are_and_nowhere_else(rng):
+    x = rng.normal(size=(4, 30)).astype(np.float32)
+    assert find_columns(x, x[:, 7:12] * 1.0001) == slice(7, 12)
+    assert find_columns(x, x[:, 28:]) == slice(28, 30)
+    other = x[:, 7:12].copy()
+    other[2, 3] += 1
+    assert find_columns(x, other) is None
+    assert find_columns(x[:, :10], x[:, 7:12]) is None
 
 
 def test_images_are_drawn_evenly_from_the_classes():
