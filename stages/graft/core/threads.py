@@ -4,7 +4,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
+
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,6 +29,16 @@ def limit_cpus(max_cpus: int) -> None:
     """Limit `num_cpus` from now on; the other workers of a cluster use the rest of the machine."""
     global _max_cpus
     _max_cpus = max_cpus
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let linear algebra use one thread, while tasks run in several: a task then gives the same bits everywhere.
+
+    The limit belongs to the process: it is set around all tasks, since the end of one would lift it for the others.
+    """
+    with threadpool_limits(1):
+        yield
 
 
 def in_threads(

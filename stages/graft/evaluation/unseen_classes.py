@@ -3,11 +3,13 @@
 Letters: c classes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from stages.graft.core.threads import in_threads, num_cpus, one_thread_each
 from stages.graft.metrics.classification import Float, area_under_roc
 from stages.graft.metrics.sampling import stratified_rows
 from stages.graft.model.false_alarms import measure_known
@@ -54,16 +56,21 @@ def measure_unseen(images: ScoredSplits, classes: Sequence[str], rate: float) ->
     train, val, test = images
     train = train.rows(stratified_rows(train.y, MAX_IMAGES))
     parts = np.array_split(np.arange(len(classes)), min(len(classes), MAX_PARTS))
-    return [row for part in parts for row in _hold_out(part.tolist(), (train, val, test), classes, rate)]
+    hold_out = partial(_hold_out, images=(train, val, test), classes=classes, rate=rate)
+    with one_thread_each():
+        found = in_threads(hold_out, [part.tolist() for part in parts], num_ahead=num_cpus())
+        return [row for rows in found for row in rows]
 
 
-def _hold_out(part: Sequence[int], images: ScoredSplits, classes: Sequence[str], rate: float) -> Iterator[UnseenClass]:
+def _hold_out(part: Sequence[int], images: ScoredSplits, classes: Sequence[str], rate: float) -> list[UnseenClass]:
     """Hold out the classes of a part."""
     train, val, test = (one.rows(~np.isin(one.y, part)) for one in images)
     detector = fit_novelty(train.x, train.y)
     limit = measure_known(detector, train, val, ENOUGH_GROUPS).unknown_above(rate)
     known = detector.distances(test.x)
+    rows = []
     for k in part:
         distances: Float = np.concatenate([detector.distances(one.x[one.y == k]) for one in images])
         found = None if limit is None else float(np.mean(distances > limit))
-        yield UnseenClass(label=classes[k], auroc=area_under_roc(known, distances), found=found)
+        rows.append(UnseenClass(label=classes[k], auroc=area_under_roc(known, distances), found=found))
+    return rows

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.graft.core.threads import in_threads, num_cpus, one_thread_each
 from stages.graft.metrics.classification import Float, Labels
 from stages.graft.metrics.conformal import conformal_threshold
 from stages.graft.metrics.sampling import deal_folds
@@ -56,11 +57,17 @@ def measure_known(detector: NoveltyDetector, train: ScoredSet, val: ScoredSet, e
     """
     distances, groups = [detector.distances(val.x)], [val.groups]
     if len(np.unique(val.groups)) < enough_groups:
-        for fitted, out in _parts(train):
-            without = fit_novelty(fitted.x, fitted.y)
-            distances.append(without.distances(out.x))
-            groups.append(out.groups)
+        with one_thread_each():
+            for found, out in in_threads(_fit_without, _parts(train), num_ahead=num_cpus()):
+                distances.append(found)
+                groups.append(out)
     return KnownImages(distances=np.concatenate(distances), groups=np.concatenate(groups))
+
+
+def _fit_without(part: tuple[ScoredSet, ScoredSet]) -> tuple[Float, Labels]:
+    """Fit a detector to the first images; give the distances of the others, and their groups."""
+    fitted, out = part
+    return fit_novelty(fitted.x, fitted.y).distances(out.x), out.groups
 
 
 def _parts(train: ScoredSet) -> Iterator[tuple[ScoredSet, ScoredSet]]:

@@ -1,10 +1,16 @@
-"""All figures of a run: each is drawn from the run's tables and has a caption for the page."""
+"""All figures of a run: each is drawn from the run's tables and has a caption for the page.
 
+`drawing` runs this module in a process of its own, beside what else the page needs.
+"""
+
+import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from stages.graft.core.errors import GraftError
 from stages.graft.core.progress import bar
 from stages.graft.report.class_figures import draw_confusion, draw_map, draw_per_class
 from stages.graft.report.confidence_figures import Choice, draw_reliability, draw_risk_coverage
@@ -77,3 +83,16 @@ def _draw_all(tables: PlotTables, choice: Choice | None) -> Iterator[tuple[str, 
     yield "shots", draw_shots(tables.shots)
     for stage, curve in tables.curves.items():
         yield f"curve_{stage}", draw_curve(curve, CURVE_TITLES.get(stage, f"Learning curve of {stage}"))
+
+
+def main() -> None:
+    """Draw, and print the captions or the user's error as JSON."""
+    try:
+        result = {"captions": draw_figures(*map(Path, sys.argv[1:]))}
+    except GraftError as error:
+        result = {"error": str(error)}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

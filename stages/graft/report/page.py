@@ -15,9 +15,9 @@ from stages.graft.core.errors import DataError
 from stages.graft.core.params import flatten, read_yaml
 from stages.graft.core.stage import read_duration
 from stages.graft.images.preprocessing import LEAST_SEEN
+from stages.graft.report.drawing import Captions, drawing
 from stages.graft.report.duplicate_gallery import duplicate_images
 from stages.graft.report.earlier_results import read_earlier_results
-from stages.graft.report.figures import draw_figures
 from stages.graft.report.gallery import data_address, image_thumbnails, read_galleries
 from stages.graft.report.headline import format_details, read_comparisons
 from stages.graft.report.heat_layers import read_heat_layers
@@ -59,18 +59,18 @@ def write_report_page(root: Path, figures: Path, params: ReportParams) -> int:
         DataError, ParamsError: a file is missing or cannot be read.
     """
     plots, metrics, decision = (root / path for path in ("reports/plots", "reports/metrics.json", DECISION))
-    captions = draw_figures(plots, metrics, decision, figures)
-    write_page(root, figures, captions, params.gallery_images)
-    return len(captions)
+    with drawing(plots, metrics, decision, figures) as captions:
+        write_page(root, figures, captions, params.gallery_images)
+        return len(captions())
 
 
-def write_page(root: Path, figures: Path, captions: Mapping[str, str], gallery_images: int) -> None:
+def write_page(root: Path, figures: Path, captions: Captions, gallery_images: int) -> None:
     """Read everything the page shows and write it; the name of a file or a class is escaped, so it stays text.
 
     Args:
         root: the pipeline's folder.
         figures: the folder of the PNG files.
-        captions: words below each figure by its file's name, in the order of reading.
+        captions: gives the words below each figure by its file's name, in the order of reading, once all are drawn.
         gallery_images: images in a gallery, at most.
     Raises:
         DataError, ParamsError: a file is missing or cannot be read.
@@ -86,10 +86,6 @@ def write_page(root: Path, figures: Path, captions: Mapping[str, str], gallery_i
         comparisons=read_comparisons(reports["finetune"], reports["verdict"]),
         baselines=read_table(root / "reports/baselines.csv"),
         classes=_class_table(reports["split"], read_table(root / "reports/plots/per_class.csv")),
-        figures=[
-            {"name": Path(name).stem.replace("_", " "), "address": _png_address(figures / name), "caption": caption}
-            for name, caption in captions.items()
-        ],
         galleries=galleries,
         heat=read_heat_layers(root, galleries.answers),
         duplicate_images=duplicate_images(reports["duplicates"], thumbnails),
@@ -99,6 +95,10 @@ def write_page(root: Path, figures: Path, captions: Mapping[str, str], gallery_i
         durations={stage: read_duration(stage, root) for stage in STAGES},
         versions=_versions(tags),
         provenance=tags,
+        figures=[
+            {"name": Path(name).stem.replace("_", " "), "address": _png_address(figures / name), "caption": caption}
+            for name, caption in captions().items()
+        ],
     )
     write_text(page, root / PAGE)
 

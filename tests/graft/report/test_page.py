@@ -59,7 +59,7 @@ def root(project, monkeypatch):
 
 def page_of(root, gallery_images=24):
     write(root / "figures/one_figure.png", png(0))
-    write_page(root, root / "figures", {"one_figure.png": f"What it shows, {NASTY}"}, gallery_images)
+    write_page(root, root / "figures", lambda: {"one_figure.png": f"What it shows, {NASTY}"}, gallery_images)
     return (root / "reports/report.html").read_text(encoding="utf-8")
 
 
