@@ -66,8 +66,8 @@ ui: $(INSTALLED)  ## show the runs in MLflow (PORT=5000)
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1 --port $(PORT) \
 	--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}";; esac
 
-bench: $(INSTALLED)  ## measure speed on this machine: reports/bench.md, reports/bench_finetuning.md (half an hour; run nothing else)
-	python -m stages.benchmarks.bench_extraction
+bench: $(INSTALLED)  ## measure speed on this machine: reports/bench.md, reports/bench_finetuning.md (two hours; run nothing else)
+	python -m stages.benchmarks.bench $(PARTS)
 	python -m stages.benchmarks.bench_finetuning
 
 picture: $(INSTALLED)  ## draw docs/report.png, the README's picture of the page of results (needs Chromium)

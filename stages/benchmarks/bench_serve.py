@@ -22,6 +22,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from stages.benchmarks.generated_images import jpeg_plates, write_images
+from stages.benchmarks.measurements import Measurement
 from stages.benchmarks.rates import prediction_rates
 from stages.benchmarks.report_parts import Row, machine_description, markdown_table, write_report
 from stages.graft.core.stage import run
@@ -198,6 +199,20 @@ turns of {NUM_IMAGES} images.
 
 {markdown_table(latencies)}
 """
+
+
+def measure_serving(folder: Path) -> list[Measurement]:
+    """Measure `graft serve` alone, for the page of all benchmarks."""
+    files = list(write_images(folder / "images", jpeg_plates(), NUM_IMAGES).values())
+    with graft_server(folder) as port:
+        rates = measure_rates(port, files, folder)
+        images = [file.read_bytes() for file in files[:NUM_SINGLE]]
+        ask_all(port, "/answers", images, 1, "image/jpeg")  # warms up
+        middle, p95 = percentiles(ask_all(port, "/answers", images, 1, "image/jpeg"))
+    found = [(f"{row['what']}: against extraction", float(row["of extraction"].strip("*")), "") for row in rates[1:]]
+    found += [(row["what"], float(row["images/s"]), "images/s") for row in rates]
+    found += [("`graft serve`, one client: median", middle, "ms"), ("`graft serve`, one client: 95%", p95, "ms")]
+    return [Measurement(part="Serving", what=what, value=value, unit=unit) for what, value, unit in found]
 
 
 def main() -> None:

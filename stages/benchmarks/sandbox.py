@@ -18,15 +18,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 BACKBONES = Path("data/backbones")
 
 _MEASURE = """
-import importlib, json, re, sys, time
+import importlib, json, sys, time
+from stages.graft.core.stage import peak_memory_mb
 module, name, *numbers = sys.argv[1:]
 function = getattr(importlib.import_module(module), name)
 start = time.perf_counter()
 function(*map(int, numbers))
 seconds = time.perf_counter() - start
-# Not getrusage: a process inherits its maximum from the process that starts it.
-peak_kb = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
-print(json.dumps({"seconds": seconds, "peak_mb": peak_kb * 1024 / 1e6, "modules": list(sys.modules)}))
+print(json.dumps({"seconds": seconds, "peak_mb": peak_memory_mb(), "modules": list(sys.modules)}))
 """
 _IMPORT = """
 import contextlib, importlib, sys

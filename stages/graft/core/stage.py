@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -29,6 +30,8 @@ class Duration:
     """Local time, ISO 8601, to the second."""
     num_cpus: int
     """Processors of the machine."""
+    peak_mb: int | None = None
+    """Most memory that the process has held, in MB of 1,000,000 bytes; None where the system does not tell."""
 
 
 START_CHECKS, PLACE_ERRORS = "stages.commands.start_checks", "stages.commands.place_errors"
@@ -56,7 +59,7 @@ def run_stage(stage: str, main: Callable[[], None], root: Path = Path()) -> None
         with import_module(LIVE).watch(stage, root):
             main()
         seconds, finished = round(time.monotonic() - start, 2), datetime.now().isoformat(timespec="seconds")
-        duration = Duration(seconds=seconds, finished=finished, num_cpus=os.cpu_count() or 1)
+        duration = Duration(seconds=seconds, finished=finished, num_cpus=os.cpu_count() or 1, peak_mb=peak_memory_mb())
         path = root / FOLDER / f"{stage}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(duration)) + "\n", encoding="utf-8")
@@ -68,6 +71,19 @@ def run_stage(stage: str, main: Callable[[], None], root: Path = Path()) -> None
             back = f"`dvc checkout {stage}` brings its data back, `git checkout reports` its reports"
             raise SystemExit(f"{ended.code}\n{stage}: DVC has removed the earlier outputs; {back}") from None
         raise
+
+
+def peak_memory_mb() -> int | None:
+    """Give the most memory that this process has held; None where the system does not tell.
+
+    Not by getrusage: there, a process begins with the most that its parent has held.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return round(int(found[1]) * 1024 / 1e6) if found else None
 
 
 def _dvc_removed_outputs(stage: str, root: Path) -> bool:

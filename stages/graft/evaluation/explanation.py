@@ -71,7 +71,7 @@ class MappedModel:
 
     def answers(self, x: Float32) -> Labels:
         """Give the classes, shape (n,), that the head sees in features (n, d)."""
-        return self.head.logits(x).argmax(axis=1).astype(np.int64)
+        return np.asarray(self.head.logits(x).argmax(axis=1), dtype=np.int64)
 
     def probabilities(self, squares: Batch) -> npt.NDArray[np.float64]:
         """Give the probabilities (n, k) of any number of squares."""

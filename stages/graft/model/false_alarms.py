@@ -55,7 +55,8 @@ def measure_known(detector: NoveltyDetector, train: ScoredSet, val: ScoredSet, e
     Source:
         Vovk, Cross-conformal predictors, Annals of Mathematics and Artificial Intelligence 2015.
     """
-    distances, groups = [detector.distances(val.x)], [val.groups]
+    distances: list[Float] = [detector.distances(val.x)]
+    groups = [val.groups]
     if len(np.unique(val.groups)) < enough_groups:
         with one_thread_each():
             for found, out in in_threads(_fit_without, _parts(train), num_ahead=num_cpus()):

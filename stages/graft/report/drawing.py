@@ -1,4 +1,4 @@
-"""The figures, drawn in a process of their own: Matplotlib and MLflow both take long to load, here beside each other."""
+"""The figures, drawn in a process of their own: Matplotlib and MLflow take long to load, here beside each other."""
 
 import json
 import subprocess

@@ -87,6 +87,7 @@ def _draw_all(tables: PlotTables, choice: Choice | None) -> Iterator[tuple[str, 
 
 def main() -> None:
     """Draw, and print the captions or the user's error as JSON."""
+    result: dict[str, object]
     try:
         result = {"captions": draw_figures(*map(Path, sys.argv[1:]))}
     except GraftError as error:
