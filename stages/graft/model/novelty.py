@@ -29,6 +29,12 @@ other; the many other directions add noise, but images of something else altoget
 MAX_ROWS = 5000
 """Training images from which the components are computed; means and covariance are of all."""
 
+MAX_EXACT = 400
+"""Rows of which the main directions are computed exactly, which then is faster."""
+
+NEGLIGIBLE = 1e-10
+"""A variance, as a share of the largest, below which a direction is one of rounding."""
+
 OVERSAMPLING, NUM_ITERATIONS = 16, 2
 """Additional random vectors and power iterations of the search for main directions."""
 
@@ -131,10 +137,31 @@ def _main_directions(z: Float32) -> Float64:
     centred = z - z.mean(axis=0)
     num_components = min(MAX_COMPONENTS, num_features)
     num_directions = min(num_components, max(1, len(z) - 1))
-    sample = rng.standard_normal((num_features, min(num_directions + OVERSAMPLING, *z.shape)), dtype=np.float32)
+    few = len(z) <= MAX_EXACT
+    directions = _exact_directions(centred, num_directions) if few else _sketched(centred, num_directions, rng)
+    if num_directions == num_components:
+        return directions
+    filling = rng.standard_normal((num_features, num_components - num_directions))
+    filling -= directions @ (directions.T @ filling)
+    return np.hstack([directions, np.linalg.qr(filling)[0]])
+
+
+def _exact_directions(centred: Float32, num_directions: int) -> Float64:
+    """Give main directions, shape (d, num_directions), of few rows (n, d) by the products of rows with rows."""
+    rows = centred.astype(np.float64)
+    values, vectors = np.linalg.eigh(rows @ rows.T)
+    directions = rows.T @ vectors[:, ::-1][:, :num_directions]
+    if values[-num_directions] <= NEGLIGIBLE * values[-1]:  # equal rows: fewer directions than rows
+        return np.linalg.qr(directions)[0]
+    return np.asarray(directions / np.linalg.norm(directions, axis=0))
+
+
+def _sketched(centred: Float32, num_directions: int, rng: np.random.Generator) -> Float64:
+    """Give main directions, shape (d, num_directions), of many rows (n, d) by random vectors."""
+    shape = centred.shape[1], min(num_directions + OVERSAMPLING, *centred.shape)
+    sample = rng.standard_normal(shape, dtype=np.float32)
     for _ in range(NUM_ITERATIONS):
         sample = centred.T @ np.linalg.qr(centred @ sample)[0]
     basis = np.linalg.qr(sample)[0]
-    directions = basis @ np.linalg.svd(centred @ basis, full_matrices=False)[2][:num_directions].T
-    filling = rng.standard_normal((num_features, num_components - num_directions))
-    return np.linalg.qr(np.hstack([directions, filling]))[0]
+    main = np.linalg.svd(centred @ basis, full_matrices=False)[2][:num_directions]
+    return np.linalg.qr((basis @ main.T).astype(np.float64))[0]
