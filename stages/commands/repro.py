@@ -5,6 +5,7 @@ DVC does not look into linked folders, nor at the images that a list names: this
 """
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -54,11 +55,24 @@ def _dvc_repro(arguments: Sequence[str]) -> int:
     process = subprocess.Popen(command)
     try:
         return process.wait()
-    except KeyboardInterrupt:  # Ctrl-C reaches DVC too, which ends after its stage; killed, it would leave its locks
+    except KeyboardInterrupt as interruption:  # killed, DVC would leave its locks: it ends after its stage
+        if signal.SIGTERM in interruption.args:  # came to this process alone; Ctrl-C goes to all of them
+            _interrupt_all_below(process.pid)
         with suppress(subprocess.TimeoutExpired):
             process.wait(SECONDS_TO_END)
         process.kill()
         raise
+
+
+def _interrupt_all_below(pid: int) -> None:
+    """Send Ctrl-C to a process and all that it has started: DVC's stages would go on without DVC."""
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                one.send_signal(signal.SIGINT)
 
 
 def _reason_to_ingest() -> str | None:

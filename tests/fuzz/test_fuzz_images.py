@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from stages import ingest
 from stages.graft.core.errors import DataError
+from stages.graft.core.stage import run
 from stages.graft.images.crop import decode_square, decode_whole
 from stages.graft.images.decode import is_image
 from stages.graft.images.inspection import inspect
 from stages.graft.images.preprocessing import Preprocessing
+from stages.graft.model.predictor import ImageFile, load_predictor
+from stages.graft.storage.files import read_json
 from tests.support.fuzzing import NUM_CASES, generator, mutations
-from tests.support.pictures import dicom, encoded, pixels
+from tests.support.pictures import dicom, encoded, pixels, write
 
 pytestmark = pytest.mark.fuzz
 
@@ -89,6 +93,27 @@ def _word(use) -> str:
 def test_damaged_jpegs_are_the_same_to_every_stage(attack):
     attack("jpeg", mutations(jpegs(), "jpeg", 4 * NUM_CASES), verdict)
     assert attack.counts["refused"] > attack.counts["tried"] / 2
+
+
+def test_ingest_and_predict_agree_on_every_damaged_jpeg(attack, project, bundle_folder, tmp_path):
+    """The stage and the model of a bundle, on the same folder; not only what they call."""
+    source, good = tmp_path / "source", jpegs()[0]
+    for number, data in enumerate([*mutations(jpegs(), "ingest and predict"), good]):
+        path = source / ("one", "other")[number % 2] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    write(source / "other/good.jpg", good + b"another")
+    folder = project(ingest={"source": str(source), "max_bad_fraction": 1.0, "on_conflict": "drop"})
+    run("ingest", ingest.main)
+    report = read_json(folder / "reports/ingest.json")
+    refused = {bad["file"]: bad["reason"] for bad in report["quarantined"]}
+    files = [path for path in sorted(source.rglob("*.jpg")) if path.is_file()]
+    named = [ImageFile.at_address(str(path), path.relative_to(source).as_posix()) for path in files]
+    rows = list(load_predictor(bundle_folder).predict(named))
+    assert {row["file"]: row["error"] for row in rows if row["error"]} == refused
+    assert NUM_CASES / 2 < len(refused) < NUM_CASES
+    counts = f"{len(files)} tried, {len(files) - len(refused)} taken, {len(refused)} refused, 0 faults"
+    attack.properties.append(("fuzz", f"ingest and predict: {counts}"))
 
 
 def test_damaged_files_of_other_formats(attack):

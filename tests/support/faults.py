@@ -4,9 +4,12 @@ import os
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 from tests.conftest import REPOSITORY
 from tests.support.clones import Clone
@@ -28,12 +31,16 @@ def fault(tried: int = 1) -> Iterator[None]:
         raise
 
 
+def faulty(clone: Clone, where: str, number: int) -> dict[str, str]:
+    """An environment in which a process gets a signal where `sitecustomize` is told."""
+    place = f"{REPOSITORY / 'tests/support/faulty'}{os.pathsep}{clone.environment['PYTHONPATH']}"
+    return clone.environment | {"FAULT": where, "FAULT_SIGNAL": str(int(number)), "PYTHONPATH": place}
+
+
 def killed(clone: Clone, where: str, *command: str, number: int = signal.SIGKILL) -> str:
     """Run a command that gets a signal, with all it started, where `sitecustomize` is told; gives what it printed."""
-    environment = clone.environment | {"FAULT": where, "FAULT_SIGNAL": str(int(number))}
-    environment["PYTHONPATH"] = f"{REPOSITORY / 'tests/support/faulty'}{os.pathsep}{environment['PYTHONPATH']}"
     with subprocess.Popen(
-        command, cwd=clone.folder, env=environment, start_new_session=True, stdout=subprocess.PIPE,
+        command, cwd=clone.folder, env=faulty(clone, where, number), start_new_session=True, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,
     ) as process:  # fmt: skip
         output, _ = process.communicate(timeout=300)
@@ -41,6 +48,65 @@ def killed(clone: Clone, where: str, *command: str, number: int = signal.SIGKILL
     assert ended, f"{where}: it was not killed\n{output}"
     assert "Traceback" not in output or number == signal.SIGTERM, output  # DVC has no answer to SIGTERM
     return output
+
+
+WAYS = (
+    ("all", signal.SIGKILL),
+    ("graft", signal.SIGTERM),
+    ("stage", signal.SIGKILL),
+    ("all", signal.SIGINT),
+    ("all", signal.SIGTERM),
+)
+"""Who gets which signal: all processes, as by a power cut or Ctrl-C, or one, as from `kill` or a lack of memory."""
+
+
+def ended_in(clone: Clone, stages: Sequence[str], seconds: float, way: tuple[str, int]) -> None:
+    """Run `graft repro`, and send a signal so many seconds after the first of these stages has begun.
+
+    All processes must end then, within half a minute.
+    """
+    environment = clone.environment | {"PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        ["graft", "repro"], cwd=clone.folder, env=environment, start_new_session=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        lines = list[str]()
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("Running stage") and line.split("'")[1] in stages:
+                break
+        time.sleep(seconds)
+        below = psutil.Process(process.pid).children(recursive=True)
+        _send(process, way)
+        output = "".join([*lines, *process.stdout])
+    _, alive = psutil.wait_procs(below, timeout=30)
+    assert not alive, output
+    assert process.returncode, f"it came to its end\n{output}"
+    assert "Traceback" not in output or way == ("all", signal.SIGTERM), output
+
+
+def _send(process: "subprocess.Popen[str]", way: tuple[str, int]) -> None:
+    (who, number), found = way, list[psutil.Process]()
+    if who == "all":
+        os.killpg(process.pid, number)
+    elif who == "graft":
+        process.send_signal(number)
+    else:
+        while process.poll() is None and not (found := _stages_below(process.pid)):
+            time.sleep(0.01)
+        for one in found:
+            one.send_signal(number)
+
+
+def _stages_below(pid: int) -> list[psutil.Process]:
+    """The running stage; empty between two of them."""
+    found = list[psutil.Process]()
+    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        for one in psutil.Process(pid).children(recursive=True):
+            if "-m" in one.cmdline() and one.cmdline()[-1].startswith("stages."):
+                found.append(one)
+    return found
 
 
 def commands_in(output: str) -> list[str]:

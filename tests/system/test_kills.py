@@ -1,10 +1,14 @@
 """Sixty kills in all stages and twenty in experiments, by SIGKILL, SIGTERM and Ctrl-C: the same bytes afterwards.
 
-The kills of a round follow each other: each stage is killed in its turn, and `graft repro` goes on after each.
+The kills of a round follow each other: each stage is killed in its turn, and `graft repro` goes on after each. Half of
+them come at a step of the stage, the others at any time. `FAULT_SEED` (a whole number) gives other moments.
 """
 
+import json
+import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -12,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.support.clones import Clone
-from tests.support.faults import check_nothing_lost, commands_in, fault, killed
+from tests.support.faults import WAYS, check_nothing_lost, commands_in, ended_in, fault, faulty, killed
 from tests.support.imports import STAGES
 from tests.system.test_faults import clone, forget, training
 
@@ -22,8 +26,13 @@ pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("default")]
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
-ROUNDS, TRAININGS = 6, 3
-"""Of a usual run, with a kill in each stage; and of another one, with a kill in both trainings."""
+FIRST_SEED = int(os.environ.get("FAULT_SEED", "0"))
+
+ROUNDS, RANDOM_ROUNDS, TRAININGS = 3, 3, 3
+"""Of a usual run, with a kill in each stage, at a step or at any time; and of a run with a kill in both trainings."""
+
+STARTS = 1.0
+"""Seconds that Python takes to start a stage."""
 
 SEED = "-S", "split.seed=7"
 
@@ -37,7 +46,7 @@ def moment(rng: np.random.Generator, number: int) -> str:
 
 def plan(seed: int, stages: tuple[str, ...]) -> Iterator[tuple[str, str, int]]:
     """A stage, a moment and a signal for each kill; in three rounds, each stage gets each signal."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(FIRST_SEED + seed)
     for place, stage in enumerate(stages):
         number = SIGNALS[(place + seed) % 3]
         yield stage, moment(rng, number), number
@@ -52,6 +61,20 @@ def test_every_stage_is_killed_in_its_turn(clone: Clone, seed: int):
             shutil.rmtree(clone.environment["GRAFT_STORE"])
         with fault():
             killed(clone, f"{stage}:{when}", "graft", "repro", number=number)
+    with fault(tried=0):
+        clone.run("graft", "repro")
+        check_nothing_lost(clone, before)
+
+
+@pytest.mark.parametrize("seed", range(RANDOM_ROUNDS))
+def test_every_stage_is_killed_at_any_time(clone: Clone, seed: int):
+    """From the start of Python to the end of the stage; where the stage is faster than before, the next one is hit."""
+    rng, before = np.random.default_rng([FIRST_SEED, seed]), clone.digests()
+    forget(clone, *STAGES)
+    for place, stage in enumerate(STAGES):
+        seconds = json.loads((clone.folder / f"reports/times/{stage}.json").read_text())["seconds"]
+        with fault():
+            ended_in(clone, STAGES[place:], float(rng.uniform(0, seconds + STARTS)), WAYS[(place + seed) % len(WAYS)])
     with fault(tried=0):
         clone.run("graft", "repro")
         check_nothing_lost(clone, before)
@@ -84,34 +107,51 @@ def lock_of(clone: Clone, name: str) -> str:
     return clone.run("git", "show", f"{revision}:dvc.lock")
 
 
-KILLS = [(how, number) for how in ("temp", "queue") for number in range(10)]
+KILLS = [("temp", range(4)), ("temp", range(4, 8)), ("queue", range(6)), ("queue", range(6, 12))]
+"""In `dvc exp run --temp`, and in `dvc queue start`, whose worker is a process of its own."""
+
+STAGES_HIT = ("split", "train_head", "finetune", "explore", "evaluate", "report")
 
 
-@pytest.mark.parametrize(("how", "number"), KILLS)
-def test_an_experiment_is_killed(experiments: tuple[Clone, str], how: str, number: int):
+@pytest.mark.parametrize(("how", "numbers"), KILLS)
+def test_experiments_are_killed(experiments: tuple[Clone, str], how: str, numbers: range):
     clone, expected = experiments
-    before, name = clone.digests(), f"{how}-{number}"
-    stage = ("split", "train_head", "finetune", "explore", "evaluate", "report")[number % 6]
-    which = SIGNALS[number % 3]
-    with fault():
-        shutil.rmtree(clone.folder / ".dvc/cache/runs")  # else nothing runs
-        when = moment(np.random.default_rng(number), which)
-        start = ["--temp", *SEED, "--name", name] if how == "temp" else ["--run-all"]
-        if how == "queue":
-            clone.run("dvc", "exp", "run", "--queue", *SEED, "--name", name)
-        killed(clone, f"{stage}:{when}", "dvc", "exp", "run", *start, number=which)
-        clean(clone)
-        assert clone.digests() == before
-        clone.run("dvc", "exp", "run", "--temp", *SEED, "--name", f"{name}-again")
-        assert lock_of(clone, f"{name}-again") == expected
+    before = clone.digests()
+    for number in numbers:
+        with fault():
+            shutil.rmtree(clone.folder / ".dvc/cache/runs", ignore_errors=True)  # else nothing may run
+            kill_an_experiment(clone, how, number)
+            clean(clone)
+            check_nothing_lost(clone, before)
+    with fault(tried=0):
+        name = f"{how}-{numbers[0]}-again"
+        clone.run("dvc", "exp", "run", "--temp", *SEED, "--name", name)
+        assert lock_of(clone, name) == expected
         check_nothing_lost(clone, before)
+
+
+def kill_an_experiment(clone: Clone, how: str, number: int) -> None:
+    which, name = SIGNALS[number % 3], f"{how}-{number}"
+    where = f"{STAGES_HIT[number % 6]}:{moment(np.random.default_rng([FIRST_SEED, number]), which)}"
+    if how == "temp":
+        killed(clone, where, "dvc", "exp", "run", "--temp", *SEED, "--name", name, number=which)
+        return
+    clone.run("dvc", "exp", "run", "--queue", *SEED, "--name", name)
+    subprocess.run(["dvc", "queue", "start"], cwd=clone.folder, env=faulty(clone, where, which), check=True)
+    time.sleep(2)  # until the worker has begun
+    wait_for_workers(clone)
+    assert "Success" not in clone.run("dvc", "queue", "status")
+
+
+def wait_for_workers(clone: Clone) -> None:
+    until = time.monotonic() + 120
+    while "0 active, 0 idle" not in clone.run("dvc", "queue", "status") and time.monotonic() < until:
+        time.sleep(1)
 
 
 def clean(clone: Clone) -> None:
     """As a person does: take the failed experiment out of the queue, and do what `graft verify` says."""
-    until = time.monotonic() + 60
-    while "0 active, 0 idle" not in clone.run("dvc", "queue", "status") and time.monotonic() < until:
-        time.sleep(1)
+    wait_for_workers(clone)
     clone.run("dvc", "queue", "remove", "--all")
     for command in commands_in(clone.run("sh", "-c", "graft verify || true")):
         clone.run("sh", "-c", command)

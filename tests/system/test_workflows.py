@@ -86,3 +86,8 @@ def test_the_pins_have_hashes_and_are_installed_by_them():
     assert "PINNED = --quiet --disable-pip-version-check --no-deps --require-hashes" in MAKEFILE
     assert "--generate-hashes" in MAKEFILE
     assert "--hash=sha256:" in (REPOSITORY / ".ci/audit.lock").read_text(encoding="utf-8")
+
+
+def test_an_audit_fails_where_it_cannot_look_something_up():
+    """Else it ends well without a connection to what is known of weaknesses."""
+    assert "pip_audit --strict" in MAKEFILE

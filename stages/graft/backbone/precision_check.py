@@ -12,7 +12,7 @@ from stages.graft.backbone.runtime import Runtime
 from stages.graft.core.errors import DataError
 from stages.graft.images.crop import DECODER
 from stages.graft.images.loading import LocateImage, read_batch
-from stages.graft.images.location import ImageLocation
+from stages.graft.images.location import ImageLocation, absolute_location
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.storage.feature_store import Features
 from stages.graft.storage.hashing import fingerprint_of
@@ -44,7 +44,7 @@ def sample_images(ids: Iterable[str], locate: LocateImage) -> ImageSample:
     An id is a hash: the sample is as good as a random one, the same on every machine, and new images seldom change it.
     """
     smallest = heapq.nsmallest(SAMPLE_SIZE, ids)
-    return ImageSample(ids=smallest, locations=[locate(id_) for id_ in smallest])
+    return ImageSample(ids=smallest, locations=[absolute_location(locate(id_)) for id_ in smallest])
 
 
 def bf16_problem(

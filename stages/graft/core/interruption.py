@@ -10,7 +10,10 @@ INTERRUPTED = 130
 
 
 class Interruption:
-    """Raises KeyboardInterrupt at Ctrl-C and SIGTERM, and remembers it: libraries turn it into errors of their own."""
+    """Raises KeyboardInterrupt, with the number of the signal, at Ctrl-C and SIGTERM.
+
+    It remembers that: libraries turn the exception into errors of their own.
+    """
 
     def __init__(self) -> None:
         """Begin to watch."""
@@ -21,7 +24,7 @@ class Interruption:
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
         self.came = True
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(number)
 
 
 def describe(name: str, again: str) -> str:

@@ -1,19 +1,23 @@
 """Room in memory that all threads of a process share: an image waits until there is room for it.
 
-The bounds hold for the process, whatever the number of threads; an image that needs more than all of a room waits until
-it is alone there.
+The bounds hold for the process, whatever the number of threads. Large images wait in line; one that needs more than all
+of a room waits until it is nearly alone there. Small ones do not wait behind them: part of a room is for these only.
 """
 
 import ctypes
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 
 GIB = 2**30
 
 
+SMALL, FOR_SMALL = 32, 8
+"""An image is small when it needs up to this part of a room (a 32nd), and this part (an eighth) is for small ones."""
+
+
 class Room:
-    """So many bytes, of which threads take a part for a while; they wait in line."""
+    """So many bytes, of which threads take a part for a while."""
 
     def __init__(self, num_bytes: int) -> None:
         """Make an empty room."""
@@ -25,9 +29,11 @@ class Room:
     @contextmanager
     def taken(self, num_bytes: int) -> Iterator[None]:
         """Wait until there is room for so many bytes, and keep it until the end of the context."""
-        num_bytes = min(num_bytes, self.num_bytes)
-        with self._line, self._changed:
-            self._changed.wait_for(lambda: self._taken + num_bytes <= self.num_bytes)
+        is_small = num_bytes <= self.num_bytes // SMALL
+        most = self.num_bytes - (0 if is_small else self.num_bytes // FOR_SMALL)
+        num_bytes = min(num_bytes, most)
+        with nullcontext() if is_small else self._line, self._changed:
+            self._changed.wait_for(lambda: self._taken + num_bytes <= most)
             self._taken += num_bytes
         try:
             yield

@@ -13,6 +13,7 @@ from PIL import Image
 from stages.graft.core.errors import DataError
 from stages.graft.core.memory import PIXELS, take
 from stages.graft.images.formats import DICOM, check_pixels, import_optional
+from stages.graft.images.jpeg import load_jpeg
 from stages.graft.images.white_level import BAND_VALUES
 
 PATIENT, NO_WINDOW = "patient", "no_window"
@@ -20,6 +21,9 @@ PATIENT, NO_WINDOW = "patient", "no_window"
 
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 """The transfer syntax of files that are packed."""
+
+JPEG, JPEG_2000 = "1.2.840.10008.1.2.4.50", ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+"""The transfer syntaxes of 8-bit JPEG, and of JPEG 2000."""
 
 BYTES_PER_PIXEL = 24
 """The most that decoding needs at once for each pixel."""
@@ -76,15 +80,30 @@ def _check(dataset: Any, max_pixels: int) -> None:
 
 def _stored_values(dataset: Any) -> npt.NDArray[Any]:
     try:
+        _check_frame(dataset)
         return np.asarray(dataset.pixel_array)
     except (RuntimeError, NotImplementedError, ImportError) as error:
         syntax = dataset.file_meta.TransferSyntaxUID
-        if not syntax.is_compressed:
+        if not syntax.is_compressed or syntax in (JPEG, *JPEG_2000):  # what Pillow decodes
             raise DataError(f"damaged: {' '.join(str(error).split())[:200]}") from None
         raise DataError(
             f"a DICOM file whose pixels cannot be decoded ({syntax.name}); decompress it (`gdcmconv --raw`), or "
             "`pip install pylibjpeg[all]`"
         ) from None
+
+
+def _check_frame(dataset: Any) -> None:
+    """Refuse a packed frame of another size, and a damaged JPEG: the decoders fill what is missing with grey."""
+    if dataset.file_meta.TransferSyntaxUID not in (JPEG, *JPEG_2000):
+        return
+    encaps = import_optional("pydicom.encaps", "pydicom", "a DICOM file")
+    frame = encaps.get_frame(dataset.PixelData, 0, number_of_frames=1)
+    with Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")) as image:
+        if image.size != (dataset.Columns, dataset.Rows):
+            width, height = image.size
+            raise DataError(f"damaged: {width}x{height} pixels, its header says {dataset.Columns}x{dataset.Rows}")
+        if dataset.file_meta.TransferSyntaxUID == JPEG:
+            load_jpeg(image, frame)
 
 
 def _window(dataset: Any) -> tuple[float, float, str] | None:

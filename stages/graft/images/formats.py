@@ -1,5 +1,6 @@
 """Formats of image files: which are read, and which need another package."""
 
+import re
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -18,6 +19,9 @@ ALL_FORMATS = (*FORMATS, HEIF, DICOM)
 
 _MAX_BOX_BYTES = 4096
 """Longest list of brands at the beginning of a HEIC file that is read."""
+
+_CODESTREAM = b"\xff\x4f\xff\x51"
+"""How JPEG 2000 begins, inside of what it is packed in; its size follows."""
 
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
 
@@ -48,6 +52,14 @@ def import_optional(module: str, package: str, kind: str) -> ModuleType:
         return import_module(module)
     except ImportError:
         raise DataError(f"{kind}; `pip install {package}` makes it readable") from None
+
+
+def jpeg_2000_pixels(data: bytes) -> int:
+    """Give the pixels that JPEG 2000 claims, also inside DICOM; 0 for other files; Source: ITU-T T.800, A.5.1."""
+    if not (data.startswith((b"\0\0\0\x0cjP  ", _CODESTREAM)) or is_dicom(data)):
+        return 0
+    starts = [found.end() for found in re.finditer(re.escape(_CODESTREAM), data)]
+    return max((int.from_bytes(data[k + 4 : k + 8]) * int.from_bytes(data[k + 8 : k + 12]) for k in starts), default=0)
 
 
 def check_first_page(image: Image.Image) -> None:

@@ -22,6 +22,10 @@ SCALES = (8, 4, 2, 1)
 MAX_SCAN_PIXELS = 2_500_000_000
 """Number of scans times number of pixels: each scan of a progressive file goes over the whole image."""
 
+UNUSUAL_SAMPLING = (
+    "a JPEG that samples its colours in an unusual way, so that damage would not be noticed; save it again"
+)
+
 _FRAMES, _PROGRESSIVE = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}, frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 _SCAN, _END, _WITHOUT_LENGTH = 0xDA, 0xD9, frozenset((0x01, 0xD8, 0xD9))
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -59,10 +63,10 @@ def jpeg_pixels(image: Image.Image, data: bytes, scale: int = 1) -> npt.NDArray[
         data: the file's bytes.
         scale: one of SCALES.
     Returns:
-        RGB, shape (h, w, 3), uint8; the sides are those of the file, divided by `scale` and rounded up. A file that
-        samples its colours in an unusual way is not reduced.
+        RGB, shape (h, w, 3), uint8; the sides are those of the file, divided by `scale` and rounded up.
     Raises:
-        DataError: the file is damaged: libjpeg cannot decode it, or warns of it.
+        DataError: the file is damaged: libjpeg cannot decode it, or warns of it; or it samples its colours in an
+            unusual way, which Pillow alone decodes, without saying what is damaged.
     """
     return _decode(image, data, scale, "RGB")
 
@@ -87,34 +91,16 @@ def _decode(image: Image.Image, data: bytes, scale: int, colours: str) -> npt.ND
     if frame.has_several_scans:
         _check_scans(data, frame)
     data = _with_known_version(data)
-    if not _has_usual_sampling(data):
-        return _decoded_by_pillow(image, data, frame)
     coefficients = frame.has_several_scans * _COEFFICIENT_BYTES * width * height
     take(PIXELS, coefficients + width * height * _BYTES_PER_PIXEL // scale**2)
     least = {"min_height": -(-height // scale), "min_width": -(-width // scale), "min_factor": scale}
-    pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colours, **least)
-    return pixels
-
-
-def _has_usual_sampling(data: bytes) -> bool:
-    """Whether libjpeg-turbo's simple interface decodes a file: it knows the seven ways that programs sample colours."""
     try:
-        simplejpeg.decode_jpeg_header(data)
-    except KeyError:  # it lacks a name for one of them
-        return True
+        pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colours, **least)
     except ValueError as error:
-        if "subsampling" not in str(error):
-            raise
-        return False
-    return True
-
-
-def _decoded_by_pillow(image: Image.Image, data: bytes, frame: _Frame) -> npt.NDArray[np.uint8]:
-    """Decode what the simple interface does not: a file that is cut short is refused, other damage is not noticed."""
-    if all(marker != _END for marker, _, _ in _segments(data, frame.scan)):
-        raise DataError("damaged or truncated: it ends without its end mark")
-    take(PIXELS, _OTHER_BYTES * image.width * image.height)
-    return np.asarray(image)
+        if "subsampling" in str(error):  # libjpeg-turbo's simple interface knows the seven ways of today's programs
+            raise DataError(UNUSUAL_SAMPLING) from None
+        raise
+    return pixels
 
 
 def _frame(data: bytes) -> _Frame:

@@ -6,7 +6,7 @@ A location is a path or, for an image in place, an address (a path or s3://…) 
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stages.graft.core.errors import DataError, GraftError
@@ -44,6 +44,13 @@ class ImageInPlace:
 
 
 ImageLocation = Path | ImageInPlace
+
+
+def absolute_location(location: ImageLocation) -> ImageLocation:
+    """Give a location that is valid in other working folders, such as those of a cluster's workers."""
+    if isinstance(location, ImageInPlace):
+        return replace(location, address=absolute_address(location.address))
+    return location.absolute()
 
 
 def read_image_bytes(location: ImageLocation) -> bytes:

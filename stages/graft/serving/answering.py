@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -19,6 +20,7 @@ from stages.graft.model.heat_picture import heat_layer
 from stages.graft.model.predictor import Explained, ImageFile, Predictor, probability_column
 from stages.graft.report.gallery import data_address, dim_unseen, make_thumbnail
 from stages.graft.serving.answer_log import AnswerLog, LogRow
+from stages.graft.serving.limits import check_duration
 from stages.graft.serving.neighbours import TrainingImages
 
 PREVIEW_PX, MAP_PX = 640, 64
@@ -147,7 +149,7 @@ class Answering:
     def answer(self, asked: Sequence[Asked]) -> list[ImageAnswer]:
         """Answer at most a batch of images."""
         with_maps = self.maps_problem is None and any(one.with_map for one in asked)
-        files = [ImageFile(name=one.file, read=lambda data=one.data: data) for one in asked]  # type: ignore[misc]
+        files = [ImageFile(name=one.file, read=partial(check_duration, one.data)) for one in asked]
         explained = self.predictor.answer_batch(files, with_maps)
         return [self._answer(one, found) for one, found in zip(asked, explained, strict=True)]
 

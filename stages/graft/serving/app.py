@@ -17,7 +17,7 @@ from stages.graft.serving.answering import Answering, Asked, Described, ImageAns
 from stages.graft.serving.batching import Batcher
 from stages.graft.serving.corrections import Corrections
 from stages.graft.serving.counters import CONTENT_TYPE, Counters
-from stages.graft.serving.gate import Gate, error_json
+from stages.graft.serving.gate import Gate, client_of, error_json
 from stages.graft.serving.limits import MB, Limits, RefusedError
 from stages.graft.serving.multipart import boundary_of, read_parts
 
@@ -91,6 +91,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         400: "damaged request",
         413: "too large, or too many images",
         422: "not an image that can be read",
+        429: "too many requests at once from one client",
         503: "too busy",
     }.items()
 }
@@ -182,7 +183,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
             Asked(data=data, file=file, with_map=maps, with_preview=preview, num_nearest=nearest)
             for file, data in images
         ]
-        found = await _unless_gone(request, _ask_all(service.batcher, asked))
+        found = await _unless_gone(request, _ask_all(service.batcher, asked, client_of(request.scope)))
         if found is None:
             return Response(status_code=GONE)
         _count_images(found, service.counters)
@@ -270,8 +271,8 @@ async def _images_in(request: Request, limits: Limits) -> tuple[list[tuple[str, 
     return [(part.file, part.content) for part in parts], True
 
 
-async def _ask_all(batcher: Batcher[Asked, ImageAnswer], asked: list[Asked]) -> list[ImageAnswer]:
-    return list(await asyncio.gather(*(asyncio.wrap_future(batcher.ask(one)) for one in asked)))
+async def _ask_all(batcher: Batcher[Asked, ImageAnswer], asked: list[Asked], client: str) -> list[ImageAnswer]:
+    return list(await asyncio.gather(*(asyncio.wrap_future(batcher.ask(one, client)) for one in asked)))
 
 
 async def _unless_gone(request: Request, work: Awaitable[list[ImageAnswer]]) -> list[ImageAnswer] | None:

@@ -7,11 +7,12 @@ import threading
 from pathlib import Path
 
 from stages.graft.core.errors import DataError
+from stages.graft.core.memory import one_image
 from stages.graft.data.class_names import check_names, normal_form
 from stages.graft.data.litter import is_hidden
 from stages.graft.data.split_names import split_named
 from stages.graft.images.inspection import inspect
-from stages.graft.serving.limits import RefusedError
+from stages.graft.serving.limits import RefusedError, check_duration
 from stages.graft.storage.files import atomic_path
 
 MAX_NAME_BYTES = 100
@@ -57,7 +58,8 @@ class Corrections:
         label = normal_form(" ".join(label.split()))
         self._check_label(label, may_be_new)
         try:
-            suffix = inspect(data, max_pixels=max_pixels).format.lower()
+            with one_image():
+                suffix = inspect(check_duration(data), max_pixels=max_pixels).format.lower()
         except DataError as error:
             raise RefusedError(422, str(error)) from None
         with self._lock:

@@ -1,8 +1,12 @@
-"""What every request passes: who may ask, how much, how often; and the headers of every answer."""
+"""What every request passes: who may ask, how much, how often; and the headers of every answer.
+
+One client has at most half of all room, so that a client that sends slowly, or much, does not keep others out.
+"""
 
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +21,9 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 """An application of ASGI."""
 
 LOCAL_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
+
+MAX_BYTES_PER_SECOND = 100 * MB
+"""Of the body of a request, as a gigabit network has it: taken in faster, it would hold up the others."""
 
 DRAINED_BYTES, DRAINED_SECONDS = 64 * MB, 30.0
 """Of the body of a refused request, what is read and thrown away: a client that still sends cannot read an answer."""
@@ -41,6 +48,7 @@ class Gate:
         self._app, self._limits, self._counters, self._only_local = app, limits, counters, only_local
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self.num_requests, self._num_bytes = 0, 0
+        self._requests_of, self._bytes_of = Counter[str](), Counter[str]()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -70,19 +78,19 @@ class Gate:
         self._check_origin(headers)
         if scope["method"] not in ("POST", "PUT", "PATCH"):
             return await self._app(scope, receive, send)
-        length = self._length_of(headers)
+        length, client = self._length_of(headers), client_of(scope)
         try:
-            self._check_room(length)
+            self._check_room(length, client)
         except RefusedError:
             if "expect" not in headers:  # else the client waits for the answer before it sends
                 await _drain(receive)
             raise
-        self.num_requests, self._num_bytes = self.num_requests + 1, self._num_bytes + length
+        self._count(client, 1, length)
         try:
             body = await self._read(receive)
             await self._app(scope, _replay(body, receive), send)
         finally:
-            self.num_requests, self._num_bytes = self.num_requests - 1, self._num_bytes - length
+            self._count(client, -1, -length)
 
     def _check_origin(self, headers: Mapping[str, str]) -> None:
         """Refuse pages of other sites, which a browser on this machine may have open."""
@@ -97,10 +105,23 @@ class Gate:
         length = headers.get("content-length", "")
         return int(length) if length.isascii() and length.isdigit() else self._limits.max_bytes
 
-    def _check_room(self, length: int) -> None:
+    def _count(self, client: str, num_requests: int, num_bytes: int) -> None:
+        """Count what a request takes, or no longer takes."""
+        self.num_requests, self._num_bytes = self.num_requests + num_requests, self._num_bytes + num_bytes
+        for counts, change in ((self._requests_of, num_requests), (self._bytes_of, num_bytes)):
+            counts[client] += change
+            if not counts[client]:
+                del counts[client]
+
+    def _check_room(self, length: int, client: str) -> None:
         limits = self._limits
         if length > limits.max_bytes:
             raise _too_long(limits)
+        if (
+            self._requests_of[client] >= max(1, limits.max_requests // 2)
+            or self._bytes_of[client] + length > limits.max_bytes_at_once // 2
+        ):
+            raise RefusedError(429, "too many requests at once; wait for the answers to those before")
         if self.num_requests >= limits.max_requests or self._num_bytes + length > limits.max_bytes_at_once:
             raise RefusedError(503, "the server is busy; try again in a moment")
 
@@ -114,6 +135,7 @@ class Gate:
                         raise RefusedError(400, "the request was broken off")
                     chunks.append(message.get("body", b""))
                     num_bytes, more = num_bytes + len(chunks[-1]), message.get("more_body", False)
+                    await asyncio.sleep(len(chunks[-1]) / MAX_BYTES_PER_SECOND)
                     if num_bytes > self._limits.max_bytes:
                         raise _too_long(self._limits)
         except TimeoutError:
@@ -146,6 +168,7 @@ async def _drain(receive: Receive) -> None:
             while num_bytes < DRAINED_BYTES:
                 message = await receive()
                 num_bytes += len(message.get("body", b""))
+                await asyncio.sleep(len(message.get("body", b"")) / MAX_BYTES_PER_SECOND)
                 if not message.get("more_body", False):
                     return
     except TimeoutError:
@@ -155,10 +178,15 @@ async def _drain(receive: Receive) -> None:
 async def _refuse(refusal: RefusedError, send: Send) -> None:
     body = error_json(refusal.reason)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if refusal.status == 503:
+    if refusal.status in (429, 503):
         headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def client_of(scope: Message) -> str:
+    """Give the address of a client, without its port; all behind a proxy have the proxy's."""
+    return str((scope.get("client") or [""])[0])
 
 
 def error_json(reason: str) -> bytes:

@@ -18,6 +18,7 @@ from stages.graft.serving.answer_log import AnswerLog
 from stages.graft.serving.answering import Answering
 from stages.graft.serving.app import Service, make_app
 from stages.graft.serving.batching import Batcher
+from stages.graft.serving.connections import LimitedProtocol
 from stages.graft.serving.corrections import Corrections
 from stages.graft.serving.counters import Counters
 from stages.graft.serving.gate import LOCAL_NAMES
@@ -66,7 +67,7 @@ def serve(bundle: Path, name: str, options: ServeOptions) -> None:
     with listening(options.host, options.port) as listener, open_service(bundle, name, options) as service:
         config = uvicorn.Config(
             make_app(service), log_level="error", access_log=False, lifespan="off", ws="none", server_header=False,
-            proxy_headers=False, timeout_graceful_shutdown=GRACE_SECONDS, timeout_keep_alive=60,
+            proxy_headers=False, http=LimitedProtocol, timeout_graceful_shutdown=GRACE_SECONDS, timeout_keep_alive=60,
         )  # fmt: skip
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
@@ -80,10 +81,10 @@ def serve(bundle: Path, name: str, options: ServeOptions) -> None:
 @contextmanager
 def open_service(bundle: Path, name: str, options: ServeOptions) -> Iterator[Service]:
     """Open the model and all that answers need; at the end, answer what waits and write the log."""
-    memory.PIXELS.num_bytes = PIXELS_BYTES
+    usual_bytes, memory.PIXELS.num_bytes = memory.PIXELS.num_bytes, PIXELS_BYTES
     predictor, counters = open_predictor(bundle), Counters()
     limits = Limits(max_bytes=round(options.max_mb * MB), max_pixels=round(options.max_megapixels * 1e6))
-    limits = replace(limits, max_bytes_at_once=max(limits.max_bytes_at_once, limits.max_bytes))
+    limits = replace(limits, max_bytes_at_once=max(limits.max_bytes_at_once, 2 * limits.max_bytes))
     training = find_training_images(bundle, predictor)
     log = None if options.log is None else AnswerLog(options.log, predictor.classes, counters.count_lost_rows)
     answering = Answering(predictor, sha256_of(bundle / BUNDLE), limits.max_pixels, training, log)
@@ -99,6 +100,7 @@ def open_service(bundle: Path, name: str, options: ServeOptions) -> Iterator[Ser
             only_local=options.host in LOCAL_NAMES,
         )
     finally:
+        memory.PIXELS.num_bytes = usual_bytes
         batcher.close()
         if log is not None:
             log.close()

@@ -30,7 +30,7 @@ def test_the_bound_holds_for_any_number_of_threads(num_threads):
     def use(size):
         with one_image():
             take(room, size)
-            watched.work(min(size, 100))
+            watched.work(min(size, 88))  # the rest is for small ones
 
     with ThreadPoolExecutor(num_threads) as pool:
         list(pool.map(use, [10, 40, 60, 100, 250, 30, 1] * 6))
@@ -94,6 +94,24 @@ def test_a_large_image_is_not_overtaken_by_the_small_ones_behind_it():
         pool.submit(use, "small", 1)
         large.result()
     assert order == ["first", "large", "small"]
+
+
+def test_small_images_do_not_wait_for_large_ones():
+    room, is_taken, done = Room(1000), threading.Event(), threading.Event()
+
+    def use_all():
+        with room.taken(5000):
+            is_taken.set()
+            assert done.wait(10)
+
+    with ThreadPoolExecutor(2) as pool:
+        large = [pool.submit(use_all) for _ in range(2)]  # the second waits in line
+        assert is_taken.wait(10)
+        for _ in range(20):
+            with room.taken(1000 // 32):
+                pass
+        done.set()
+        assert [one.result() for one in large] == [None, None]
 
 
 def test_all_together_is_two_gibibytes():

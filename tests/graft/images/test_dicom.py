@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_modality_lut, apply_windowing
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
 from stages.graft.core.errors import DataError
 from stages.graft.images.decode import decode, is_image
 from stages.graft.images.inspection import inspect
-from tests.support.pictures import dicom
+from tests.support.pictures import dicom, encoded, pixels
 
 VALUES = np.arange(-1024, 3072, dtype=np.int16).reshape(64, 64)
 STORED = (VALUES + 1024).astype(np.uint16)
@@ -91,6 +93,39 @@ def test_what_is_not_one_grey_image_is_refused_in_one_line(data, reason):
         decode(data)
     assert "\n" not in str(caught.value)
     assert is_image(data)
+
+
+def packed(frame: bytes, syntax: str, **elements: object) -> bytes:
+    dataset = dcmread(io.BytesIO(dicom(np.zeros((48, 64), np.uint8), **elements)))
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = syntax
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+GREY = pixels(3, 64, 48).convert("L")
+FRAMES = {JPEGBaseline8Bit: encoded(GREY, "JPEG"), JPEG2000Lossless: encoded(GREY, "JPEG2000", no_jp2=True)}
+
+
+@pytest.mark.parametrize("syntax", FRAMES)
+def test_a_packed_frame_has_the_verdict_of_the_file_that_it_is(syntax):
+    frame = FRAMES[syntax]
+    expected = np.asarray(decode(frame))[..., 0].astype(float)
+    np.testing.assert_allclose(grey(packed(frame, syntax, WindowCenter=128, WindowWidth=256)), expected, atol=1)
+    zeroed = frame[: len(frame) // 2] + bytes(len(frame) - len(frame) // 2)
+    cut = frame[: len(frame) // 2]
+    for damaged in (zeroed, cut) if syntax == JPEGBaseline8Bit else (cut,):
+        for data in (damaged, packed(damaged, syntax)):
+            with pytest.raises(DataError, match="damaged"):
+                decode(data)
+
+
+@pytest.mark.parametrize("syntax", FRAMES)
+def test_a_packed_frame_has_the_size_that_the_header_says(syntax):
+    with pytest.raises(DataError, match="damaged: 64x48 pixels, its header says 64x40"):
+        decode(packed(FRAMES[syntax], syntax, Rows=40))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pillow_heif import register_heif_opener
 
 from stages.graft.core.errors import DataError
 from stages.graft.images.decode import decode, is_image
+from stages.graft.images.formats import jpeg_2000_pixels
 from stages.graft.images.inspection import inspect
 from tests.support.pictures import encoded, pixels
 
@@ -43,3 +44,13 @@ def test_half_a_file_is_refused(format_):
     data = encoded(pixels(3, 64, 48), format_)
     with pytest.raises(DataError, match=r"damaged|truncated"):
         decode(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize(("options", "size"), [({"no_jp2": True}, (30, 20)), ({}, (31, 7))])
+def test_the_size_of_jpeg_2000_wherever_it_is_packed(options, size):
+    data = encoded(pixels(1, *size), "JPEG2000", **options)
+    assert jpeg_2000_pixels(data) == size[0] * size[1]
+    assert jpeg_2000_pixels(bytes(128) + b"DICM" + data) == size[0] * size[1]
+    assert jpeg_2000_pixels(data + b"\xff\x4f\xff\x51" + bytes(4) + b"\0\0\x10\0" * 2) == 4096**2  # the largest claim
+    assert jpeg_2000_pixels(encoded(pixels(1, 9, 9), "PNG") + data) == 0
+    assert jpeg_2000_pixels(b"\xff\x4f\xff\x51") == 0

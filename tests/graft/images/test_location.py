@@ -1,11 +1,12 @@
 """Images where they are: a copy is read as it is, an image in place only if it is the one that was ingested."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
 from stages.graft.core.errors import DataError
-from stages.graft.images.location import ChangedError, ImageInPlace, num_readers, read_image_bytes
+from stages.graft.images.location import ChangedError, ImageInPlace, absolute_location, num_readers, read_image_bytes
 from stages.graft.storage.s3 import UnreachableError
 from tests.support.pictures import write
 
@@ -38,3 +39,10 @@ def test_a_missing_image_says_how_to_get_it_back(tmp_path):
 def test_only_a_service_is_asked_by_many_threads(tmp_path):
     assert num_readers([ImageInPlace("s3://bucket/a", "")]) == 16
     assert [num_readers(places) for places in ([], [tmp_path], [ImageInPlace("a", "")])] == [None] * 3
+
+
+def test_a_location_for_workers_in_other_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert absolute_location(Path("a/b.png")) == tmp_path / "a/b.png"
+    assert absolute_location(ImageInPlace("a/b.png", "1f")) == ImageInPlace(str(tmp_path / "a/b.png"), "1f")
+    assert absolute_location(ImageInPlace("s3://a/b.png", "1f")) == ImageInPlace("s3://a/b.png", "1f")

@@ -18,6 +18,7 @@ from stages.graft.serving.app import NOTHING_HERE, make_app
 from stages.graft.serving.limits import Limits
 from stages.graft.serving.server import ServeOptions, open_service
 from tests.support.bundles import CLASSES
+from tests.support.pictures import encoded, pixels
 
 OPTIONS = ServeOptions(host="127.0.0.1", port=0, corrections=None, log=None, max_mb=1, max_megapixels=1)
 
@@ -95,6 +96,14 @@ def test_an_image_of_too_many_pixels_is_refused(client):
     assert (got.status_code, "limit" in got.json()["error"]) == (422, True)
 
 
+def test_a_large_jpeg_2000_is_refused_since_its_decoder_stops_all_others(client):
+    data = encoded(Image.new("RGB", (1001, 1000)), "JPEG2000")
+    got = client.post("/answers", content=data)
+    assert (got.status_code, "send it as JPEG or PNG" in got.json()["error"]) == (422, True)
+    assert client.post("/corrections?label=dark", content=data).status_code == 422
+    assert client.post("/answers", content=encoded(pixels(1, 50, 50), "JPEG2000")).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -109,9 +118,13 @@ def test_pages_of_other_sites_are_refused(client, png, headers, status):
     assert client.post("/answers", content=png, headers=headers).status_code == status
 
 
-def test_too_much_at_once_is_refused_and_then_taken_again(service, png):
-    limits = Limits(max_requests=1)
-    app = make_app(replace(service, limits=limits))
+@pytest.mark.parametrize(
+    ("max_requests", "other", "status", "reason"),
+    [(1, "other", 503, "busy"), (2, "testclient", 429, "wait for the answers"), (2, "other", 200, None)],
+    ids=["all room is taken", "half of it by one client", "the other half is for others"],
+)
+def test_too_much_at_once_is_refused_and_then_taken_again(service, png, max_requests, other, status, reason):
+    app = make_app(replace(service, limits=Limits(max_requests=max_requests)))
     client, arrived, free = TestClient(app, base_url="http://localhost"), threading.Event(), threading.Event()
 
     async def waiting(receive):  # a body that comes late
@@ -125,12 +138,15 @@ def test_too_much_at_once_is_refused_and_then_taken_again(service, png):
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, "/answers", content=png)
         assert arrived.wait(10)
-        refused = TestClient(app, base_url="http://localhost").post("/answers", content=png)
-        assert TestClient(app, base_url="http://localhost").get("/ready").status_code == 503
+        app._read = read
+        second = TestClient(app, base_url="http://localhost", client=(other, 1))
+        got = second.post("/answers", content=png)
+        assert second.get("/ready").status_code == (503 if max_requests == 1 else 200)
         free.set()
         assert first.result(30).status_code == 200
-    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-    assert "busy" in refused.json()["error"]
+    assert got.status_code == status
+    if reason is not None:
+        assert (got.headers["retry-after"], reason in got.json()["error"]) == ("1", True)
     assert client.post("/answers", content=png).status_code == 200
 
 

@@ -62,19 +62,40 @@ def test_a_source_that_dvc_watches(asked, project):
     assert asked() == (0, [()])
 
 
-def test_ctrl_c_waits_for_dvc_which_gets_it_too(tmp_path):
-    """A DVC that is killed leaves its locks behind."""
-    code = "import signal, sys, time\nend = lambda *_: (time.sleep(1), print('put away'), sys.exit(5))\n"
-    code += "signal.signal(signal.SIGINT, end)\n"
-    code += "print('begun', flush=True)\ntime.sleep(60)"
-    (tmp_path / "dvc.py").write_text(code)
-    command = "from stages.commands.repro import _dvc_repro\n_dvc_repro(())"
+WAITS = """
+import signal, subprocess, sys, time
+end = lambda *_: (time.sleep(0.3), print("put away", flush=True), sys.exit(5))
+stage = None
+if "stage" not in sys.argv:
+    stage = subprocess.Popen([sys.executable, __file__, "stage"])
+signal.signal(signal.SIGINT, end if stage is None else lambda *_: None)
+if stage is None:
+    print("begun", flush=True)
+    time.sleep(60)
+else:
+    stage.wait()
+    end()
+"""
+"""DVC and a stage, each of which has something to do before it ends."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_dvc_and_its_stage_end_well_before_graft_repro_does(tmp_path, number):
+    """Ctrl-C goes to all processes; SIGTERM to one, and a stage that went on would disturb the next run."""
+    (tmp_path / "dvc.py").write_text(WAITS)
+    command = "from stages.commands.repro import _dvc_repro\nfrom stages.graft.core.stage import run\n"
+    command += "run('graft repro', lambda: _dvc_repro(()))"
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"}
     with subprocess.Popen(
         [sys.executable, "-c", command], cwd=tmp_path, env=environment, start_new_session=True, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         assert process.stdout.readline() == "begun\n"
-        os.killpg(process.pid, signal.SIGINT)
-        printed, _ = process.communicate(timeout=30)
-    assert printed == "put away\n"
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        printed, said = process.communicate(timeout=30)
+    assert printed == "put away\n" * 2
+    assert said.count("\n") == 2
+    assert "interrupted" in said

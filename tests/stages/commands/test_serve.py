@@ -3,11 +3,16 @@
 import json
 import signal
 import socket
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pyarrow.parquet as pq
 import pytest
 
+from stages.graft.serving.connections import MAX_CONNECTIONS
 from tests.support.bundles import picture
 from tests.support.commands import graft
 from tests.support.pages import commands, section
@@ -53,6 +58,28 @@ def test_a_client_that_goes_away_and_one_that_sends_nonsense_harm_no_other(proje
                 client.sendall(sent)
         with urlopen(Request(server.address + "/answers", data=image), timeout=30) as got:
             assert json.load(got)["answers"][0]["label"] == "dark"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has several addresses of its own")
+def test_a_client_that_opens_connections_without_end_leaves_room_for_others(project_folder, image):
+    with running_server(project_folder) as server:
+        port = int(server.address.rpartition(":")[2])
+        with ExitStack() as stack:
+            idle = [
+                stack.enter_context(socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.2", 0)))
+                for _ in range(MAX_CONNECTIONS + 20)
+            ]
+            idle[-1].settimeout(10)
+            assert idle[-1].recv(1) == b""  # closed
+            idle[0].sendall(f"GET /health HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())
+            assert idle[0].recv(100).startswith(b"HTTP/1.1 200")
+            with urlopen(Request(server.address + "/answers", data=image), timeout=30) as got:
+                assert json.load(got)["answers"][0]["label"] == "dark"
+        files = Path(f"/proc/{server.process.pid}/fd")
+        wait_until = time.monotonic() + 10
+        while len(list(files.iterdir())) > MAX_CONNECTIONS and time.monotonic() < wait_until:
+            time.sleep(0.05)
+        assert len(list(files.iterdir())) < MAX_CONNECTIONS
 
 
 def test_a_taken_port_and_a_missing_model_are_said_in_a_line(bundle_folder, tmp_path):
