@@ -12,11 +12,11 @@ Writes  data/bundle/, reports/metrics.json, headline.json (the numbers of DVC's 
 Params  evaluate, backbone.offline, duplicates.method, extract, ingest.max_megapixels
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stages.graft.backbone.precision_check import sample_images
-from stages.graft.backbone.runtime_choice import RuntimeChoice, as_extracted, choose_runtime
+from stages.graft.backbone.runtime_choice import RuntimeChoice
 from stages.graft.backbone.weights import OfflineParams
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
@@ -41,15 +41,14 @@ from stages.graft.evaluation.results import (
 )
 from stages.graft.evaluation.terminal_summary import format_summary
 from stages.graft.evaluation.unseen_classes import UnseenClass, measure_unseen
-from stages.graft.heads.features import read_precision
 from stages.graft.heads.head import load_head
 from stages.graft.images.pixel_limit import PixelLimitParams
 from stages.graft.metrics.paired_comparison import compare_paired, comparison_record, format_comparison
 from stages.graft.model.bundle import write_bundle
 from stages.graft.model.decision import DecisionRule, answer, fit_rule
 from stages.graft.model.model_folder import FROZEN_HEAD, Model, model_weights, read_model
+from stages.graft.model.model_runtime import model_runtime
 from stages.graft.model.scoring import ScoredSet, score_cached, score_images, score_splits
-from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import write_json
 from stages.graft.storage.tables import write_csv
 
@@ -67,15 +66,12 @@ def main() -> None:
     params, offline = load_params("evaluate", EvaluateParams), load_params("backbone", OfflineParams).offline
     model, head = read_model(MODEL)
     weights = model_weights(model, MODEL, BACKBONES, offline)
-    choice, networks = load_params("extract", RuntimeChoice), store_folder() / "networks"
+    locations = partial(image_locations, IMAGES_TABLE, IMAGES)
+    runtime = model_runtime(weights, load_params("extract", RuntimeChoice), FEATURES, locations)
     images, is_frozen = read_splits(IMAGES_TABLE, COLUMNS), model.kind == "frozen"
     score = cached = score_cached(head if is_frozen else load_head(MODEL, FROZEN_HEAD), FEATURES)
-    if is_frozen:
-        runtime = choose_runtime(weights, as_extracted(choice, read_precision(FEATURES)), networks)
-    else:
-        locate = image_locations(IMAGES_TABLE, IMAGES)
-        runtime = choose_runtime(weights, choice, networks, sample_images(locate.ids, locate))
-        score = score_images(head, weights, runtime, images["id"][images["split"] != UNUSED].to_list(), locate)
+    if not is_frozen:
+        score = score_images(head, weights, runtime, images["id"][images["split"] != UNUSED].to_list(), locations())
     train, val, test = score_splits(score, images, model.classes)
     # The rule is fitted to train and validation; the test images are only scored.
     rule = fit_rule(model, train, val, params.target_accuracy, params.false_alarm_rate)

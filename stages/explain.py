@@ -16,8 +16,10 @@ from stages.graft.data.image_locations import image_locations
 from stages.graft.data.splits import read_splits
 from stages.graft.evaluation.explain_params import ExplainParams
 from stages.graft.evaluation.explanation import MappedModel, explain_model, explanation_record, format_explanation
+from stages.graft.heads.head import HEAD
 from stages.graft.model.heat_map import save_evidence
 from stages.graft.model.model_folder import model_weights, read_model
+from stages.graft.model.model_runtime import extracted_choice
 from stages.graft.model.scoring import score_cached
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import atomic_path, write_json
@@ -32,9 +34,10 @@ def main() -> None:
     params, offline = load_params("explain", ExplainParams), load_params("backbone", OfflineParams).offline
     model, head = read_model(MODEL)
     weights = model_weights(model, MODEL, BACKBONES, offline)
-    choice, networks = load_params("extract", RuntimeChoice), store_folder() / "networks"
     locate = image_locations(IMAGES_TABLE, IMAGES)
-    runtime = choose_runtime(weights, choice, networks, sample_images(locate.ids, locate))
+    choice, sample = extracted_choice(load_params("extract", RuntimeChoice), MODEL / HEAD, lambda: locate)
+    networks, sample = store_folder() / "networks", sample or sample_images(locate.ids, locate)
+    runtime = choose_runtime(weights, choice, networks, sample)
     known = score_cached(head, FEATURES) if model.kind == "frozen" else None
     mapped = MappedModel(head=head, runtime=runtime, preprocessing=weights.preprocessing, locate=locate, known=known)
     evidence = explain_model(mapped, read_splits(IMAGES_TABLE), params.num_images)

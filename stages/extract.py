@@ -1,6 +1,7 @@
 """Stage 4 of 10, extract: turn images into features with a frozen, pretrained network.
 
-Reads   data/images/, data/manifest.csv, data/unlabelled.csv, the bundled backbone or the weights named
+Reads   data/images/, data/manifest.csv, data/unlabelled.csv, the bundled backbone or the weights named; for int8 also
+        data/splits.csv, and the images that its own last report says int8 was calibrated on
 Writes  data/features.safetensors, data/unlabelled.safetensors, reports/extract.json
 Params  backbone, extract, ingest.white_level
 """
@@ -10,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from stages.graft.backbone.extraction import format_extraction
-from stages.graft.backbone.precision_check import sample_images
 from stages.graft.backbone.runtime_choice import ExtractParams
 from stages.graft.backbone.weights import BackboneParams, find_weights, fit_to_sizes
 from stages.graft.compute.extractors import open_extractor
+from stages.graft.compute.precision import settle_precision
 from stages.graft.compute.settings import load_compute
 from stages.graft.compute.unlabelled import pack_unlabelled
 from stages.graft.core.params import load_params
@@ -27,6 +28,7 @@ from stages.graft.storage.feature_store import FeatureStore
 from stages.graft.storage.files import write_json
 
 IMAGES, MANIFEST, BACKBONES = Path("data/images"), Path("data/manifest.csv"), Path("data/backbones")
+SPLITS = Path("data/splits.csv")
 UNLABELLED, UNLABELLED_FEATURES = Path("data/unlabelled.csv"), Path("data/unlabelled.safetensors")
 FEATURES, REPORT = Path("data/features.safetensors"), Path("reports/extract.json")
 NUM_DIGITS = 4
@@ -43,13 +45,13 @@ def main() -> None:
     weights = replace(find_weights(backbone_params, BACKBONES, white_level), views=params.views)
     backbone, locate = weights.to_record(), ImageLocations(manifest, IMAGES)
     ids, compute = locate.ids, load_compute()
-    sample = sample_images(ids, locate)
-    with open_extractor(weights, params, networks, compute, sample) as extractor:
+    settled = settle_precision(weights, params, locate, SPLITS, REPORT)
+    with open_extractor(weights, settled.choice, networks, compute, settled.sample) as extractor:
         store = FeatureStore(feature_store_location(), {**backbone, **extractor.record, "decoder": locate.decoder})
         start = time.monotonic()
         num_new = extractor.extract_missing(ids, locate, store)
         seconds = time.monotonic() - start
-        origin = {"backbone": backbone, "precision": extractor.record["precision"]}
+        origin = {"backbone": backbone, "precision": extractor.record["precision"], **settled.features_record()}
         num_unlabelled = pack_unlabelled(extractor, UNLABELLED, IMAGES, origin, UNLABELLED_FEATURES)
     num_features = store.pack(ids, FEATURES, origin)
     report = {
@@ -58,7 +60,7 @@ def main() -> None:
         "num_features": num_features,
         "seen_share": share_seen(weights.preprocessing, *sizes),
     }
-    write_json(report | {"backbone": backbone, "runtime": dict(extractor.record)}, REPORT)
+    write_json(report | {"backbone": backbone, "runtime": dict(extractor.record), **settled.report_record()}, REPORT)
     print(f"extract: {format_extraction(len(ids), num_new, seconds)}")
 
 

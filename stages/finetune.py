@@ -17,7 +17,7 @@ from stages.graft.compute.engine import open_engine
 from stages.graft.compute.settings import ComputeParams, load_compute
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
-from stages.graft.heads.head import HEAD, Head, load_head
+from stages.graft.heads.head import HEAD, Head, load_head, read_calibrated_on
 from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.metrics.training_curve import write_curve
 from stages.graft.model.model_folder import write_model
@@ -49,7 +49,7 @@ def main() -> None:
         if result is not None and result.kept:
             result.write_model(head, backbone, folder)
         else:
-            write_model(head, backbone, folder)
+            write_model(head, backbone, folder, read_calibrated_on(HEAD_FOLDER / HEAD))
     report = {"strategy": params.strategy} | (result.record() if result else {})
     write_curve(result.epochs if result else [], CURVE)
     write_csv(result.changes if result else UNMOVED, FORGETTING)

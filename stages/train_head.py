@@ -11,7 +11,7 @@ from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.heads.features import FeatureSet, load_features, read_backbone_record, with_unlabelled
 from stages.graft.heads.fitting import FittedHead, fit_head, format_choice
-from stages.graft.heads.head import Head, save_head
+from stages.graft.heads.head import Head, read_calibrated_on, save_head
 from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.metrics.classification import accuracy, log_loss
 from stages.graft.metrics.training_curve import write_curve
@@ -29,7 +29,7 @@ def main() -> None:
     train = with_unlabelled(train, UNLABELLED)
     fitted = fit(params, train, val)
     report = {"kind": params.kind, **fitted.choices, **scores(fitted.head, train, val)}
-    save_head(fitted.head, HEAD, read_backbone_record(FEATURES))
+    save_head(fitted.head, HEAD, read_backbone_record(FEATURES), calibrated_on=read_calibrated_on(FEATURES))
     write_curve(fitted.epochs, CURVE)
     write_json(report, REPORT)
     print("\n".join(f"train_head: {line}" for line in format_choice(report)))

@@ -81,15 +81,15 @@ def measure_rates(name: str, kind: str, folder: Path, paths: Paths, scratch: Pat
     """
     weights, runtime = _weights_and_runtime(name, kind, scratch)
     threads = torch.get_num_threads()
-    loop, best_loop = (_rate(_loop_batches(weights, folder, best), seconds) for best in (False, True))
+    loop, best_loop = (rate(_loop_batches(weights, folder, best), seconds) for best in (False, True))
     start = time.perf_counter()
     batch_size = int(runtime.record["batch_size"])
     compute = runtime.load()
     load_seconds = time.perf_counter() - start
     images = next(_batches(paths, weights.preprocessing, batch_size))
     computed = in_threads(compute, cycle([images]), runtime.num_streams, 2 * runtime.num_streams)
-    network = _rate(map(len, computed), seconds)
-    decoding = _rate(map(len, _batches(paths, weights.preprocessing, batch_size)), seconds)
+    network = rate(map(len, computed), seconds)
+    decoding = rate(map(len, _batches(paths, weights.preprocessing, batch_size)), seconds)
     num_images = max(20 * batch_size, int(network * seconds))
     graft = _extraction_rate(dict(islice(paths.items(), num_images)), weights.preprocessing, runtime, scratch / name)
     torch.set_num_threads(threads)
@@ -153,7 +153,7 @@ def _runs_on(runtime: Runtime) -> str:
     return f"{str(runtime.record['runtime']).split('-')[0]}, {runtime.record['precision']}"
 
 
-def _rate(batch_sizes: Iterable[int], seconds: float) -> float:
+def rate(batch_sizes: Iterable[int], seconds: float) -> float:
     """Images a second from the second batch on, over at least two batches."""
     sizes = iter(batch_sizes)
     next(sizes)

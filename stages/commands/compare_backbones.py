@@ -17,7 +17,7 @@ import pandas as pd
 from stages.graft.backbone.available import NetworkName, find_available, parse_network
 from stages.graft.backbone.extraction import rows_of
 from stages.graft.backbone.precision_check import sample_images
-from stages.graft.backbone.runtime_choice import ExtractParams, choose_runtime
+from stages.graft.backbone.runtime_choice import ExtractParams, RuntimeChoice, as_extracted, choose_runtime
 from stages.graft.backbone.weights import BackboneParams, Weights, find_weights, fit_to_sizes
 from stages.graft.compute.extractors import open_extractor
 from stages.graft.compute.settings import load_compute
@@ -61,8 +61,8 @@ class Extraction:
     """Images to compare on."""
     locate: ImageLocations
     """Gives the location of an image's file."""
-    choice: ExtractParams
-    """The section `extract`."""
+    choice: RuntimeChoice
+    """The section `extract`, without int8, which is calibrated for one network."""
 
 
 def compare_backbones(names: Sequence[str]) -> None:
@@ -118,9 +118,8 @@ def weights_of(network: NetworkName) -> Weights:
 
 def score_networks(networks: Sequence[tuple[NetworkName, Weights]], images: FeatureSet) -> list[ScoredNetwork]:
     """Extract the features of every network, fit the default head to parts of the images, and score the others."""
-    extraction = Extraction(
-        ids=images.ids, locate=image_locations(SPLITS, IMAGES), choice=load_params("extract", ExtractParams)
-    )
+    choice = as_extracted(load_params("extract", ExtractParams), None)
+    extraction = Extraction(ids=images.ids, locate=image_locations(SPLITS, IMAGES), choice=choice)
     params, scored = load_params("train_head", TrainHeadParams), []
     features = [extract(weights, extraction) for _, weights in networks]
     with Progress(len(networks) * NUM_FOLDS, desc="compare-backbones", unit="fits") as progress:

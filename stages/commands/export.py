@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from stages.graft.backbone.openvino_runtime import INT8, OpenVinoRuntime
 from stages.graft.core.errors import DataError, ParamsError
 from stages.graft.core.progress import Progress
 from stages.graft.data.image_locations import image_locations
@@ -97,7 +98,8 @@ def write_export(
     """Write the graph, how it is called and the record of its quality; returns the record."""
     model, size_px = WholeModel(bundle, maps), bundle.weights.preprocessing.crop_px
     print(f"export: writing the graph as {format_}", file=sys.stderr)
-    write_graph(model, format_, size_px, notes_of(bundle.head.classes, model.outputs), folder)
+    notes = notes_of(bundle.head.classes, model.outputs)
+    write_graph(model, format_, size_px, notes, folder, int8_network(bundle, format_))
     write_json(recipe(bundle.weights.preprocessing, bundle.rule, model.outputs), folder / RECIPE)
     shutil.copyfile(Path(classify.__file__), folder / SCRIPT)
     record: dict[str, Any] = {
@@ -112,12 +114,20 @@ def write_export(
     return record
 
 
+def int8_network(bundle: Bundle, format_: Format) -> OpenVinoRuntime | None:
+    """Give a bundle's network in int8 if it has one and the format takes it."""
+    runtime = bundle.runtime
+    is_int8 = format_ == "openvino" and runtime.record["precision"] == INT8
+    return runtime if is_int8 and isinstance(runtime, OpenVinoRuntime) else None
+
+
 def measure_precisions(
     bundle: Bundle, format_: Format, files: Sequence[ImageFile], model: WholeModel, folder: Path
 ) -> dict[str, dict[str, Any]]:
     """Compare the graph in each precision with the pipeline and with torch, and measure its speed."""
     predictor, maps = Predictor(bundle), model.num_layers > 0
-    graphs = {name: open_graph(folder, format_, name) for name in precisions(format_)}
+    names = precisions(format_, int8_network(bundle, format_) is not None)
+    graphs = {name: open_graph(folder, format_, name) for name in names}
     with Progress(len(files), desc="compare", unit="images") as progress:
         against_pipeline = compare(graphs, counted(references(predictor, files, maps), progress))
     samples = list(references(predictor, files[:NUM_SAMPLES], maps))

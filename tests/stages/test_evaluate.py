@@ -149,7 +149,6 @@ def test_a_finetuned_model_is_scored_from_its_images(folder, monkeypatch):
     asked = []
     frozen = weights_from_record(record["backbone"])
     monkeypatch.setattr(evaluate, "model_weights", lambda *_: frozen)
-    monkeypatch.setattr(evaluate, "sample_images", lambda *_: None)  # there are no images
 
     def score_images(head, weights, runtime, ids, locate):
         asked.extend(ids)

@@ -1,6 +1,7 @@
 """Extract, run as a stage: the same features from any store, and a report of what was done."""
 
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,12 @@ import pytest
 from stages import extract, ingest
 from stages.graft.backbone.runtime_choice import ExtractParams
 from stages.graft.backbone.weights import BackboneParams
+from stages.graft.compute import int8_check
 from stages.graft.core.stage import run
 from stages.graft.data.image_locations import image_path
 from stages.graft.data.manifest import read_manifest, read_unlabelled
-from stages.graft.heads.features import read_backbone_record, read_features
+from stages.graft.heads.features import read_backbone_record, read_features, read_precision
+from stages.graft.heads.head import read_calibrated_on
 from stages.graft.storage.files import read_json
 from tests.support.pictures import class_folder, png, write
 
@@ -167,3 +170,38 @@ def test_images_without_labels_have_a_file_of_their_own(extracted, tmp_path):
     assert ids == read_unlabelled(folder / "data/unlabelled.csv")["id"].to_list()
     assert outputs(folder)[0] == first[0]
     assert read_json(folder / "reports/extract.json")["num_unlabelled"] == 1
+
+
+@pytest.mark.skipif(find_spec("nncf") is None, reason="the extra `int8` is not installed")
+def test_new_images_change_no_feature_in_int8_as_long_as_those_of_the_calibration_are_there(
+    extracted, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(int8_check, "check_int8", lambda *_: (True, "as good"))
+    folder = extracted(precision="int8", runtime="auto")
+    features, report = folder / "data/features.safetensors", folder / "reports/extract.json"
+    assert (read_precision(features), read_json(report)["runtime"]["precision"]) == ("int8", "int8")
+    calibrated_on, before = read_calibrated_on(features), dict(zip(*read_features(features), strict=True))
+    assert read_json(report)["calibrated_on"] == calibrated_on == sorted(before)[1:]
+    class_folder(tmp_path / "plates", 4)
+    shutil.rmtree(folder / "data")
+    ids, x = read_features(extracted(precision="int8", runtime="auto") / "data/features.safetensors")
+    assert len(ids) == 8
+    assert read_calibrated_on(features) == calibrated_on
+    assert {id_: row.tobytes() for id_, row in zip(ids, x, strict=True) if id_ in before} == {
+        id_: row.tobytes() for id_, row in before.items()
+    }
+    report.unlink()
+    extracted(precision="int8", runtime="auto")
+    assert read_calibrated_on(features) == sorted(ids)[2:]
+
+
+def test_int8_that_falls_short_runs_as_auto(extracted, monkeypatch, capsys):
+    monkeypatch.setattr(int8_check, "check_int8", lambda *_: (False, "it is worse"))
+    folder = extracted(precision="int8", runtime="auto")
+    assert "extract: shufflenet_v2_x0_5 does not run in int8: it is worse\n" in capsys.readouterr().err
+    assert read_precision(folder / "data/features.safetensors") in ("bf16", "fp32")
+
+
+def test_int8_in_torch_is_refused_in_one_line(extracted):
+    with pytest.raises(SystemExit, match=r"^extract: error: `extract\.precision: int8` is for OpenVINO on a CPU; set"):
+        extracted(precision="int8", runtime="torch")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from stages.graft.backbone.architectures import build_network
 from stages.graft.backbone.extraction import embed
+from stages.graft.backbone.precision_check import ImageSample
 from stages.graft.backbone.runtime import Runtime
 from stages.graft.backbone.runtime_choice import AUTOMATIC, choose_runtime
 from stages.graft.backbone.tensor_files import save_network
@@ -54,14 +55,15 @@ def write_pictures(folder: Path, per_class: int) -> dict[str, str]:
 
 
 def make_bundle(folder: Path, runtime: str = "auto", name: str = "squeezenet1_1", **backbone: Any) -> Path:
-    """Make a bundle of a network with random weights; `backbone` has other parameters of it, and `views`."""
+    """Make a bundle of a network with random weights; `backbone` has other parameters, `views` and `precision`."""
     classes = write_pictures(folder / "pictures", 24)
-    changes = {"input_px": 64, "views": 1} | backbone
-    views = changes.pop("views")
+    changes = {"input_px": 64, "views": 1, "precision": "auto"} | backbone
+    views, precision = changes.pop("views"), changes.pop("precision")
     params = BackboneParams(name=name, weights="random", sha256=None, **changes)
     weights = replace(find_weights(params, Path("nowhere")), views=views)
-    choice = AUTOMATIC.model_copy(update={"runtime": runtime, "batch_size": 4})
-    runs = choose_runtime(weights, choice, store_folder() / "networks")
+    choice = AUTOMATIC.model_copy(update={"runtime": runtime, "batch_size": 4, "precision": precision})
+    sample = ImageSample(ids=[*classes][::3], locations=[Path(path) for path in [*classes][::3]])
+    runs = choose_runtime(weights, choice, store_folder() / "networks", sample if precision == "int8" else None)
     x = np.concatenate([rows for _, rows in embed(list(classes), Path, weights.preprocessing, runs, "test")])
     write_features([sha256_of(Path(file)) for file in classes], x, weights.to_record(), folder / "features.safetensors")
     y = np.array([CLASSES.index(label) for label in classes.values()], dtype=np.int64)

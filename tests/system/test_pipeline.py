@@ -93,7 +93,7 @@ UPSTREAM = {
     "ingest": set(),
     "duplicates": {"ingest"},
     "split": {"duplicates"},
-    "extract": {"ingest"},
+    "extract": {"ingest", "split"},
     "train_head": {"extract", "split"},
     "finetune": {"split", "train_head"},
     "explore": {"extract", "split"},
@@ -258,6 +258,11 @@ def test_ray_is_imported_by_the_cluster_modules_alone():
 def test_openvino_is_imported_where_it_is_kept_from_reporting_its_use():
     importers = [path.stem for path in PROJECT if any(name.split(".")[0] == "openvino" for name in imported(path))]
     assert sorted(importers) == ["classify", "quiet_openvino"]  # classify.py runs beside an export, without Graft
+
+
+def test_nncf_is_imported_in_one_place_after_openvino_which_keeps_it_from_reporting_its_use():
+    importers = [path.stem for path in PROJECT if any(name.split(".")[0] == "nncf" for name in imported(path))]
+    assert importers == ["int8"]
 
 
 def test_dvc_reads_yaml_in_c():

@@ -3,7 +3,8 @@
 import shutil
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,7 @@ def prepare(weights: Weights, precision: Precision, batch_size: int, folder: Pat
     Precision auto is bf16 where the processor supports it and the features agree with torch's, else fp32. Converted
     networks are in subfolders of `folder`.
     """
-    converted, record = _converted(weights, folder)
-    mark_used(converted / RECORD)
+    converted, record = converted_network(weights, folder)
     if record["error"] is not None:
         return str(record["error"])
     if precision == "auto":
@@ -58,12 +58,12 @@ def prepare(weights: Weights, precision: Precision, batch_size: int, folder: Pat
             reason = f"in bf16 its features differ (cosine {cosine['bf16']['worst']:.4f})"
             print(f"extract: {weights.name} runs in fp32: {reason}", file=sys.stderr)
         precision = agreeing[0]
-    runtime = OpenVinoRuntime(converted, record["made_from"], precision, batch_size)
+    runtime = OpenVinoRuntime(converted, record, precision, batch_size)
     shared_lock(converted, runtime)
     return runtime
 
 
-def _converted(weights: Weights, folder: Path) -> tuple[Path, dict[str, Any]]:
+def converted_network(weights: Weights, folder: Path) -> tuple[Path, dict[str, Any]]:
     """Give the folder of the converted network and its record, which may say why it cannot be converted."""
     made_from = {
         "format": FORMAT,
@@ -72,15 +72,30 @@ def _converted(weights: Weights, folder: Path) -> tuple[Path, dict[str, Any]]:
         "torch": version("torch"),
         "torchvision": version("torchvision"),
     }
-    converted = folder / fingerprint_of(made_from)
-    shared_lock(converted, weights)
-    record = read_sealed(converted / RECORD)
+    return kept_network(made_from, folder, partial(_convert, weights, made_from), weights)
+
+
+def kept_network(
+    made_from: Mapping[str, Any], folder: Path, make: Callable[[Path], None], holder: object
+) -> tuple[Path, dict[str, Any]]:
+    """Give the folder of a network in the store, and its record; it is made if it is missing or damaged.
+
+    Args:
+        made_from: all that determines the network.
+        folder: networks are in its subfolders.
+        make: writes the network and its record to the folder that it is given.
+        holder: as long as it lives, the network stays in the store.
+    """
+    kept = folder / fingerprint_of(made_from)
+    shared_lock(kept, holder)
+    record = read_sealed(kept / RECORD)
     if record is None:
-        with exclusive_lock(converted):
-            if sealed_problem(converted / RECORD):  # else another process has converted it meanwhile
-                _convert(weights, made_from, converted)
-        record = read_json(converted / RECORD)
-    return converted, record
+        with exclusive_lock(kept):
+            if sealed_problem(kept / RECORD):  # else another process has made it meanwhile
+                make(kept)
+        record = read_json(kept / RECORD)
+    mark_used(kept / RECORD)
+    return kept, record
 
 
 def _convert(weights: Weights, made_from: Mapping[str, Any], target: Path) -> None:
@@ -95,9 +110,9 @@ def _convert(weights: Weights, made_from: Mapping[str, Any], target: Path) -> No
         record: dict[str, Any] = {"made_from": made_from, "cosine": {}, "error": None}
         try:
             model = _to_openvino(with_maps(backbone, weights.preprocessing) or backbone, size_px)
-            _save(model, folder)
+            save_network(model, folder)
             record["cosine"] = _compare(model, backbone, _probes(size_px))
-        except _UnwritableError:
+        except UnwritableError:
             raise
         except Exception as problem:  # OpenVINO raises many kinds on what it cannot do
             record["error"] = one_line(problem)
@@ -118,11 +133,15 @@ def _to_openvino(backbone: Any, size_px: int) -> Any:
     for number, result in enumerate(model.get_results()[1:]):
         result.input_value(0).get_tensor().set_names({f"{MAPS}{number}"})
         model.remove_result(result)
-    # OpenVINO's own names depend on what the process converted before.
+    name_parts(model)
+    return model
+
+
+def name_parts(model: Any) -> None:
+    """Number a network's parts: OpenVINO's own names depend on what the process converted before."""
     model.set_friendly_name("network")
     for number, part in enumerate(model.get_ordered_ops()):
         part.set_friendly_name(f"part{number}")
-    return model
 
 
 def _compare(model: Any, backbone: Any, probes: Batch) -> dict[str, dict[str, float]]:
@@ -136,16 +155,17 @@ def _compare(model: Any, backbone: Any, probes: Batch) -> dict[str, dict[str, fl
     return {name: cosines(run(probes)[0].reshape(NUM_PROBES, -1), expected) for name, run in compiled.items()}
 
 
-class _UnwritableError(GraftError):
+class UnwritableError(GraftError):
     """The converted network cannot be written; unlike other errors, this one is not kept."""
 
 
-def _save(model: Any, folder: Path) -> None:
+def save_network(model: Any, folder: Path) -> None:
+    """Write a network to a folder of the store that is being made; raises an UnwritableError when there is no room."""
     try:
         openvino.save_model(model, folder / NETWORK, compress_to_fp16=False)
     except RuntimeError as error:  # OpenVINO does not say why
         free = shutil.disk_usage(folder).free
-        raise _UnwritableError(
+        raise UnwritableError(
             f"the converted network cannot be written to {folder.parent}, where {free / 1e6:.0f} MB are free "
             f"({error}); make room or move the folder with GRAFT_STORE, and run again"
         ) from None

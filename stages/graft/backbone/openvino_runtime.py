@@ -31,13 +31,19 @@ MAPS = "maps"
 OPENVINO_PRECISIONS = {"bf16": "bf16", "fp32": "f32"}
 """OpenVINO's names of the precisions."""
 
+INT8 = "int8"
+"""The precision of a network whose graph says itself what is computed in int8; the rest is in bf16 or fp32."""
+
+MADE_WITH = frozenset({"preprocessing", "torch", "torchvision"})
+"""What a record must say that a network was made from."""
+
 
 class OpenVinoRuntime:
     """One converted network."""
 
-    def __init__(self, folder: Path, made_from: Mapping[str, Any], precision: str, batch_size: int) -> None:
-        """Describe the runtime of the converted network in a folder, made from what its record says, uncompiled."""
-        core = openvino.Core()
+    def __init__(self, folder: Path, network: Mapping[str, Any], precision: str, batch_size: int) -> None:
+        """Describe the runtime of the converted network in a folder, uncompiled; `network` is the record beside it."""
+        core, made_from = openvino.Core(), network["made_from"]
         self._folder = folder
         self._size_px = made_from["preprocessing"]["crop_px"]
         self.num_streams = num_cpus()
@@ -49,6 +55,8 @@ class OpenVinoRuntime:
             "precision": precision,
             "batch_size": batch_size,
         }
+        if precision == INT8:
+            self.record[INT8] = network[INT8]
 
     def load(self) -> Compute:
         """Read and compile the network once; its files were checked when it was opened.
@@ -64,17 +72,12 @@ class OpenVinoRuntime:
 
     @cached_property
     def _compute(self) -> Compute:
-        run = self._compiled(self._read())
+        run = self._compiled(self.read())
         return lambda images: run(images)[0].reshape(len(images), -1)
 
     @cached_property
     def _compute_maps(self) -> ComputeMaps:
-        model = self._read()
-        names = [name for tensor in _tensors(model) for name in tensor.get_names() if name.startswith(MAPS)]
-        if not names:
-            raise without_maps()
-        model.add_outputs(sorted(names, key=lambda name: (len(name), name)))  # maps2 before maps10
-        run = self._compiled(model)
+        run = self._compiled(self.read_with_maps())
 
         def compute(images: Batch) -> tuple[Features, tuple[Maps, ...]]:
             features, *maps = run(images)
@@ -82,9 +85,19 @@ class OpenVinoRuntime:
 
         return compute
 
-    def _read(self) -> Any:
+    def read(self) -> Any:
+        """Read the network's graph; raises a DataError if it is damaged."""
         with self._as_data_error():
             return openvino.Core().read_model(self._folder / NETWORK)
+
+    def read_with_maps(self) -> Any:
+        """Read the network's graph with its maps as outputs after the features; raises a ParamsError if it has none."""
+        model = self.read()
+        names = [name for tensor in _tensors(model) for name in tensor.get_names() if name.startswith(MAPS)]
+        if not names:
+            raise without_maps()
+        model.add_outputs(sorted(names, key=lambda name: (len(name), name)))  # maps2 before maps10
+        return model
 
     def _compiled(self, model: Any) -> Run:
         batch_size, precision = self.record["batch_size"], self.record["precision"]
@@ -122,10 +135,13 @@ def open_saved(folder: Path, precision: str, batch_size: int, size_px: int) -> O
     if precision == "bf16" and not computes_in_bf16():
         print("graft: this processor does not compute in bf16; the network runs in fp32", file=sys.stderr)
         precision = "fp32"
-    made_from = read_json(folder / RECORD).get("made_from")
-    if not isinstance(made_from, dict) or not {"preprocessing", "torch", "torchvision"} <= made_from.keys():
+    network = read_json(folder / RECORD)
+    made_from = network.get("made_from")
+    is_calibrated = precision != INT8 or isinstance(network.get(INT8), dict)
+    if not is_calibrated or not isinstance(made_from, dict) or not made_from.keys() >= MADE_WITH:
         raise DataError(f"{folder / RECORD} does not say what the network was made from; fetch the model again")
-    return OpenVinoRuntime(folder, made_from | {"preprocessing": {"crop_px": size_px}}, precision, batch_size)
+    network["made_from"] = made_from | {"preprocessing": {"crop_px": size_px}}
+    return OpenVinoRuntime(folder, network, precision, batch_size)
 
 
 def computes_in_bf16() -> bool:
@@ -133,23 +149,36 @@ def computes_in_bf16() -> bool:
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+def precision_hint(precision: str) -> str:
+    """Give OpenVINO's name of the precision in which it computes what a graph does not turn into int8 itself."""
+    if precision == INT8:
+        precision = "bf16" if computes_in_bf16() else "fp32"
+    return OPENVINO_PRECISIONS[precision]
+
+
 def compile_network(model: Any, batch_size: int, size_px: int, precision: str, num_streams: int) -> Run:
-    """Compile a converted network for batches of one shape; `num_streams` batches are computed at once."""
+    """Compile a converted network for batches of one shape; `num_streams` batches are computed at once.
+
+    In int8 each stream has a network of its own: compiled for several streams at once, OpenVINO shares their weights,
+    and in int8 at times takes one layer's for another's (seen with openvino 2026.4, in half of all starts).
+    """
     model.reshape([batch_size, size_px, size_px, 3])
+    num_copies, num_shared = (num_streams, 1) if precision == INT8 else (1, num_streams)
     hints = {
-        "INFERENCE_PRECISION_HINT": OPENVINO_PRECISIONS[precision],
-        "NUM_STREAMS": num_streams,
-        "INFERENCE_NUM_THREADS": num_streams,
+        "INFERENCE_PRECISION_HINT": precision_hint(precision),
+        "NUM_STREAMS": num_shared,
+        "INFERENCE_NUM_THREADS": num_shared,
         "ENABLE_CPU_PINNING": False,  # decoding shares the processors
     }
-    compiled = openvino.Core().compile_model(model, "CPU", hints)
-    if (len(compiled.inputs), compiled.outputs[0].shape[0]) != (1, batch_size):
-        raise DataError("it is no network from a batch of images to a batch of features")
     requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    for _ in range(num_streams):
-        request = compiled.create_infer_request()
-        _fill_tables(request)
-        requests.put(request)
+    for _ in range(num_copies):
+        compiled = openvino.Core().compile_model(model, "CPU", hints)
+        if (len(compiled.inputs), compiled.outputs[0].shape[0]) != (1, batch_size):
+            raise DataError("it is no network from a batch of images to a batch of features")
+        for _ in range(num_shared):
+            request = compiled.create_infer_request()
+            _fill_tables(request)
+            requests.put(request)
 
     def run(images: Batch) -> list[npt.NDArray[np.float32]]:
         request = requests.get()

@@ -24,7 +24,7 @@ Maps = npt.NDArray[np.float32]
 ComputeMaps = Callable[[Batch], tuple[Features, tuple[Maps, ...]]]
 """As `Compute`, from the images to the features and the maps of each layer that has some, in one pass."""
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "int8"]
 
 
 class Runtime(Protocol):

@@ -20,6 +20,8 @@ MAX_BATCH = 4096
 CPU_BATCH, GPU_BATCH = 8, 128
 """Default batch sizes, in images. A CPU is as fast with 8 as with 32, and a few images need less padding."""
 
+INT8_IS_FOR = "`extract.precision: int8` is for OpenVINO on a CPU"
+
 PRECISION_NOTES = "precision"
 """Folder, beside the one of converted networks, of the results of checks on samples of images."""
 
@@ -32,7 +34,8 @@ class RuntimeChoice(Params):
     runtime: Literal["auto", "torch", "openvino"]
     """auto: OpenVINO on a CPU, torch on a GPU."""
     precision: Precision
-    """auto: bf16 where the processor supports it and the features, also of the images, agree with fp32; else fp32."""
+    """auto: bf16 where the processor supports it and the features, also of the images, agree with fp32; else fp32.
+    int8: in the network's inner parts, where features and a head's accuracy stay the same; else as auto."""
     device: Literal["auto", "cpu", "cuda"]
     """auto: a GPU if there is one."""
     compile: bool
@@ -61,11 +64,14 @@ def choose_runtime(weights: Weights, choice: RuntimeChoice, folder: Path, sample
         weights: the network's.
         choice: what the parameters ask for.
         folder: networks converted for OpenVINO are in its subfolders.
-        sample: some of the images that the network is about to see, on which precision auto checks bf16.
+        sample: some of the images that the network is about to see: precision auto checks bf16 on them, int8 is
+            calibrated on them.
     Raises:
-        ParamsError: OpenVINO or a GPU is requested and cannot be used.
+        ParamsError: OpenVINO, a GPU or int8 is requested and cannot be used.
         DataError: an image of the sample cannot be decoded.
     """
+    if choice.precision == "int8":
+        return _calibrated(weights, choice, folder, sample)
     on_gpu = choice.device == "cuda" or (choice.device == "auto" and choice.runtime != "openvino" and gpu_present())
     if choice.runtime == "openvino" and choice.device == "cuda":
         raise ParamsError(
@@ -87,9 +93,38 @@ def choose_runtime(weights: Weights, choice: RuntimeChoice, folder: Path, sample
 
 
 def as_extracted(choice: RuntimeChoice, precision: str | None) -> RuntimeChoice:
-    """Give the choice that uses fp32 where precision auto did so for the features; None: not known."""
-    in_fp32 = choice.precision == "auto" and precision == "fp32"
-    return choice.model_copy(update={"precision": "fp32"}) if in_fp32 else choice
+    """Give the choice that uses fp32 where precision auto did so for the features, and auto in place of int8.
+
+    None: not known.
+    """
+    if choice.precision not in ("auto", "int8"):
+        return choice
+    return choice.model_copy(update={"precision": "fp32" if precision == "fp32" else "auto"})
+
+
+def _calibrated(weights: Weights, choice: RuntimeChoice, folder: Path, sample: ImageSample | None) -> Runtime:
+    if sample is None:
+        raise ParamsError("`extract.precision: int8` needs images to calibrate on; set it to auto")
+    runtime = int8_runtime(weights, choice, folder, sample)
+    if isinstance(runtime, str):
+        raise ParamsError(f"`extract.precision: int8` cannot be had of {weights.name}: {runtime}; set it to auto")
+    return runtime
+
+
+def int8_runtime(weights: Weights, choice: RuntimeChoice, folder: Path, sample: ImageSample) -> Runtime | str:
+    """Give a network in int8, calibrated on a sample, or the reason why there is none, as `choose_runtime` does.
+
+    Raises:
+        ParamsError: it is to run in torch or on a GPU, or is not calibrated yet and NNCF is not installed.
+        DataError: an image of the sample cannot be decoded.
+    """
+    if choice.runtime == "torch":
+        raise ParamsError(f"{INT8_IS_FOR}; set `extract.runtime: auto`, or the precision to auto")
+    if choice.device == "cuda" or (choice.device == "auto" and choice.runtime == "auto" and gpu_present()):
+        raise ParamsError(f"{INT8_IS_FOR}, and this is a GPU; set `extract.device: cpu`, or the precision to auto")
+    from stages.graft.backbone.int8 import prepare_int8
+
+    return prepare_int8(weights, choice.batch_size or CPU_BATCH, folder, sample)
 
 
 def _runtime(weights: Weights, choice: RuntimeChoice, on_gpu: bool, folder: Path) -> Runtime:

@@ -3,7 +3,7 @@
 Letters: n images, d features, c classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ Layer = tuple[Float32, Float32]
 
 HEAD = "head.safetensors"
 """Name of the file in the folder of a head or a model."""
+
+CALIBRATED_ON = "calibrated_on"
+"""Key in the metadata of features and heads, and in extract's report: ids of the images that int8 was calibrated on."""
 
 SOFTSIGN = "softsign"
 """Start of the names of its arrays in the file. Versions that know no softsign refuse a file with such names."""
@@ -79,10 +82,19 @@ class Head:
         return x
 
 
-def save_head(head: Head, folder: Path, backbone: Mapping[str, Any], name: str = HEAD) -> None:
-    """Save a head and the record of the network that computed its features."""
+def save_head(
+    head: Head, folder: Path, backbone: Mapping[str, Any], name: str = HEAD, calibrated_on: Sequence[str] = ()
+) -> None:
+    """Save a head and the record of the network that computed its features; in int8, with what it was calibrated on."""
     metadata = {"kind": head.kind, "classes": list(head.classes), "backbone": dict(backbone)}
-    write_arrays(head.arrays, folder / name, metadata)
+    calibration = {CALIBRATED_ON: list(calibrated_on)} if calibrated_on else {}
+    write_arrays(head.arrays, folder / name, metadata | calibration)
+
+
+def read_calibrated_on(path: Path) -> list[str]:
+    """Read from a file of features, or of a head that was fitted to them, the ids of the images on which their network
+    was calibrated for int8; none for another precision."""
+    return list(read_metadata(path).get(CALIBRATED_ON, []))
 
 
 def load_head(folder: Path, name: str = HEAD) -> Head:

@@ -65,7 +65,8 @@ def _computed(store: Path) -> Iterator[Entry]:
     for folder in sorted(store.glob(f"networks/{FINGERPRINT}")):
         record = folder / "network.json"
         made_from = _record(record).get("made_from", {})
-        yield _entry("network", folder, record, made_from | {"runtime": f"openvino {made_from.get('openvino', '?')}"})
+        shown = {"runtime": f"openvino {made_from.get('openvino', '?')}", "precision": "int8" * ("int8" in made_from)}
+        yield _entry("network", folder, record, made_from | shown)
     for folder in sorted(store.glob(f"activations/{FINGERPRINT}")):
         record = folder / "activations.json"
         yield _entry("activations", folder, record, _record(record).get("made_with", {}).get("weights", {}))

@@ -7,7 +7,7 @@ decision.json          temperature and thresholds of the decision rule
 novelty.safetensors    the detector of out-of-distribution images
 evidence.safetensors   what turns the network's maps into heat maps
 backbone.safetensors   the network's pretrained or fine-tuned weights, for torch and for exports
-network/               the network converted for OpenVINO, if OpenVINO runs it
+network/               the network converted for OpenVINO, if OpenVINO runs it; in int8 if the runtime's record says so
 """
 
 import shutil
@@ -73,7 +73,7 @@ class _RuntimeRecord:
     """The fields of a runtime's record with which it is opened again."""
 
     runtime: str
-    precision: Literal["bf16", "fp32"]
+    precision: Literal["bf16", "fp32", "int8"]
     batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH)]
 
 

@@ -6,7 +6,7 @@ backbone.safetensors    the backbone's weights, only when fine-tuned
 frozen_head.safetensors the head for the pretrained backbone, only when fine-tuned: to compare with
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -37,12 +37,12 @@ class Model:
     """SHA-256 of backbone.safetensors; None when frozen: the record has the SHA-256 of the pretrained file."""
 
 
-def write_model(head: Head, backbone: Mapping[str, Any], folder: Path) -> None:
+def write_model(head: Head, backbone: Mapping[str, Any], folder: Path, calibrated_on: Sequence[str] = ()) -> None:
     """Write the head, and the record of a model on the pretrained backbone that a record describes.
 
-    If the backbone is fine-tuned, its weights are in the folder already.
+    If the backbone is fine-tuned, its weights are in the folder already. `calibrated_on` is as in `save_head`.
     """
-    save_head(head, folder, backbone)
+    save_head(head, folder, backbone, calibrated_on=calibrated_on)
     weights = folder / BACKBONE
     model = Model(
         kind="finetuned" if weights.exists() else "frozen",

@@ -33,6 +33,19 @@ HEAT = {
 """The output that is there when it is asked for."""
 
 
+class Answer(nn.Module):
+    """What follows the backbone in a model."""
+
+    def __init__(self, model: "WholeModel") -> None:
+        """Share the model's parameters."""
+        super().__init__()
+        self.model = model
+
+    def forward(self, features: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:
+        """Give the outputs of the model, as `WholeModel.answer`."""
+        return self.model.answer(features, *maps)
+
+
 class WholeModel(nn.Module):
     """Backbone, head, temperature, thresholds and the detector of out-of-distribution images, in float32."""
 
@@ -79,7 +92,10 @@ class WholeModel(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Give the `outputs` for images (n, h, w, 3), uint8."""
         found = self.backbone(images)
-        features, *maps = found if self.num_layers else (found,)
+        return self.answer(*(found if self.num_layers else (found,)))
+
+    def answer(self, features: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:
+        """Give the `outputs` for what the backbone gives: features (n, d) and maps (n, c, h, w)."""
         x = features.flatten(1)
         probabilities = torch.softmax(self.head(x) / self.temperature, dim=1)
         differences = (x @ self.projection).unsqueeze(1) - self.centres.unsqueeze(0)

@@ -90,7 +90,7 @@ def test_bf16_features_stay_near_those_of_fp32(networks, images):
     exact = choose_runtime(WEIGHTS, choice(), networks).load()(images)
     near = choose_runtime(WEIGHTS, choice(precision="bf16"), networks).load()(images)
     cosine = (exact * near).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(near, axis=1)
-    assert cosine.min() >= precision_check.WORST_COSINE
+    assert cosine.min() >= precision_check.BF16_LIMITS.worst
 
 
 def test_on_a_cpu_openvino_is_the_default_and_a_second_start_imports_no_torch(networks):
