@@ -14,6 +14,7 @@ from stages.graft.data.unwatched import reason_to_ingest
 from stages.graft.images.loading import read_batch
 from stages.graft.storage import s3
 from tests.graft.images.test_loading import PREPROCESSING
+from tests.support.packed import packed_images
 from tests.support.pictures import class_folder, png
 from tests.support.s3 import bucket_server, use
 from tests.support.servers import BUCKET
@@ -50,12 +51,12 @@ def test_copies_are_those_of_the_same_folder_on_disk(ingested, tmp_path, project
     made = ingested()
     table, record = read_manifest(made / "data/manifest.csv"), json.loads((made / "reports/ingest.json").read_text())
     assert (record["num_images"], record["num_hidden"], record["num_non_images"]) == (300, 1, 1)
-    copies = {path.name: path.read_bytes() for path in (made / "data/images").iterdir()}
+    copies = packed_images(made / "data/images")
     manifest = (made / "data/manifest.csv").read_bytes()
     project(ingest={"source": str(class_folder(tmp_path / "plates", 100, CLASSES))})
     run("ingest", ingest.main)
     assert (made / "data/manifest.csv").read_bytes() == manifest
-    assert {path.name: path.read_bytes() for path in (made / "data/images").iterdir()} == copies
+    assert packed_images(made / "data/images") == copies
     assert "address" not in table
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from tests.support.clones import Clone
 from tests.support.clusters import cluster, started
+from tests.support.packed import packed_images
 from tests.support.pages import commands, read_page
+from tests.support.pictures import write
 from tests.system.test_end_to_end import ran
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.ray]
@@ -51,7 +53,9 @@ def test_the_commands_of_the_page(made_clone: Clone, tmp_path: Path):
     pytest.importorskip("ray")
     head, other, predict = commands(read_page("docs/clusters.md"))
     clone = made_clone.copy(tmp_path)
-    command = predict.replace("/path/to/your/images", "data/images")
+    for name, data in packed_images(clone.folder / "data/images").items():
+        write(tmp_path / "images" / name, data)
+    command = predict.replace("/path/to/your/images", str(tmp_path / "images"))
     with started(head, other, clone.environment | {"RAY_USAGE_STATS_ENABLED": "0"}) as address:
         clone.environment["RAY_ADDRESS"] = address
         assert "48 images" in clone.run("bash", "-c", command)

@@ -12,6 +12,8 @@ from stages.graft.heads.features import read_features
 from stages.graft.heads.head import load_head
 from tests.support.clones import IDENTITY, OUTS, Clone
 from tests.support.imports import STAGES
+from tests.support.packed import packed_images
+from tests.support.pictures import write
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -53,7 +55,9 @@ def test_from_nothing_and_with_an_empty_store_the_bytes_are_the_same(clone: Clon
 
 
 def test_predict_says_of_every_image_what_the_pipeline_says(clone: Clone):
-    clone.run("graft", "predict", "data/images", "--out", "answers.csv")
+    for name, data in packed_images(clone.folder / "data/images").items():
+        write(clone.folder / "unpacked" / name, data)
+    clone.run("graft", "predict", "unpacked", "--out", "answers.csv")
     said = pd.read_csv(clone.folder / "answers.csv").assign(id=lambda table: table["file"].str[-68:-4])
     head = load_head(clone.folder / "data/head")
     ids, x = read_features(clone.folder / "data/features.safetensors")
@@ -65,6 +69,7 @@ def test_predict_says_of_every_image_what_the_pipeline_says(clone: Clone):
         assert (test[name] == test[f"{name}_said"]).all()
     np.testing.assert_allclose(test["confidence"], test["confidence_said"], atol=2e-6)
     (clone.folder / "answers.csv").unlink()
+    shutil.rmtree(clone.folder / "unpacked")
 
 
 def test_one_change_runs_only_what_depends_on_it(clone: Clone):

@@ -42,8 +42,8 @@ QUIET = {
 }
 """Environment without Ray's usage reports, progress bars and log lines."""
 
-Chunk = Mapping[str, Sequence[str]]
-"""Lists of equal length by name, such as ids and addresses."""
+Chunk = Mapping[str, Sequence[Any]]
+"""Lists of equal length by name, of JSON values, such as ids and addresses."""
 
 Work = Callable[[Chunk], Mapping[str, Any]]
 """Work of a worker on a chunk; the reply is a JSON value."""

@@ -4,7 +4,6 @@ import dataclasses
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from stages.graft.core.errors import DataError
 from stages.graft.core.progress import Progress
 from stages.graft.images.crop import DECODER
 from stages.graft.images.loading import LocateImage
-from stages.graft.images.location import ImageInPlace, ImageLocation, absolute_address
+from stages.graft.images.location import location_record, read_location
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.storage.feature_backends import FeatureBackend
 from stages.graft.storage.feature_store import FeatureStore, write_fragment
@@ -60,17 +59,8 @@ class ClusterExtractor:
 
 
 def _chunk(ids: Sequence[str], locate: LocateImage) -> Chunk:
-    """Ids and addresses of images; of images at their source also the id to check, of others an empty text."""
-    locations = [locate(id_) for id_ in ids]
-    return {
-        "ids": list(ids),
-        "addresses": [absolute_address(str(location)) for location in locations],
-        "checked": [location.id if isinstance(location, ImageInPlace) else "" for location in locations],
-    }
-
-
-def _location(address: str, checked: str) -> ImageLocation:
-    return ImageInPlace(address, checked) if checked else Path(address)
+    """Ids and locations of images."""
+    return {"ids": list(ids), "locations": [location_record(locate(id_)) for id_ in ids]}
 
 
 def _record(choose: "partial[Runtime]") -> dict[str, Any]:
@@ -86,7 +76,7 @@ def _make_work(
 
     def work(chunk: Chunk) -> dict[str, Any]:
         ids = list(chunk["ids"])
-        locations = dict(zip(ids, map(_location, chunk["addresses"], chunk["checked"]), strict=True))
+        locations = dict(zip(ids, map(read_location, chunk["locations"]), strict=True))
         rows = list(rows_of(ids, locations.__getitem__, preprocessing, runtime))
         fragment = write_fragment(backend, ids, np.concatenate([features for _, features in rows]))
         return {"fragment": fragment, "num_images": len(ids)}

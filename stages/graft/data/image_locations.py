@@ -1,22 +1,30 @@
 """The location of every image: its copy in data/images or, for an image that stays in place, its address."""
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from stages.graft.core.errors import DataError
 from stages.graft.core.image_ids import Ids, as_keys, pack_ids
 from stages.graft.data.manifest import ADDRESS, read_manifest
-from stages.graft.images.location import ImageInPlace, ImageLocation
+from stages.graft.images.location import BRING_BACK, ImageInPlace, ImageLocation
+from stages.graft.storage.packs import PackIndex, has_packs
 from stages.graft.storage.tables import texts
 
 LOCATION_COLUMNS = ("id", "format", "mode", ADDRESS)
 """Columns of a manifest or a splits table that determine the locations, and how the images are decoded."""
 
 
+def image_name(id_: str, format_: str) -> str:
+    """Give the name of an image's copy: `<id>.<format in lower case>`."""
+    return f"{id_}.{format_.lower()}"
+
+
 def image_path(folder: Path, id_: str, format_: str) -> Path:
-    """Give the path of an image's copy: `<folder>/<id>.<format in lower case>`."""
-    return folder / f"{id_}.{format_.lower()}"
+    """Give the path of a copy that is a file of its own, as in data/images of before packs."""
+    return folder / image_name(id_, format_)
 
 
 class ImageLocations:
@@ -43,7 +51,11 @@ class ImageLocations:
         return decoder_of(self._names, self._modes)
 
     def __call__(self, id_: str) -> ImageLocation:
-        """Give the location of an image; a KeyError for an id that is not in the manifest."""
+        """Give the location of an image; a KeyError for an id that is not in the manifest.
+
+        Raises:
+            DataError: data/images has packs, and the image is in none of them.
+        """
         key = bytes.fromhex(id_)
         rank = int(np.searchsorted(self._keys, np.bytes_(key)))
         if rank == len(self._keys) or self._keys[rank : rank + 1].tobytes() != key:
@@ -51,7 +63,15 @@ class ImageLocations:
         row = rank if self._order is None else int(self._order[rank])
         if self._addresses is not None:
             return ImageInPlace(str(self._addresses[row]), id_)
-        return image_path(self._folder, id_, self._names[self._formats[row]])
+        name = image_name(id_, self._names[self._formats[row]])
+        try:
+            return self._folder / name if self._packs is None else self._packs.find(id_, name)
+        except DataError as error:
+            raise DataError(f"{error}; {BRING_BACK}") from None
+
+    @cached_property
+    def _packs(self) -> PackIndex | None:
+        return PackIndex(self._folder) if has_packs(self._folder) else None
 
 
 def image_locations(table: Path, folder: Path) -> ImageLocations:

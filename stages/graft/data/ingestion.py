@@ -3,8 +3,8 @@
 import hashlib
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from stages.graft.core.threads import in_threads, num_cpus
 from stages.graft.data.candidates import Candidate, Source, readable_name
 from stages.graft.data.class_names import check_names
 from stages.graft.data.given_labels import NOTHING_GIVEN, Decision, GivenLabels, give_labels
-from stages.graft.data.image_locations import image_path
+from stages.graft.data.image_locations import image_name
 from stages.graft.data.ingest_params import IngestParams
 from stages.graft.data.manifest import ManifestRow
 from stages.graft.data.pixel_checks import PixelChecks, is_notable
@@ -35,6 +35,7 @@ from stages.graft.images.decode import is_image
 from stages.graft.images.inspection import ImageInfo, inspect
 from stages.graft.images.pixel_limit import in_pixels
 from stages.graft.storage.files import write_text
+from stages.graft.storage.packs import PackWriter, WaitingFile
 from stages.graft.storage.s3 import is_remote
 
 IN_PLACE = "The images stay where they are: the column `address` of the manifest says where that is.\n"
@@ -138,7 +139,7 @@ Decisions = Sequence[Decision]
 def ingest(
     source: Source, folder: Path, params: IngestParams, unlabelled: Source | None = None, decisions: Decisions = ()
 ) -> Ingestion:
-    """Decode every image of a source and copy the good ones to a new folder, each named by its id.
+    """Decode every image of a source and copy the good ones, each named by its id, to packs in a new folder.
 
     Args:
         source: an open source.
@@ -151,7 +152,17 @@ def ingest(
         DataError: fewer than two classes, a class without a good image, too many bad images, conflicting labels.
     """
     check_classes(source)
-    examiner = _open_examiner(source, folder, params)
+    folder.mkdir(parents=True)
+    if not params.copy_:
+        _check_addresses(source)
+        write_text(IN_PLACE, folder / "in_place.txt")
+    with _open_examiner(folder if params.copy_ else None, params) as examiner:
+        return _ingest(source, examiner, params, unlabelled, decisions)
+
+
+def _ingest(
+    source: Source, examiner: "_Examiner", params: IngestParams, unlabelled: Source | None, decisions: Decisions
+) -> Ingestion:
     examined = examiner.examine_all(source)
     good = [row for row in examined if isinstance(row, ManifestRow)]
     bad = tuple(image for image in examined if isinstance(image, BadImage))
@@ -167,7 +178,7 @@ def ingest(
     check_kept(sorted({*source.classes} - without_images - left), source, merged, bad)
     rows, rare = _without_rare(merged, params.min_images_per_class or 1)
     check_number(sorted({row.label for row in rows}), source.name)
-    examiner.remove((*rare, *(files[0] for files in conflicts)))
+    examiner.drop((*rare, *(files[0] for files in conflicts)))
     return Ingestion(
         source=source,
         rows=rows,
@@ -184,14 +195,11 @@ def ingest(
     )
 
 
-def _open_examiner(source: Source, folder: Path, params: IngestParams) -> "_Examiner":
-    """Make the folder, and say in it where the images are when they stay in place."""
-    folder.mkdir(parents=True)
-    if not params.copy_:
-        _check_addresses(source)
-        write_text(IN_PLACE, folder / "in_place.txt")
-    copies, max_pixels = folder if params.copy_ else None, in_pixels(params.max_megapixels)
-    return _Examiner(folder=copies, white_level=params.white_level, max_pixels=max_pixels)
+@contextmanager
+def _open_examiner(copies: Path | None, params: IngestParams) -> "Iterator[_Examiner]":
+    """Open an examiner that copies good images to a folder; None: they stay in place."""
+    with nullcontext() if copies is None else PackWriter(copies) as packs:
+        yield _Examiner(packs=packs, white_level=params.white_level, max_pixels=in_pixels(params.max_megapixels))
 
 
 def ingest_unlabelled(source: Source, folder: Path, params: IngestParams) -> tuple[ManifestRow, ...]:
@@ -204,9 +212,8 @@ def ingest_unlabelled(source: Source, folder: Path, params: IngestParams) -> tup
     """
     in_place = all(candidate.address for candidate in source.candidates)
     folder.mkdir(parents=True)
-    copies, max_pixels = None if in_place else folder, in_pixels(params.max_megapixels)
-    examiner = _Examiner(folder=copies, white_level=params.white_level, max_pixels=max_pixels)
-    found = _examine_unlabelled(source, examiner, (), params.max_bad_fraction)
+    with _open_examiner(None if in_place else folder, params) as examiner:
+        found = _examine_unlabelled(source, examiner, (), params.max_bad_fraction)
     for image in found.bad:
         print(f"{source.name}: {image.file} is left out: {image.reason}", file=sys.stderr)
     return found.rows
@@ -228,7 +235,7 @@ def _examine_unlabelled(
     """Examine images without labels as the others; of identical ones keep the first."""
     if source is None:
         return _Unlabelled()
-    if examiner.folder is None:
+    if examiner.packs is None:
         _check_addresses(source)
     examined = examiner.examine_all(source)
     bad = tuple(image for image in examined if isinstance(image, BadImage))
@@ -261,8 +268,8 @@ def _check_addresses(source: Source) -> None:
 class _Examiner:
     """Decodes candidates, in many threads, and keeps the good ones."""
 
-    folder: Path | None
-    """Where images are copied to; None: they stay in place."""
+    packs: PackWriter | None
+    """Has the copies; None: images stay in place."""
     white_level: float | None
     """As in `decode`."""
     max_pixels: int
@@ -276,14 +283,17 @@ class _Examiner:
         waits = any(is_remote(candidate.address) for candidate in source.candidates)
         num_threads = _MAX_THREADS if waits else min(num_cpus(), _MAX_THREADS)
         results = in_threads(self.examine, source.candidates, num_threads)
-        return list(bar(results, desc="ingest", unit="files", total=len(source.candidates)))
+        return [
+            self._pack(result) if isinstance(result, _Good) else result
+            for result in bar(results, desc="ingest", unit="files", total=len(source.candidates))
+        ]
 
-    def examine(self, candidate: Candidate) -> ManifestRow | BadImage | None:
-        """Keep a good image and give its row; None for what does not claim to be an image."""
+    def examine(self, candidate: Candidate) -> "_Good | BadImage | None":
+        """Decode a file; None for what does not claim to be an image."""
         with one_image():
             return self._examine(candidate)
 
-    def _examine(self, candidate: Candidate) -> ManifestRow | BadImage | None:
+    def _examine(self, candidate: Candidate) -> "_Good | BadImage | None":
         file, label, data = candidate.file, candidate.label, b""
         try:
             data = candidate.read()
@@ -293,29 +303,25 @@ class _Examiner:
             return BadImage(file=file, label=label, reason=str(error)) if claimed else None
         if candidate.fault:
             return BadImage(file=file, label=label, reason=candidate.fault)
-        if self.folder is None and readable_name(candidate.address) != candidate.address:
+        if self.packs is None and readable_name(candidate.address) != candidate.address:
             return BadImage(file=file, label=label, reason="no table can hold its path (UTF-8, one line); rename it")
         if is_notable(info):
             self.notable[file] = info
-        return self._keep(candidate, data, info)
+        return self._good(candidate, data, info)
 
-    def remove(self, rows: Iterable[ManifestRow]) -> None:
+    def drop(self, rows: Iterable[ManifestRow]) -> None:
         """Remove the copies of images that are not kept after all."""
-        if self.folder is not None:
-            for row in rows:
-                image_path(self.folder, row.id, row.format).unlink()
+        if self.packs is not None:
+            self.packs.remove(row.id for row in rows)
 
     def pixel_checks(self, rows: Sequence[ManifestRow]) -> PixelChecks:
         """Say what there is to tell about the pixels of the images kept."""
         notable = {row.file: self.notable[row.file] for row in rows if row.file in self.notable}
         return PixelChecks(notable=notable, num_images=len(rows), white_level=self.white_level)
 
-    def _keep(self, candidate: Candidate, data: bytes, info: ImageInfo) -> ManifestRow:
+    def _good(self, candidate: Candidate, data: bytes, info: ImageInfo) -> "_Good":
         id_ = hashlib.sha256(data).hexdigest()
-        if self.folder is not None:
-            with suppress(FileExistsError), image_path(self.folder, id_, info.format).open("xb") as copy:
-                copy.write(data)
-        return ManifestRow(
+        row = ManifestRow(
             id=id_,
             file=candidate.file,
             label=candidate.label,
@@ -325,8 +331,26 @@ class _Examiner:
             height=info.height,
             format=info.format,
             mode=info.mode,
-            address=candidate.address if self.folder is None else "",
+            address=candidate.address if self.packs is None else "",
         )
+        if self.packs is None:
+            return _Good(row)
+        return _Good(row, WaitingFile.of(id_, image_name(id_, info.format), data, self.packs.folder))
+
+    def _pack(self, good: "_Good") -> ManifestRow:
+        if self.packs is not None and good.copy is not None:
+            self.packs.add(good.copy)
+        return good.row
+
+
+@dataclass(frozen=True, slots=True)
+class _Good:
+    """A good image."""
+
+    row: ManifestRow
+    """Its row."""
+    copy: WaitingFile | None = None
+    """Its copy; None when it stays in place."""
 
 
 Merged = tuple[tuple[ManifestRow, ...], tuple[tuple[str, str], ...], tuple[tuple[ManifestRow, ...], ...]]

@@ -38,14 +38,15 @@ class Codebook:
     """Of NUM_CENTRES kinds, shape (NUM_CENTRES, NUM_COMPONENTS)."""
     whitening_mean: Float32
     """Mean of the sums of images, shape (NUM_CENTRES * NUM_COMPONENTS,)."""
-    whitening: npt.NDArray[np.float16]
+    whitening: Float32
     """In columns, what makes sums short where many images differ, shape (NUM_CENTRES * NUM_COMPONENTS, SUMMARY_DIM)."""
 
 
 @cache
 def read_codebook(path: Path = FILE) -> Codebook:
     """Read the codebook."""
-    return Codebook(**read_arrays(path))
+    arrays = read_arrays(path)
+    return Codebook(**{name: np.asarray(array, np.float32) for name, array in arrays.items()})
 
 
 def summarise(descriptors: Float32) -> npt.NDArray[np.float16]:
@@ -60,7 +61,7 @@ def summarise(descriptors: Float32) -> npt.NDArray[np.float16]:
         return np.zeros(SUMMARY_DIM, np.float16)
     book = read_codebook()
     sums = sum_differences(descriptors, book.mean, book.components, book.centres)
-    summary = (sums - book.whitening_mean) @ book.whitening.astype(np.float32)
+    summary = (sums - book.whitening_mean) @ book.whitening
     return np.asarray(summary / max(float(np.linalg.norm(summary)), 1e-9), dtype=np.float16)
 
 

@@ -18,11 +18,14 @@ from stages.graft.images.decode import Batch
 IMAGES_KIND = "near-duplicates, images"
 """Of the rows in the store."""
 
-VERSION = 2
+VERSION = 3
 """Increase it with any change that alters a description."""
 
 SIDE_PX = 160
 """Longer side of the image in which points are found, in pixels."""
+
+MAX_ENLARGEMENT = 4
+"""A small image is made so many times larger at most: more pixels would show no more, and take time."""
 
 PATTERN_PX = 96
 """Longer side of the pattern, in pixels."""
@@ -94,7 +97,8 @@ def describe(data: bytes, white_level: float | None = None) -> Rows:
     """
     pixels = decode_whole(data, SIDE_PX, white_level)
     grey = _grey(pixels)
-    picture, small = _scaled(grey, SIDE_PX), _scaled(grey, PATTERN_PX)
+    side_px = min(SIDE_PX, MAX_ENLARGEMENT * max(grey.shape))
+    picture, small = _scaled(grey, side_px), _scaled(grey, min(side_px, PATTERN_PX))
     points, descriptors = _local_features(picture)
     row = np.zeros(1, ROW)
     row["pixels"] = np.frombuffer(hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).digest(), np.uint8)

@@ -1,6 +1,7 @@
 """The location of an image's bytes: a copy in data/images, or the image in place, which its owner may change.
 
-A location is a path or, for an image in place, an address (a path or s3://…) with the id that its bytes must hash to.
+A copy is in a pack; older versions wrote a file for each. An image in place is an address (a path or s3://…) with the
+id that its bytes must hash to.
 """
 
 import hashlib
@@ -8,8 +9,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from stages.graft.core.errors import DataError, GraftError
+from stages.graft.storage.packs import PackedFile
 from stages.graft.storage.regular_files import read_regular
 from stages.graft.storage.s3 import UnreachableError, is_remote, read_object
 
@@ -43,7 +46,7 @@ class ImageInPlace:
         return self.address
 
 
-ImageLocation = Path | ImageInPlace
+ImageLocation = Path | PackedFile | ImageInPlace
 
 
 def absolute_location(location: ImageLocation) -> ImageLocation:
@@ -59,17 +62,34 @@ def read_image_bytes(location: ImageLocation) -> bytes:
     Raises:
         ChangedError: an image in place has changed since it was ingested.
         UnreachableError: an image in place is not there, or cannot be read.
-        DataError: a copy is missing, or is no file.
+        DataError: a copy is missing or damaged, or is no file.
     """
-    if isinstance(location, Path):
+    if not isinstance(location, ImageInPlace):
         try:
-            return read_regular(location)
+            return location.read() if isinstance(location, PackedFile) else read_regular(location)
         except (FileNotFoundError, DataError) as error:
             raise DataError(f"{location}: {error}; {BRING_BACK}") from None
     data = _read(location.address)
     if hashlib.sha256(data).hexdigest() != location.id:
         raise ChangedError(f"{location.address} has changed since it was ingested; run `dvc repro --force ingest`")
     return data
+
+
+def location_record(location: ImageLocation) -> list[Any]:
+    """Give a location as JSON values, valid in other working folders."""
+    if isinstance(location, ImageInPlace):
+        return [absolute_address(location.address), location.id]
+    if isinstance(location, PackedFile):
+        return [os.path.abspath(location.pack), location.name, location.start, location.num_bytes]
+    return [os.path.abspath(location)]
+
+
+def read_location(record: Sequence[Any]) -> ImageLocation:
+    """Make a location of the JSON values that `location_record` gives."""
+    first, *others = record
+    if len(others) == 1:
+        return ImageInPlace(first, *others)
+    return PackedFile(Path(first), *others) if others else Path(first)
 
 
 def num_readers(locations: Sequence[ImageLocation]) -> int | None:

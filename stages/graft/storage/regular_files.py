@@ -51,6 +51,15 @@ def read_beginning(path: str | os.PathLike[str], num_bytes: int) -> bytes:
         return _read(file.read, num_bytes)
 
 
+def read_part(path: str | os.PathLike[str], start: int, num_bytes: int) -> bytes:
+    """Read a part of a regular file, fewer bytes at its end; errors are those of `read_regular`."""
+    check_regular(path)
+    with open(os.open(path, _FLAGS), "rb", buffering=0) as file:
+        take(FILES, num_bytes)
+        file.seek(start)
+        return _read(file.read, num_bytes)
+
+
 def check_regular(path: str | os.PathLike[str]) -> None:
     """Refuse what is no regular file, with a DataError; an OSError if it is not there.
 

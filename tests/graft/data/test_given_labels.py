@@ -7,6 +7,7 @@ from stages.graft.data.label_rules import LabelRules
 from stages.graft.data.manifest import ManifestRow, read_unlabelled, write_manifest
 from stages.graft.data.open_source import open_source
 from tests.support.ingestion import ingest_params, read_class_folder
+from tests.support.packed import packed_images
 from tests.support.pictures import class_folder, png, write
 
 WITHOUT_LABELS = LabelRules(needs_labels=False)
@@ -83,7 +84,7 @@ def test_images_without_labels_are_ingested_like_the_others(tmp_path, pool):
     assert {row.label for row in first.unlabelled} == {""}
     assert [image.file for image in first.quarantined_unlabelled] == ["bad.png"]
     assert str(first) == "6 images in 2 classes, 2 without labels (1 damaged)"
-    assert len(list((tmp_path / "images").iterdir())) == 8
+    assert len(packed_images(tmp_path / "images")) == 8
     assert (second.classes, len(second.rows), len(second.unlabelled)) == (("hole", "pit", "scratch"), 7, 1)
     assert second.report()["labels_given"]["num_new"] == 1
 

@@ -9,6 +9,7 @@ from stages.graft.data.csv_list import read_list
 from stages.graft.data.ingestion import ingest
 from stages.graft.data.label_rules import LabelRules, label_contents
 from tests.support.ingestion import ingest_params, read_class_folder
+from tests.support.packed import packed_images
 from tests.support.pictures import class_folder, encoded, pixels, png, write
 
 
@@ -49,9 +50,7 @@ def test_good_images_are_copied_byte_for_byte_under_their_sha256(ingested, folde
     ids = {file: hashlib.sha256(data).hexdigest() for file, data in images.items()}
     ingestion = ingested()
     assert {row.file: row.id for row in ingestion.rows} == ids
-    assert {path.name: path.read_bytes() for path in (tmp_path / "images").iterdir()} == {
-        f"{ids[file]}.png": images[file] for file in images
-    }
+    assert packed_images(tmp_path / "images") == {f"{ids[file]}.png": images[file] for file in images}
     row = ingestion.rows[0]
     assert (row.label, row.group, row.split) == ("hole", "", "")
     assert (row.width, row.height, row.format, row.mode) == (12, 10, "PNG", "RGB")
@@ -135,7 +134,7 @@ def test_dropped_conflicts_leave_no_copy(ingested, folder, tmp_path):
     write(folder / "scratch" / "copy 2.png", png(0))
     ingestion = ingested(on_conflict="drop")
     assert [row.file for row in ingestion.rows if row.label == "hole"] == ["hole/1.png", "hole/2.png"]
-    assert len(list((tmp_path / "images").iterdir())) == 5
+    assert len(packed_images(tmp_path / "images")) == 5
     report = ingestion.report()
     assert report["num_conflicts"] == 3
     assert [file["file"] for file in report["conflicts"][0]] == ["hole/0.png", "scratch/copy 2.png", "scratch/copy.png"]
@@ -196,7 +195,7 @@ def test_rare_classes_are_left_out_and_counted(ingested, folder, tmp_path, min_i
     rare = {"dent": 2, "pit": 1} if min_images == 3 else {}
     assert ingestion.report()["classes_left_out"] == rare
     assert ingestion.report()["num_classes"] == 4 - len(rare)
-    assert len(list((tmp_path / "images").iterdir())) == len(ingestion.rows) == 9 - sum(rare.values())
+    assert len(packed_images(tmp_path / "images")) == len(ingestion.rows) == 9 - sum(rare.values())
     if rare:
         left_out = "left out: 1 duplicates, 3 in classes with too few (`dent`, `pit`)"
         assert str(ingestion) == f"6 images in 2 classes; {left_out}"

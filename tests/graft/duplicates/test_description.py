@@ -55,6 +55,13 @@ def test_small_and_thin_images_are_described(size):
     description_of(describe(png_of(picture))[0])
 
 
+def test_a_small_image_is_enlarged_four_times_at_most():
+    picture = np.random.default_rng(0).integers(0, 256, (16, 12, 3)).astype(np.uint8)
+    found = description_of(describe(png_of(picture))[0])
+    assert found.pattern.shape == (64, 48)
+    assert (found.points.max(axis=0) <= (47.5, 63.5)).all()
+
+
 def test_a_damaged_image_is_an_error():
     with pytest.raises(DataError):
         describe(b"no image")
