@@ -1,20 +1,21 @@
 """Stage 7 of 10, explore: doubtful labels, baselines, a map, accuracy over shots, what more labels would bring.
 
-Reads   data/images/, data/splits.csv, data/features.safetensors, reports/split.json
+Reads   data/images/, data/splits.csv, data/features.safetensors, reports/split.json, ingest.labels
 Writes  data/baselines.csv, reports/explore.json, reports/label_errors.csv, reports/plots/map.csv and shots.csv
-Params  explore, evaluate.target_accuracy
+Params  explore, ingest.labels, evaluate.target_accuracy
 """
 
 from pathlib import Path
 
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
+from stages.graft.data.given_labels import checked_rows
 from stages.graft.data.image_locations import image_locations
 from stages.graft.data.splits import extend_table, read_splits
 from stages.graft.evaluation.baselines import predict_baselines
-from stages.graft.evaluation.explore_params import ExploreParams, TargetParams
+from stages.graft.evaluation.explore_params import ExploreParams, GivenLabelsParams, TargetParams
 from stages.graft.evaluation.feature_map import make_map, map_table
-from stages.graft.evaluation.label_errors import format_label_errors, judge_labels, label_errors_table
+from stages.graft.evaluation.label_errors import find_label_errors, format_label_errors
 from stages.graft.evaluation.learning_curve import forecast_record, format_forecast
 from stages.graft.evaluation.linear_probe import MAX_IMAGES, choose_penalty, concatenate_sets
 from stages.graft.evaluation.shots import shots_table
@@ -36,9 +37,9 @@ def main() -> None:
     train, val, test, unused = load_features(FEATURES, SPLITS, "train", "val", "test", "unused")
     images, l2 = read_splits(SPLITS, ("id", "file", "label", "group", "split")), choose_penalty(train, val)
     everything = concatenate_sets(train, val, test, unused)  # a wrong label matters in test as well; it chooses nothing
-    first, probabilities = judge_labels(everything, images["group"].to_list(), params.num_folds)
-    label_errors = label_errors_table(images, everything.y, everything.classes, probabilities)
-    predicted, rows = first.argmax(axis=1), stratified_rows(everything.y, params.map_images)
+    images["is_checked"] = checked_rows(Path(load_params("ingest", GivenLabelsParams).labels), images)
+    predicted, label_errors = find_label_errors(everything, images, params.num_folds)
+    rows = stratified_rows(everything.y, params.map_images)
     feature_map = make_map(everything.x[rows], params.seed)
     write_report_csv(label_errors, LABEL_ERRORS)
     locate, white_level = image_locations(SPLITS, IMAGES), read_white_level(FEATURES)
@@ -48,6 +49,7 @@ def main() -> None:
     report = {
         "num_images": len(everything.y),
         "num_suspected": int(label_errors["suspected"].sum()),
+        "num_checked": int(images["is_checked"].sum()),
         "cross_validated_accuracy": round(float((predicted == everything.y).mean()), 6),
         "l2": l2,
         "num_images_per_fit": MAX_IMAGES,
@@ -57,7 +59,7 @@ def main() -> None:
         "forecast": forecast_record(concatenate_sets(train, val, unused), target, params.seed),
     }
     write_json(report, REPORT)
-    doubts = format_label_errors(label_errors, report["cross_validated_accuracy"])
+    doubts = format_label_errors(report)
     print(f"explore: {doubts}; {format_forecast(report['forecast'])}")
 
 

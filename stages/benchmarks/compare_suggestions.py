@@ -18,11 +18,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from stages.benchmarks.label_trials import (
+    MOST_CERTAIN,
+    Forecast,
     cold_classes,
     draw_pool,
     forecast_trial,
     labels_needed,
     reference_accuracy,
+    score_known,
     simulate_rounds,
     wrong_label_trial,
 )
@@ -30,6 +33,7 @@ from stages.graft.backbone.weights import BackboneParams, find_weights
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run
 from stages.graft.heads.features import FeatureSet
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import temporary_folder
 from stages.graft.storage.tables import write_csv
@@ -43,8 +47,15 @@ NUM_SEEDS = 20
 STRATEGIES = ("suggested", "coverage alone", "typical of clusters", "smallest margins", "random")
 """Ways to choose the next labels."""
 
-SHOTS_OF_FORECAST = (5, 10, 20, 30)
-"""Labels of each class from which twice as many are forecast, as far as a set has enough."""
+NUM_FORECAST_FROM = (60, 100, 200)
+"""Labels from which twice as many are forecast, besides half of all."""
+
+LOOKS_WRONG = {
+    "noticed": "of wrong labels",
+    "mistaken": "of right labels",
+    "mistaken_by_learning": "of right labels, to confident learning alone",
+}
+"""Fields of a trial, and what they are called in the table."""
 
 Row = dict[str, object]
 
@@ -54,7 +65,7 @@ def main() -> None:
     rows = list[Row]()
     for name, _, source in (argument.partition("=") for argument in sys.argv[1:]):
         images = read_features_of(name, source)
-        for part in (cold_rows, curve_rows, wrong_label_rows, forecast_rows):
+        for part in (cold_rows, curve_rows, known_rows, wrong_label_rows, forecast_rows):
             rows += part(name, images)
             write_csv(pd.DataFrame(rows), TABLE)
             print(f"compare_suggestions: {name}, {part.__name__.removesuffix('_rows')}: done", flush=True)
@@ -94,6 +105,18 @@ def curve_rows(name: str, images: FeatureSet) -> Iterator[Row]:
         yield record(name, "labels needed, as a share", strategy, 10 * step, needed, NUM_SEEDS)
 
 
+def known_rows(name: str, images: FeatureSet) -> Iterator[Row]:
+    """Accuracy of the default head with few labels, without and with the images that have none."""
+    params = load_params("train_head", TrainHeadParams)
+    for shots in (2, 5, 10):
+        scores = [score_known(draw_pool(images, seed), shots, params, seed) for seed in range(NUM_SEEDS)]
+        number = shots * len(images.classes)
+        for method, accuracies in zip(("labels alone", "others known"), zip(*scores, strict=True), strict=True):
+            yield row(name, "accuracy of the default head", method, number, accuracies)
+        gains = [known - alone for alone, known in scores]
+        yield row(name, "accuracy of the default head, gain", "others known", number, gains)
+
+
 def share_needed(curves: npt.NDArray[np.float64], sizes: npt.NDArray[np.int64], target: float, usual: int) -> float:
     """Give the labels at which the mean of the curves reaches a target, as a share of the usual number."""
     return labels_needed(curves.mean(axis=0), sizes, target) / usual
@@ -107,6 +130,8 @@ def wrong_label_rows(name: str, images: FeatureSet) -> Iterator[Row]:
         trials = [wrong_label_trial(draw_pool(images, seed), shots, seed) for seed in range(NUM_SEEDS)]
         number = shots * len(images.classes)
         yield row(name, "wrong labels found", "self-confidence, twice", number, [trial.found for trial in trials])
+        for what, method in LOOKS_WRONG.items():
+            yield row(name, "share that looks wrong", method, number, [getattr(trial, what) for trial in trials])
         for when in ("wrong", "checked", "clean"):
             yield row(
                 name, "accuracy, one label in ten wrong", when, number, [getattr(trial, when) for trial in trials]
@@ -114,45 +139,40 @@ def wrong_label_rows(name: str, images: FeatureSet) -> Iterator[Row]:
 
 
 def forecast_rows(name: str, images: FeatureSet) -> Iterator[Row]:
-    """Twice the labels, forecast and then measured on held-out images."""
-    for shots in SHOTS_OF_FORECAST:
-        if np.bincount(images.y).min() < 2.5 * shots:
-            continue
-        trials = [forecast_trial(images, shots, seed) for seed in range(NUM_SEEDS)]
-        number = shots * len(images.classes)
-        truth = np.array([trial.later for trial in trials])
-        gains = truth - [trial.now for trial in trials]
+    """Twice the labels, forecast and then measured on held-out images; at last three quarters, from half of them."""
+    for number in (*NUM_FORECAST_FROM, len(images.y) * 3 // 8):
+        trials = [forecast_trial(images, number, seed) for seed in range(NUM_SEEDS)]
+        later = np.array([trial.later for trial in trials])
+        gains = later - [trial.now for trial in trials]
         yield row(name, "forecast, gain", "measured", number, gains)
-        yield row(
-            name,
-            "forecast, error of the gain",
-            "forecast",
-            number,
-            np.abs([trial.gain.middle for trial in trials] - gains),
-        )
-        yield row(name, "forecast, error of the gain", "no change", number, np.abs(gains))
-        yield row(
-            name, "forecast, gain inside the interval", "forecast", number, [trial.gain_is_inside for trial in trials]
-        )
-        yield row(
-            name,
-            "forecast, error of the accuracy",
-            "forecast",
-            number,
-            np.abs([trial.expected.middle for trial in trials] - truth),
-        )
-        yield row(
-            name, "forecast, accuracy inside the interval", "forecast", number, [trial.is_inside for trial in trials]
-        )
-        told = [trial.is_near for trial in trials if trial.is_near is not None]
-        yield row(name, "forecast, labels within a factor of 2", "forecast", number, told or [float("nan")])
-        yield row(
-            name,
-            "forecast, labels within a factor of 2",
-            "answers",
-            number,
-            [trial.is_near is not None for trial in trials],
-        )
+        guesses = {"forecast": [trial.gain.middle for trial in trials], "no change": np.zeros(len(trials))}
+        for method, guess in guesses.items():
+            yield row(name, "forecast, error of the gain", method, number, np.abs(guess - gains))
+        guesses = {
+            "forecast": [trial.expected.middle for trial in trials],
+            "no change": [trial.known for trial in trials],
+            "a test with as many new images": [trial.tested for trial in trials],
+        }
+        for method, guess in guesses.items():
+            yield row(name, "forecast, error of the accuracy", method, number, np.abs(guess - later))
+        for what, are in {
+            "gain inside the interval": [trial.gain_is_inside for trial in trials],
+            "accuracy inside the interval": [trial.is_inside for trial in trials],
+        }.items():
+            yield row(name, f"forecast, {what}", "forecast", number, are)
+        yield from _needed_rows(name, number, trials)
+
+
+def _needed_rows(name: str, number: int, trials: Sequence[Forecast]) -> Iterator[Row]:
+    """Whether the labels forecast for an accuracy of at most 95% are within a factor of 2; those that tell a number."""
+    asked = [trial for trial in trials if trial.later <= MOST_CERTAIN]
+    for method, answers in {
+        "forecast": [trial.is_near for trial in asked],
+        "forecast, the level known": [trial.gain_is_near for trial in asked],
+    }.items():
+        told = [answer for answer in answers if answer is not None]
+        if told:
+            yield row(name, "forecast, labels within a factor of 2", method, number, told)
 
 
 def row(

@@ -1,21 +1,24 @@
 """Trials of labelling, with a labelled set in place of a person. Letters: n images, c classes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import KMeans
 
-from stages.graft.evaluation.forecast import Interval, expect_accuracy, expect_gain, expect_labels, fit_curves
-from stages.graft.evaluation.label_errors import judge_labels
+from stages.graft.evaluation.forecast import Curves, Interval, expect_accuracy, expect_gain, expect_labels, fit_curves
+from stages.graft.evaluation.label_errors import judge_labels, suspect_labels
 from stages.graft.evaluation.learning_curve import measure_curve
 from stages.graft.heads.features import FeatureSet, select_rows
+from stages.graft.heads.fitting import fit_head
 from stages.graft.heads.head import Float32
+from stages.graft.heads.head_params import TrainHeadParams
 from stages.graft.heads.lda import fit_discriminants
 from stages.graft.labelling.clusters import typicality
 from stages.graft.labelling.similarity import place_on_sphere
 from stages.graft.labelling.suggestions import Pool, choose_images, guess_classes
 from stages.graft.metrics.classification import Labels, accuracy
+from stages.graft.metrics.label_doubt import MAX_PROBABILITY
 from stages.graft.metrics.sampling import draw_rows
 
 MAX_HELD_OUT = 341
@@ -44,6 +47,12 @@ class WrongLabels:
 
     found: float
     """Share of the wrong labels among as many suspects."""
+    noticed: float
+    """Share of the wrong labels that look wrong, as the report counts them."""
+    mistaken: float
+    """Share of the right labels that do."""
+    mistaken_by_learning: float
+    """Share of the right labels that confident learning takes for wrong."""
     wrong: float
     """Accuracy with the wrong labels."""
     checked: float
@@ -60,12 +69,18 @@ class Forecast:
     """Accuracy forecast for twice the labels."""
     gain: Interval
     """Gain forecast."""
+    known: float
+    """Accuracy with the labels, as the forecast estimates it from them."""
     now: float
     """Accuracy with the labels, on held-out images."""
     later: float
     """Accuracy with twice the labels, on the same images."""
+    tested: float
+    """The same, as a test of as many new images as there were labels would show it."""
     is_near: bool | None
-    """Whether the labels forecast for a target are within a factor of 2; None: not asked or not told."""
+    """Whether the labels forecast for that accuracy are within a factor of 2; None: not asked or not told."""
+    gain_is_near: bool | None
+    """The same for the accuracy known now and the gain that came, as if the level was known."""
 
     @property
     def is_inside(self) -> bool:
@@ -98,6 +113,17 @@ def score(labelled: FeatureSet, held_out: FeatureSet, unlabelled: Float32 | None
     )
     head, _ = fit_discriminants(train, np.ones(len(present)))
     return accuracy(present[head.logits(held_out.x).argmax(axis=1)], held_out.y)
+
+
+def score_known(pool: LabelledPool, shots: int, params: TrainHeadParams, seed: int) -> tuple[float, float]:
+    """Score a head fitted to some labels of each class, without and with the other images of the pool known."""
+    train = select_rows(pool.pool, draw_rows(pool.pool.y, shots, np.random.default_rng((seed, 5))))
+    nothing = select_rows(train, np.arange(0))  # the training images alone choose
+    accuracies = []
+    for unlabelled in (None, pool.pool.x):
+        fitted = fit_head(params, replace(train, unlabelled=unlabelled), nothing, lambda *_: None)
+        accuracies.append(accuracy(fitted.head.logits(pool.held_out.x).argmax(axis=1), pool.held_out.y))
+    return accuracies[0], accuracies[1]
 
 
 def cold_classes(pool: LabelledPool, strategy: str, number: int, seed: int) -> int:
@@ -176,37 +202,64 @@ def wrong_label_trial(pool: LabelledPool, shots: int, seed: int) -> WrongLabels:
     is_wrong[rng.permutation(len(images.y))[:number]] = True
     given = np.where(is_wrong, (images.y + rng.integers(1, num_classes, len(images.y))) % num_classes, images.y)
     _, p = judge_labels(_relabelled(images, given), [""] * len(given), 5)
-    suspects = np.argsort(p[np.arange(len(given)), given], kind="stable")[:number]
+    own = p[np.arange(len(given)), given]
+    by_learning, suspects = suspect_labels(given, p), np.argsort(own, kind="stable")[:number]
+    looks_wrong = by_learning & (own < MAX_PROBABILITY)
     checked = given.copy()
     checked[suspects] = images.y[suspects]
     accuracies = [score(_relabelled(images, labels), pool.held_out) for labels in (given, checked, images.y)]
-    found = float(is_wrong[suspects].mean())
-    return WrongLabels(found=found, wrong=accuracies[0], checked=accuracies[1], clean=accuracies[2])
+    return WrongLabels(
+        found=float(is_wrong[suspects].mean()),
+        noticed=float(looks_wrong[is_wrong].mean()),
+        mistaken=float(looks_wrong[~is_wrong].mean()),
+        mistaken_by_learning=float(by_learning[~is_wrong].mean()),
+        wrong=accuracies[0],
+        checked=accuracies[1],
+        clean=accuracies[2],
+    )
 
 
 def _relabelled(images: FeatureSet, y: Labels) -> FeatureSet:
     return FeatureSet(ids=images.ids, x=images.x, y=y, classes=images.classes)
 
 
-def forecast_trial(images: FeatureSet, shots: int, seed: int) -> Forecast:
-    """Forecast twice the labels from some of each class; then draw as many more, and score the rest."""
-    rng = np.random.default_rng((seed, 4))
-    rows = draw_rows(images.y, shots, rng)
+def forecast_trial(images: FeatureSet, number: int, seed: int) -> Forecast:
+    """Forecast twice the labels from a number of random ones; then draw as many more, and score the rest."""
+    rng = np.random.default_rng((seed, 4, number))
+    rows = draw_labels(images.y, number, rng)
     points = measure_curve(select_rows(images, rows), seed)
     curves = fit_curves(points.sizes, points.correct, seed)
-    rest = np.setdiff1d(np.arange(len(images.y)), rows)
-    now, later = np.mean([_score_more(images, rows, rest, shots, rng) for _ in range(NUM_DRAWS)], axis=0).tolist()
-    expected, gain = expect_accuracy(curves, 2 * len(rows)), expect_gain(curves, len(rows), 2 * len(rows))
-    target = later - now + expect_accuracy(curves, len(rows)).middle  # from the level that is known now
-    found = expect_labels(curves, len(rows), target) if later <= MOST_CERTAIN else None
-    is_near = None if found is None else bool(0.5 <= found.middle / (2 * len(rows)) <= 2)
-    return Forecast(expected=expected, gain=gain, now=now, later=later, is_near=is_near)
+    now, later = np.mean([_score_more(images, rows, rng) for _ in range(NUM_DRAWS)], axis=0).tolist()
+    known = expect_accuracy(curves, number).middle
+    return Forecast(
+        expected=expect_accuracy(curves, 2 * number),
+        gain=expect_gain(curves, number, 2 * number),
+        known=known,
+        now=now,
+        later=later,
+        tested=float((rng.random(number) < later).mean()),
+        is_near=_is_near(curves, number, later, later),
+        gain_is_near=_is_near(curves, number, known + later - now, later),
+    )
 
 
-def _score_more(
-    images: FeatureSet, rows: Labels, rest: Labels, shots: int, rng: np.random.Generator
-) -> tuple[float, float]:
+def draw_labels(y: Labels, number: int, rng: np.random.Generator) -> Labels:
+    """Draw rows at random, again and again until every class has two."""
+    while True:
+        rows = np.sort(rng.permutation(len(y))[:number])
+        if np.bincount(y[rows], minlength=int(y.max()) + 1).min() >= 2:
+            return rows
+
+
+def _is_near(curves: Curves, number: int, target: float, later: float) -> bool | None:
+    found = expect_labels(curves, number, target) if later <= MOST_CERTAIN else None
+    return None if found is None else bool(0.5 <= found.middle / (2 * number) <= 2)
+
+
+def _score_more(images: FeatureSet, rows: Labels, rng: np.random.Generator) -> tuple[float, float]:
     """Score the labels, and twice as many, on the images that neither has."""
-    more = rest[draw_rows(images.y[rest], shots, rng)]
+    rest = np.setdiff1d(np.arange(len(images.y)), rows)
+    more = rng.permutation(rest)[: len(rows)]
     out = select_rows(images, np.setdiff1d(rest, more))
-    return tuple(score(select_rows(images, some), out) for some in (rows, np.concatenate([rows, more])))  # type: ignore[return-value]
+    now, later = (score(select_rows(images, some), out) for some in (rows, np.concatenate([rows, more])))
+    return now, later

@@ -56,6 +56,22 @@ def test_every_table_is_there_and_belongs_to_the_same_images(explored, capsys):
     assert "right in cross-validation; with 2 times the labels " in capsys.readouterr().out
 
 
+def test_a_label_that_a_person_has_checked_is_not_doubted_again(explored, capsys):
+    folder = explored()
+    splits = read(folder / "data/splits.csv")
+    splits.loc[0, "label"] = "007" if splits["label"][0] == "NA" else "NA"
+    splits.to_csv(folder / "data/splits.csv", index=False)
+    run("explore", explore.main)
+    first = splits.iloc[0]
+    assert first["id"] in read(folder / explore.LABEL_ERRORS)["id"].to_list()
+    line = f"{first['id']},,{first['label']},Ada,,yes\n"
+    (folder / "labels.csv").write_text(f"id,path,label,who,when,checked\n{line}", encoding="utf-8")
+    run("explore", explore.main)
+    assert first["id"] not in read(folder / explore.LABEL_ERRORS)["id"].to_list()
+    assert read_json(folder / explore.REPORT)["num_checked"] == 1
+    assert "besides 1 that a person has checked" in capsys.readouterr().out
+
+
 def test_a_second_run_writes_the_same_bytes(explored):
     folder = explored()
     first = [(folder / path).read_bytes() for path in OUTPUTS]

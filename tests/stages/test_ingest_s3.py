@@ -5,17 +5,19 @@ import json
 import pytest
 
 from stages import ingest
+from stages.commands.suggest import OUT, suggest_images
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run
-from stages.graft.data.image_locations import image_locations
+from stages.graft.data.image_locations import LOCATION_COLUMNS, ImageLocations, image_locations
 from stages.graft.data.label_rules import DEFAULT_COLUMNS
-from stages.graft.data.manifest import read_manifest
+from stages.graft.data.manifest import read_manifest, read_unlabelled
 from stages.graft.data.unwatched import reason_to_ingest
 from stages.graft.images.loading import read_batch
+from stages.graft.labelling.label_files import read_sheet
 from stages.graft.storage import s3
 from tests.graft.images.test_loading import PREPROCESSING
 from tests.support.packed import packed_images
-from tests.support.pictures import class_folder, png
+from tests.support.pictures import class_folder, png, write
 from tests.support.s3 import bucket_server, use
 from tests.support.servers import BUCKET
 
@@ -103,6 +105,40 @@ def test_a_listed_object_that_changes_is_noticed(ingested, server, tmp_path, pro
     server.put("listed/a.png", png(ord("a")) + b"\0")
     changed = f"1 files that DVC does not watch have changed, such as s3://{BUCKET}/listed/a.png"
     assert reason_to_ingest(params, tmp_path / "cache", ingest.REPORT) == changed
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_images_without_labels_are_those_of_the_same_folder_on_disk(server, tmp_path, project, monkeypatch, copy):
+    use(server.environment, monkeypatch)
+    given = {"source": str(class_folder(tmp_path / "plates")), "max_bad_fraction": 0.5}
+    for number in range(3):
+        server.put(f"pool/new/{number}.png", png(500 + number))
+        write(tmp_path / f"pool/new/{number}.png", png(500 + number))
+    server.put("pool/bad.png", png(9)[:40])
+    made = project(ingest=given | {"unlabelled": f"s3://{BUCKET}/pool", "copy": copy})
+    run("ingest", ingest.main)
+    table = read_unlabelled(made / "data/unlabelled.csv", ("file", *LOCATION_COLUMNS))
+    assert json.loads((made / "reports/ingest.json").read_text())["num_quarantined_unlabelled"] == 1
+    locate = ImageLocations(table, made / "data/images")
+    assert read_batch(table["id"].to_list(), locate, PREPROCESSING, 3).any(axis=(1, 2, 3)).all()
+    if not copy:
+        assert table["address"].to_list() == [f"s3://{BUCKET}/pool/{file}" for file in table["file"]]
+    project(ingest=given | {"unlabelled": str(tmp_path / "pool")})
+    run("ingest", ingest.main)
+    assert read_unlabelled(made / "data/unlabelled.csv")["id"].to_list() == table["id"].to_list()
+
+
+def test_suggestions_among_images_of_a_bucket(server, project, monkeypatch):
+    use(server.environment, monkeypatch)
+    for number in range(4):
+        server.put(f"new/{number}.png", png(600 + number))
+    project(
+        backbone={"name": "shufflenet_v2_x0_5", "weights": "random", "sha256": None, "input_px": 32},
+        extract={"batch_size": 4, "device": "cpu", "runtime": "torch"},
+    )
+    suggest_images(2, f"s3://{BUCKET}/new", OUT)
+    assert len(read_sheet(OUT)) == 2
+    assert (OUT.with_suffix(".html")).read_text().count("data:image/jpeg") > 2
 
 
 def failing_after(monkeypatch, number):

@@ -2,10 +2,6 @@
 
 from dataclasses import dataclass
 
-MAX_PROBABILITY = 0.05
-"""Of a label that looks wrong: less probable than this. Labels moved at random are nearly always below; other suspected
-labels are mostly the errors of a weak head."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
@@ -140,12 +136,13 @@ class Facts:
     num_unused: int
     """Labelled images that `split.train_per_class` leaves out."""
     num_doubtful: int
-    """Labels that look wrong, in all splits: confident learning suspects them, and heads fitted without the image give
-    them a probability below MAX_PROBABILITY."""
+    """Labels that look wrong, in all splits."""
     is_finetuned: bool | None
     """Whether fine-tuned weights are the model; False: they were tried and not kept; None: nothing was fine-tuned."""
     forecast: Forecast | None = None
     """None when none was made."""
+    num_unlabelled: int = 0
+    """Images without a label that have features."""
 
     @property
     def weakest(self) -> tuple[ClassFacts, ...]:

@@ -12,7 +12,8 @@ from statistics import fmean
 from typing import Literal, get_args
 
 from stages.graft.advice.checks import num_provable, shorten_list
-from stages.graft.advice.facts import MAX_PROBABILITY, ClassFacts, Facts
+from stages.graft.advice.facts import ClassFacts, Facts
+from stages.graft.metrics.label_doubt import MAX_PROBABILITY
 
 MAX_STEPS = 3
 """Steps that a person is told."""
@@ -173,7 +174,7 @@ def _more_labels(facts: Facts) -> Iterator[Step]:
             gain=gain,
             action=f"Label more images of {weak.label}, and {_add_to(facts.source)}.",
             reason=f"It has {weak.num_train:,} training images, the average class {usual:,.0f}; only {weak.recall:.1%} "
-            "of its test images are found.",
+            f"of its test images are found.{_which_ones(facts)}",
             command=REPRO,
         )
     elif (gain := gain_of_labels(facts)) > 0:
@@ -181,9 +182,14 @@ def _more_labels(facts: Facts) -> Iterator[Step]:
             kind=_kind_of(gain),
             gain=gain,
             action=f"Label more images, {which}, and {_add_to(facts.source)}.",
-            reason=_format_rise(facts, gain),
+            reason=f"{_format_rise(facts, gain)}{_which_ones(facts)}",
             command=REPRO,
         )
+
+
+def _which_ones(facts: Facts) -> str:
+    """Name the command that chooses among images without a label, where there are some."""
+    return " `graft suggest 24` says which of the images without a label." if facts.num_unlabelled else ""
 
 
 def gain_of_labels(facts: Facts) -> float:

@@ -9,7 +9,6 @@ from typing import Any
 from pydantic import ConfigDict
 
 from stages.graft.advice.facts import (
-    MAX_PROBABILITY,
     BaselineFacts,
     ClassFacts,
     Conditions,
@@ -80,9 +79,10 @@ def read_facts(root: Path, source: str, confidence_level: float) -> Facts:
             curve=_curve(_rows(root / "reports/plots/shots.csv")),
             num_images=explore["num_images"],
             num_unused=explore["num_images"] - metrics["num_test"] - _num_used(reports["train_head"]),
-            num_doubtful=_num_doubtful(_rows(root / "reports/label_errors.csv")),
+            num_doubtful=explore["num_suspected"],
             is_finetuned=_is_finetuned(reports["finetune"]),
             forecast=_forecast(explore.get("forecast")),
+            num_unlabelled=reports["train_head"].get("num_unlabelled", 0),
         )
     except KeyError as error:
         raise DataError(f"the reports in {root / 'reports'} lack {error}; `dvc repro` writes them again") from None
@@ -150,10 +150,6 @@ def _curve(rows: list[dict[str, str]]) -> tuple[CurvePoint, ...]:
         )
         for row in rows
     )
-
-
-def _num_doubtful(rows: list[dict[str, str]]) -> int:
-    return sum(row["suspected"] == "True" and float(row["score"]) < MAX_PROBABILITY for row in rows)
 
 
 def _num_used(train_head: Mapping[str, Any]) -> int:

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from stages.graft.core.errors import DataError
@@ -14,7 +16,10 @@ from stages.graft.data.split_names import TRAIN
 from stages.graft.storage.tables import write_csv
 
 COLUMNS = ("id", "path", "label", "who", "when")
-"""Of the file."""
+"""That the file must have."""
+
+CHECKED, YES = "checked", "yes"
+"""Column that it may have, and what is in it where a person has checked a label that was in doubt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +36,8 @@ class Decision:
     """Who says so; may be empty."""
     when: str
     """ISO 8601; may be empty."""
+    is_checked: bool = False
+    """Whether the label was in doubt, and a person has looked at it: it is not doubted again."""
 
     @property
     def image(self) -> str:
@@ -108,7 +115,22 @@ def read_decisions(path: Path) -> list[Decision]:
 
 def write_decisions(decisions: Iterable[Decision], path: Path) -> None:
     """Write the file."""
-    write_csv(pd.DataFrame([asdict(one) for one in decisions], columns=list(COLUMNS)), path)
+    rows = [
+        {name: getattr(one, name) for name in COLUMNS} | {CHECKED: YES if one.is_checked else ""} for one in decisions
+    ]
+    write_csv(pd.DataFrame(rows, columns=[*COLUMNS, CHECKED]), path)
+
+
+def checked_rows(path: Path, images: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Tell for which images the last decision of a file is that of a person who checked the label, shape (n,).
+
+    Args:
+        path: the file.
+        images: columns id and file; n rows.
+    """
+    last = {decision.image: decision.is_checked for decision in read_decisions(path)}
+    named = zip(images["id"], images["file"], strict=True)
+    return np.array([last.get(id_, last.get(file, False)) for id_, file in named], dtype=np.bool_)
 
 
 def conflicts_among(decisions: Iterable[Decision]) -> tuple[tuple[Decision, ...], ...]:
@@ -157,4 +179,6 @@ def _decision(row: dict[Any, str], where: str) -> Decision:
         raise DataError(f"{where}: the label is empty; remove the row, or give it a label")
     if not (values["id"] or values["path"]):
         raise DataError(f"{where}: neither id nor path names the image")
-    return Decision(**{**values, "id": values["id"].lower(), "label": normal_form(values["label"])})
+    is_checked = str(row.get(CHECKED, "")).strip().casefold() == YES
+    values |= {"id": values["id"].lower(), "label": normal_form(values["label"])}
+    return Decision(**values, is_checked=is_checked)

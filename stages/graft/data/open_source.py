@@ -44,13 +44,13 @@ def open_source(
     Args:
         source: a class folder (one sub-folder per class, or splits around them), a zip or tar file of one, a folder of
             such archives, a CSV list, a YAML spec, the s3 address of a class folder, or the http(s) address of an
-            archive.
+            archive, unless the images are without labels.
         cache: folder for downloads and nameless temporary files.
         sha256: of the file, hex; a must for an address, checked for other files if given.
         rules: where labels come from.
     Raises:
         DataError: the source is missing, of no known kind, damaged, or in a layout that can be read in several ways.
-        ParamsError: sha256 is missing or does not fit; a value of the spec is not allowed.
+        ParamsError: sha256 is missing or does not fit, or may not be given; a value of the spec is not allowed.
         UnreachableError: an s3 address holds nothing, or may not be listed.
     """
     name, path = str(source), Path(source)
@@ -58,6 +58,8 @@ def open_source(
         raise ParamsError(f"`ingest.sha256` cannot be checked for a folder ({name}); set it to null")
     opened: AbstractContextManager[Source]
     if is_address(name):
+        if not rules.needs_labels:
+            raise ParamsError(f"images without labels are not fetched from {name}: download it, and name the file")
         opened = _opened_archive(_fetched(name, sha256, cache / "downloads"), name, cache / "scratch", rules)
     elif name.lower().startswith(SCHEME) and name.lower().endswith((*LIST_SUFFIXES, *ARCHIVE_SUFFIXES)):
         raise DataError(

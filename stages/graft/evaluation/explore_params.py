@@ -20,6 +20,15 @@ class ExploreParams(Params):
     """Seed of the draws and of the map."""
 
 
+class GivenLabelsParams(Params):
+    """The value of the section `ingest` that explore reads."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    labels: str
+    """File of labels given later: whose label was in doubt and is checked."""
+
+
 class TargetParams(Params):
     """The value of the section `evaluate` that explore reads."""
 

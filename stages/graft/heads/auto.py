@@ -59,7 +59,7 @@ def fit_auto(
     """
     lda, choices, of_lda = fit_lda(train, val, weights, num_folds)
     l2, of_logistic = choose_penalty(train, val, l2_grid, weights, num_folds)
-    softsign = fit_standardisation(train.known_x).to_softsign()
+    softsign = fit_standardisation(train.x).to_softsign()
     logistic = next(fit_path(limited(train, softsign), [l2], weights))
     candidates = judge(of_lda, of_logistic, weights)
     best = min(candidates, key=lambda candidate: candidate.log_loss)  # of equal ones, the first

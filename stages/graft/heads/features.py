@@ -35,16 +35,11 @@ class FeatureSet:
     groups: tuple[str, ...] = ()
     """Name of each image's group, "" for none, n of them; empty when no image has one."""
     unlabelled: npt.NDArray[np.float32] | None = None
-    """Features of images without a label, shape (m, d): with them, features are standardised on more images."""
-
-    @property
-    def known_x(self) -> npt.NDArray[np.float32]:
-        """Features of these images and of the unlabelled ones, to standardise on."""
-        return self.x if self.unlabelled is None else np.concatenate([self.x, self.unlabelled])
+    """Features of images without a label, shape (m, d): they tell a head with few labels how features vary."""
 
 
 MAX_UNLABELLED = 20_000
-"""Images without labels that features are standardised on, at most; of more, evenly spread ones."""
+"""Images without labels that heads are told of, at most; of more, evenly spread ones."""
 
 
 def with_unlabelled(images: FeatureSet, path: Path) -> FeatureSet:

@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stages.graft.heads.class_weights import ClassWeights
 from stages.graft.heads.cross_validation import HeldOut, score_held_out
+from stages.graft.heads.directions import main_directions
 from stages.graft.heads.features import MAX_SINGLE_THREAD, FeatureSet
 from stages.graft.heads.head import Float32, Head
 from stages.graft.heads.sharpness import choose_sharpness
@@ -55,20 +56,26 @@ def fit_lda(
 def fit_discriminants(train: FeatureSet, weights: ClassWeights) -> tuple[Head, float]:
     """Compute Fisher's linear discriminants of limited features for classes that are equally frequent.
 
+    With few labels and many images without one, of the main directions of all images alone.
+
     Returns:
         A head whose logits are -1/2 of the squared Mahalanobis distances to the class means, up to a term that is the
         same for every class; and the shrinkage of the covariance.
     Source:
         Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2009, eq. 4.10.
     """
-    softsign = fit_standardisation(train.known_x).to_softsign()
-    x = softsign.apply(train.x)
+    softsign = fit_standardisation(train.x).to_softsign()
+    x, directions = softsign.apply(train.x), main_directions(train, softsign)
+    if directions is not None:
+        x = x @ directions
     means = np.stack([x[train.y == k].mean(axis=0, dtype=np.float64) for k in range(len(train.classes))])
     of_image = weights[train.y] / weights[train.y].mean()
     residuals = (x - means[train.y].astype(np.float32)) * np.sqrt(of_image)[:, None].astype(np.float32)
     centre = means.mean(axis=0)
     weight, shrinkage = _solve(residuals, means - centre)
     bias = -0.5 * (weight * (means + centre)).sum(axis=1)
+    if directions is not None:
+        weight = weight @ directions.T
     layer = (weight.astype(np.float32), bias.astype(np.float32))
     return Head(kind="lda", classes=train.classes, layers=(layer,), softsign=softsign), shrinkage
 

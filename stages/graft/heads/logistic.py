@@ -93,7 +93,7 @@ def choose_penalty(
 
 def fit_path(train: FeatureSet, l2_grid: Sequence[float], weights: ClassWeights) -> Iterator[Candidate]:
     """Fit with the penalties, strongest first; each fit starts from the solution of the last one."""
-    standardisation = fit_standardisation(train.known_x)
+    standardisation = fit_standardisation(train.x)
     x, basis = _reduce(standardisation.apply(train.x))
     model = LogisticRegression(
         solver=SOLVER, warm_start=True, max_iter=MAX_ITERATIONS, class_weight=dict(enumerate(weights.tolist()))
@@ -108,15 +108,14 @@ def fit_path(train: FeatureSet, l2_grid: Sequence[float], weights: ClassWeights)
 
 
 def _score_path(train: FeatureSet, x: Float32, l2_grid: Sequence[float], weights: ClassWeights) -> Iterator[Float32]:
-    softsign = fit_standardisation(train.known_x).to_softsign()
+    softsign = fit_standardisation(train.x).to_softsign()
     for candidate in fit_path(limited(train, softsign), l2_grid, weights):
         yield candidate.head.logits(softsign.apply(x))
 
 
 def limited(images: FeatureSet, softsign: Softsign) -> FeatureSet:
     """Give images with their features limited."""
-    others = images.unlabelled
-    return replace(images, x=softsign.apply(images.x), unlabelled=None if others is None else softsign.apply(others))
+    return replace(images, x=softsign.apply(images.x), unlabelled=None)
 
 
 def _keeps_rising(losses: Sequence[float]) -> bool:

@@ -43,7 +43,7 @@ def fit_mlp(
     Raises:
         DataError: the loss is not finite.
     """
-    standardisation = fit_standardisation(train.known_x)
+    standardisation = fit_standardisation(train.x)
     x, y = torch.from_numpy(standardisation.apply(train.x)), torch.from_numpy(train.y)
     val_x = torch.from_numpy(standardisation.apply(val.x))
     curve: list[Epoch] = []

@@ -27,7 +27,7 @@ def fit_prototypes(train: FeatureSet, val: FeatureSet, weights: ClassWeights) ->
     Source:
         Snell et al., Prototypical Networks, NeurIPS 2017, eq. 8.
     """
-    standardisation = fit_standardisation(train.known_x)
+    standardisation = fit_standardisation(train.x)
     x = standardisation.apply(train.x)
     means = np.stack([x[train.y == k].mean(axis=0, dtype=np.float64) for k in range(len(train.classes))])  # (c, d)
     weight, bias = 2 * means, -np.square(means).sum(axis=1)

@@ -49,13 +49,14 @@ def read_filled(path: Path, who: str, when: str) -> list[Decision]:
 
 
 def new_decisions(filled: Sequence[Decision], known: Iterable[Decision]) -> Added:
-    """Leave out what is the last decision for its image already."""
-    last = {decision.image: decision.label for decision in known}
+    """Leave out what is the last decision for its image already; that a label was checked is new."""
+    last = {decision.image: decision for decision in known}
     added = []
     for decision in filled:
-        if last.get(decision.image) != decision.label:
+        before = last.get(decision.image)
+        if before is None or before.label != decision.label or decision.is_checked > before.is_checked:
             added.append(decision)
-            last[decision.image] = decision.label
+            last[decision.image] = decision
     return Added(decisions=tuple(added), num_known=len(filled) - len(added))
 
 
@@ -81,7 +82,7 @@ def _read_rows(path: Path) -> Iterator[Decision]:
             path_of = values.get("path") or values.get("file", "")
             yield Decision(
                 id=values.get("id", "").lower(), path=path_of, label=label,
-                who=values.get("who", ""), when=values.get("when", ""),
+                who=values.get("who", ""), when=values.get("when", ""), is_checked="mark" in values,
             )  # fmt: skip
 
 

@@ -122,7 +122,7 @@ def choose_images(pool: Pool, points: Float32, guesses: Guesses | None, number: 
 
 
 def guess_classes(pool: Pool) -> Guesses | None:
-    """Fit discriminants to the labels, standardised on all images, and score all; None with fewer than two classes."""
+    """Fit discriminants to the labels, in the main directions of all images; None with fewer than two classes."""
     rows = _labelled(pool)
     names = [pool.labels[row] for row in rows]
     classes = tuple(sorted(set(names)))

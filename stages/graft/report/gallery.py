@@ -54,7 +54,7 @@ class GalleryImage:
     share: float
     """The prediction's confidence, or the label's probability, [0, 1]."""
     notes: tuple[str, ...]
-    """Further words: unsure, unknown, suspected, the split."""
+    """Further words: unsure, unknown, looks wrong, the split."""
 
     @property
     def differs(self) -> bool:
@@ -93,7 +93,7 @@ class Galleries:
     num_doubtful: int
     """Images that look like another class, shown or not."""
     num_suspected: int
-    """Of these, those whose label confident learning takes for wrong."""
+    """Of these, those whose label looks wrong."""
 
     @property
     def answers(self) -> list[GalleryImage]:
@@ -161,7 +161,7 @@ def doubtful_labels(table: pd.DataFrame, max_images: int, thumbnail: FindThumbna
     table = table.assign(suspected=table["suspected"].astype(bool))  # an empty table has no truth values
     ordered = table.sort_values(["suspected", "score", "id"], ascending=[False, True, True])
     return [
-        _image(row, thumbnail, row["suggested"], row["score"], (row["split"], *_true(row, "suspected")))
+        _image(row, thumbnail, row["suggested"], row["score"], (row["split"], *(["looks wrong"] * row["suspected"])))
         for row in ordered.head(max_images).to_dict("records")
     ]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup, escape
 
 from stages.graft.advice.advice import ADVICE, Advice, read_advice
@@ -23,6 +23,7 @@ from stages.graft.report.headline import format_details, read_comparisons
 from stages.graft.report.heat_layers import read_heat_layers
 from stages.graft.report.plot_tables import read_table
 from stages.graft.report.report_params import ReportParams
+from stages.graft.report.templates import open_templates
 from stages.graft.storage.files import read_json, write_text
 from stages.graft.tracking.champion import read_champion
 from stages.graft.tracking.provenance import read_provenance
@@ -111,10 +112,7 @@ def _read_advice(root: Path) -> Advice:
 
 
 def _template() -> Template:
-    loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = open_templates()
     environment.filters |= {"percent": _percent, "points": _points, "number": _number, "value": _value, "p": _p_value}
     environment.filters["code"] = _with_code
     return environment.get_template(TEMPLATE)

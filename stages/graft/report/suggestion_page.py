@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 
 from stages.graft.labelling.clusters import Cluster
 from stages.graft.report.gallery import FindThumbnail
+from stages.graft.report.templates import open_templates
 from stages.graft.storage.files import write_text
 
-TEMPLATE = Path(__file__).with_name("suggestions.html")
+TEMPLATE = "suggestions.html"
 
 NUM_TYPICAL, NUM_ODD = 6, 3
 """Images shown of each cluster, at most."""
@@ -95,8 +95,7 @@ def write_suggestion_page(clusters: Sequence[ShownCluster], counts: dict[str, in
         table: the file that a person fills in.
         out: the page.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    template = open_templates().get_template(TEMPLATE)
     write_text(template.render(clusters=clusters, table=str(table), **counts), out)
 
 

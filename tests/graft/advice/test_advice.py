@@ -187,7 +187,17 @@ def test_a_forecast_is_told_and_replaces_the_curve():
         "With twice the labelled images expect 97.0% (96.0% to 98.0%), with four times 98.0% (96.5% to 99.0%); "
         "99.0% takes 3,000 to very many labels."
     )
-    assert "With twice the labelled images, 1.0 points more are expected." in advice.next_steps[0].reason
+    assert advice.next_steps[0].reason == "With twice the labelled images, 1.0 points more are expected."
+
+
+def test_images_without_a_label_are_pointed_at():
+    for facts in (
+        replace(GOOD, curve=curve(0.92, 0.93, 0.96), num_unlabelled=50),
+        replace(GOOD, classes=classes(0.98, 0.97, 0.5, num_train=(100, 100, 10)), num_unlabelled=50),
+    ):
+        step = give_advice(facts).next_steps[0]
+        assert step.action.startswith("Label more images")
+        assert step.reason.endswith(". `graft suggest 24` says which of the images without a label.")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
+import pandas as pd
 import pytest
 
 from stages.graft.core.errors import DataError
-from stages.graft.data.given_labels import Decision, give_labels, read_decisions, write_decisions
+from stages.graft.data.given_labels import Decision, checked_rows, give_labels, read_decisions, write_decisions
 from stages.graft.data.ingestion import ingest, ingest_unlabelled
 from stages.graft.data.label_rules import LabelRules
 from stages.graft.data.manifest import ManifestRow, read_unlabelled, write_manifest
@@ -43,6 +46,26 @@ def test_the_last_one_wins_and_the_conflict_is_listed(tmp_path):
     assert [[one.label for one in some] for some in given.conflicts] == [["hole", "pit"]]
     assert "0.png" not in given.lines()[1]
     assert "hole (Bea), then pit (Ada)" in given.lines()[1]
+
+
+def test_whose_label_was_checked_last(tmp_path):
+    by_path = Decision(id="", path="1.png", label="pit", who="", when="1", is_checked=True)
+    decisions = [
+        replace(decision(0, "pit", "1"), is_checked=True),
+        by_path,
+        replace(decision(2, "pit", "1"), is_checked=True),
+        decision(2, "hole", "2"),  # a later label, which nobody has checked
+        decision(3, "pit", "1"),
+    ]
+    write_decisions(decisions, tmp_path / "labels.csv")
+    assert sorted(read_decisions(tmp_path / "labels.csv"), key=repr) == sorted(decisions, key=repr)
+    images = pd.DataFrame({"id": [f"{n:064x}" for n in range(5)], "file": [f"{n}.png" for n in range(5)]})
+    assert checked_rows(tmp_path / "labels.csv", images).tolist() == [True, True, False, False, False]
+
+
+def test_a_file_without_the_column_of_checks_is_read(tmp_path):
+    path = write(tmp_path / "labels.csv", b"id,path,label,who,when\nab,,hole,,\n")
+    assert [one.is_checked for one in read_decisions(path)] == [False]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 import numpy as np
+import pytest
 
 from stages.graft.evaluation.learning_curve import forecast_record, format_forecast, measure_curve
+from stages.graft.heads.features import select_rows
 from tests.support.features import feature_set, sparse_features
 
 
@@ -10,6 +12,14 @@ def test_more_labels_classify_more(rng):
     assert points.correct.shape == (4, 80)
     shares = points.correct.mean(axis=1)
     assert shares[0] < shares[-1]
+
+
+def test_a_rare_class_does_not_decide_on_the_number_of_parts(rng):
+    images = sparse_features(rng, 20)
+    rows = np.arange(len(images.y) - 18)  # of the last class, two images
+    points = measure_curve(select_rows(images, rows), 0)
+    assert points.sizes[-1] == pytest.approx(0.9 * 62, abs=0.5)
+    assert points.correct.shape[1] == 62
 
 
 def test_the_record_says_what_more_labels_bring(rng):

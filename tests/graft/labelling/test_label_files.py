@@ -35,6 +35,7 @@ def test_marks_of_doubtful_labels(tmp_path):
     rows = ["a,hole,pit,right", "b,hole,pit,Wrong", "c,hole,pit,scratch", "d,hole,pit,"]
     found = filled(tmp_path / "l.csv", "file,label,suggested,mark\n" + "\n".join(rows) + "\n")
     assert [(one.path, one.label) for one in found] == [("a", "hole"), ("b", "pit"), ("c", "scratch")]
+    assert all(one.is_checked for one in found)
 
 
 def test_what_was_protected_from_a_spreadsheet_is_read_as_it_was(tmp_path):
@@ -66,6 +67,12 @@ def test_labels_that_are_there_are_not_added_again():
     added = new_decisions([decision("pit"), decision("hole"), decision("hole")], known)
     assert [one.label for one in added.decisions] == ["hole"]
     assert added.num_known == 2
+
+
+def test_that_a_label_was_checked_is_new():
+    checked = decision("hole", is_checked=True)
+    assert new_decisions([checked], [decision("hole")]).decisions == (checked,)
+    assert new_decisions([checked, decision("hole")], [checked]).decisions == ()
 
 
 def annotation(*labels, **fields):

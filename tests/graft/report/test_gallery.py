@@ -103,7 +103,7 @@ def test_suspected_labels_come_before_the_merely_odd():
     table = pd.DataFrame(rows, columns=["id", "file", "label", "suggested", "score", "suspected", "split"])
     images = doubtful_labels(table, 9, address)
     assert files(images) == ["wrong.png", "odd.png"]
-    assert images[0].notes == ("test", "suspected")
+    assert images[0].notes == ("test", "looks wrong")
     assert doubtful_labels(table.head(0), 9, address) == []
 
 
