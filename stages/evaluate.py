@@ -69,10 +69,12 @@ def main() -> None:
     locations = partial(image_locations, IMAGES_TABLE, IMAGES)
     runtime = model_runtime(weights, load_params("extract", RuntimeChoice), FEATURES, locations)
     images, is_frozen = read_splits(IMAGES_TABLE, COLUMNS), model.kind == "frozen"
-    score = cached = score_cached(head if is_frozen else load_head(MODEL, FROZEN_HEAD), FEATURES)
+    cached = score_cached(head if is_frozen else load_head(MODEL, FROZEN_HEAD), FEATURES)
+    pretrained = scored = score_splits(cached, images, model.classes)
     if not is_frozen:
         score = score_images(head, weights, runtime, images["id"][images["split"] != UNUSED].to_list(), locations())
-    train, val, test = score_splits(score, images, model.classes)
+        scored = score_splits(score, images, model.classes)
+    train, val, test = scored
     # The rule is fitted to train and validation; the test images are only scored.
     rule = fit_rule(model, train, val, params.target_accuracy, params.false_alarm_rate)
     max_megapixels = load_params("ingest", PixelLimitParams).max_megapixels
@@ -80,7 +82,6 @@ def main() -> None:
     is_checked = load_params("duplicates", DuplicatesParams).method != "off"
     level, answers = params.confidence_level, answer(rule, test.x, test.logits)
     evaluation = evaluate_answers(images, model.classes, test.logits, answers, level, is_checked)
-    pretrained = score_splits(cached, images, model.classes)
     unseen = measure_unseen(pretrained, model.classes, params.false_alarm_rate)
     write_reports(evaluation, unseen, rule, params.gate, verdict(model, pretrained[-1], test))
 

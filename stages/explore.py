@@ -7,19 +7,23 @@ Params  explore, ingest.labels, evaluate.target_accuracy
 
 from pathlib import Path
 
+import numpy as np
+
 from stages.graft.core.params import load_params
 from stages.graft.core.stage import run_stage
 from stages.graft.data.given_labels import checked_rows
 from stages.graft.data.image_locations import image_locations
+from stages.graft.data.split_names import TEST
+from stages.graft.data.splits import SPLITS as SPLIT_NAMES
 from stages.graft.data.splits import extend_table, read_splits
 from stages.graft.evaluation.baselines import predict_baselines
 from stages.graft.evaluation.explore_params import ExploreParams, GivenLabelsParams, TargetParams
 from stages.graft.evaluation.feature_map import make_map, map_table
 from stages.graft.evaluation.label_errors import find_label_errors, format_label_errors
 from stages.graft.evaluation.learning_curve import forecast_record, format_forecast
-from stages.graft.evaluation.linear_probe import MAX_IMAGES, choose_penalty, concatenate_sets
+from stages.graft.evaluation.linear_probe import MAX_IMAGES, choose_penalty
 from stages.graft.evaluation.shots import shots_table
-from stages.graft.heads.features import load_features, read_white_level
+from stages.graft.heads.features import load_all_features, read_white_level, select_rows
 from stages.graft.metrics.sampling import stratified_rows
 from stages.graft.storage.files import read_json, write_json
 from stages.graft.storage.tables import write_report_csv
@@ -34,9 +38,10 @@ MAP, SHOTS = Path("reports/plots/map.csv"), Path("reports/plots/shots.csv")
 def main() -> None:
     """Fit the default head to parts of the images, and write what it shows about them."""
     params, target = load_params("explore", ExploreParams), load_params("evaluate", TargetParams).target_accuracy
-    train, val, test, unused = load_features(FEATURES, SPLITS, "train", "val", "test", "unused")
-    images, l2 = read_splits(SPLITS, ("id", "file", "label", "group", "split")), choose_penalty(train, val)
-    everything = concatenate_sets(train, val, test, unused)  # a wrong label matters in test as well; it chooses nothing
+    images = read_splits(SPLITS, ("id", "file", "label", "group", "split"))
+    everything = load_all_features(FEATURES, SPLITS)  # a wrong label matters in test as well; it chooses nothing
+    train, val, test = (select_rows(everything, np.flatnonzero(images["split"] == name)) for name in SPLIT_NAMES)
+    l2 = choose_penalty(train, val)
     images["is_checked"] = checked_rows(Path(load_params("ingest", GivenLabelsParams).labels), images)
     predicted, label_errors = find_label_errors(everything, images, params.num_folds)
     rows = stratified_rows(everything.y, params.map_images)
@@ -56,7 +61,7 @@ def main() -> None:
         "num_images_on_map": len(rows),
         "map_explained_variance": round(feature_map.explained, 6),
         "splits_given": read_json(SPLIT_REPORT)["given"],
-        "forecast": forecast_record(concatenate_sets(train, val, unused), target, params.seed),
+        "forecast": forecast_record(everything, np.flatnonzero(images["split"] != TEST), target, params.seed),
     }
     write_json(report, REPORT)
     doubts = format_label_errors(report)

@@ -137,6 +137,7 @@ def _write_records(folder, classes, per_class, right):
     asked = {"min_accuracy": 0.5, "min_recall": None, "max_leaked": 0, "beat_baselines": True}
     write_json({"passed": True, "reasons": [], **asked}, folder / "reports/gate.json")
     explored = {"num_images": 3 * len(right), "num_suspected": int((~right).sum()), "splits_given": []}
+    explored |= {"num_images_per_fit": 5000, "num_images_on_map": 3 * len(right)}
     write_json(explored, folder / "reports/explore.json")
     write_json({"num_train": len(right), "num_val": len(right)}, folder / "reports/train_head.json")
     rows = pd.DataFrame({"name": ["model", "majority"], "accuracy": [accuracy, 0.3]})

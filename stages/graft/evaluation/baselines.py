@@ -16,15 +16,15 @@ from stages.graft.core.progress import bar
 from stages.graft.core.threads import in_threads
 from stages.graft.data.splits import BASELINES
 from stages.graft.evaluation.linear_probe import L2_GRID, MAX_IMAGES, Probabilities
-from stages.graft.heads.features import FeatureSet, select_rows
+from stages.graft.heads.features import FeatureSet, sample
 from stages.graft.heads.head import Float32
 from stages.graft.heads.logistic import fit_logistic
+from stages.graft.heads.softmax_regression import COARSE
 from stages.graft.heads.standardisation import fit_standardisation
 from stages.graft.images.decode import decode
 from stages.graft.images.loading import LocateImage
 from stages.graft.images.location import BRING_BACK, num_readers, read_image_bytes
 from stages.graft.metrics.classification import Labels, softmax
-from stages.graft.metrics.sampling import stratified_rows
 
 PIXELS_PX = 32
 """Side of the grey squares, in pixels."""
@@ -57,15 +57,25 @@ def predict_neighbours(train: FeatureSet, x: Float32) -> Probabilities:
     votes = []
     for start in range(0, len(x), BLOCK):
         block = standardisation.apply(x[start : start + BLOCK])
-        nearest = np.argsort(lengths - 2 * block @ known.T, axis=1, kind="stable")[:, :num_neighbours]
+        nearest = _lowest(lengths - 2 * block @ known.T, num_neighbours)
         weights = 1 + 1e-6 * np.arange(num_neighbours)[::-1]  # breaks ties, moves no majority
         votes.append((y[nearest] * weights[:, None]).sum(axis=1) / weights.sum())
     return np.concatenate(votes)
 
 
+def _lowest(values: Float32, number: int) -> Labels:
+    """Give the columns of each row's lowest values, (n, m), in order; of equal ones, the first."""
+    limits = np.partition(values, number - 1, axis=1)[:, number - 1]
+    lowest = []
+    for row, limit in zip(values, limits, strict=True):
+        near = np.flatnonzero(row <= limit)
+        lowest.append(near[np.argsort(row[near], kind="stable")[:number]])
+    return np.stack(lowest)
+
+
 def predict_pixels(train: FeatureSet, val: FeatureSet, x: Float32) -> Probabilities:
     """Fit a logistic head to grey pixels instead of features, score x by it; validation chooses the penalty."""
-    head, _ = fit_logistic(train, val, L2_GRID, np.ones(len(train.classes)))
+    head, _ = fit_logistic(train, val, L2_GRID, np.ones(len(train.classes)), COARSE)
     return softmax(head.logits(x))
 
 
@@ -108,7 +118,7 @@ def predict_baselines(
     Returns:
         For each of BASELINES the predicted class of every image of `ids`; empty for those that are not in test.
     """
-    train, val = (select_rows(images, stratified_rows(images.y, MAX_IMAGES)) for images in (train, val))
+    train, val = (sample(images, MAX_IMAGES) for images in (train, val))
     pixels = read_pixels([*train.ids, *val.ids, *test.ids], locate, white_level)
     of_train, of_val, of_test = np.split(pixels, [len(train.y), len(train.y) + len(val.y)])
     probabilities = (

@@ -11,8 +11,6 @@ from cleanlab.rank import get_label_quality_scores  # type: ignore[import-untype
 
 from stages.graft.evaluation.linear_probe import MAX_IMAGES, Probabilities, cross_validate
 from stages.graft.heads.features import FeatureSet
-from stages.graft.heads.logistic import limited
-from stages.graft.heads.standardisation import fit_standardisation
 from stages.graft.metrics.classification import Labels
 from stages.graft.metrics.label_doubt import MAX_PROBABILITY
 
@@ -53,14 +51,13 @@ def judge_labels(
     Returns:
         probabilities of the first and of the second time, shape (n, c).
     """
-    soft = limited(images, fit_standardisation(images.x).to_softsign())
     l2 = PENALTY_PER_IMAGE * min(len(images.y), MAX_IMAGES)
-    first = cross_validate(soft, groups, l2, num_folds)
+    first = cross_validate(images, groups, l2, num_folds)
     usable = ~suspect_labels(images.y, first)
     if is_checked is not None:
         usable |= is_checked
     usable |= ~np.isin(images.y, images.y[usable])  # a class keeps its images when all are suspected
-    return first, cross_validate(soft, groups, l2, num_folds, usable)
+    return first, cross_validate(images, groups, l2, num_folds, usable)
 
 
 def label_errors_table(images: pd.DataFrame, y: Labels, classes: tuple[str, ...], p: Probabilities) -> pd.DataFrame:

@@ -81,19 +81,20 @@ def measure_curve(images: FeatureSet, seed: int) -> CurvePoints:
     return CurvePoints(sizes=sizes[different], correct=correct[np.ix_(different, scored)], y=images.y[scored])
 
 
-def forecast_record(images: FeatureSet, target: float, seed: int) -> dict[str, Any]:
+def forecast_record(images: FeatureSet, usable: Labels, target: float, seed: int) -> dict[str, Any]:
     """Say what more labels would bring, as a record for a report.
 
     Args:
-        images: those with labels that are not for the test, in order of id.
+        images: those with labels, in order of id.
+        usable: rows of those that are not for the test, ascending.
         target: accuracy that is asked for.
         seed: of draws and resamples.
     Returns:
         num_labels, and of `all` images and of the `weakest` classes what `_outlook` gives; without an outlook where
         some class has too few images.
     """
-    record: dict[str, Any] = {"num_labels": len(images.y), "target": target, "all": None, "weakest": {}}
-    some = select_rows(images, stratified_rows(images.y, MAX_IMAGES))
+    record: dict[str, Any] = {"num_labels": len(usable), "target": target, "all": None, "weakest": {}}
+    some = select_rows(images, usable[stratified_rows(images.y[usable], MAX_IMAGES)])
     if len(images.classes) < 2 or np.bincount(some.y, minlength=len(images.classes)).min() < 2:
         return record
     points = measure_curve(some, seed)

@@ -9,16 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.graft.core.progress import bar
-from stages.graft.heads.features import FeatureSet, groups_of, select_rows
+from stages.graft.heads.features import FeatureSet, sample, select_rows
 from stages.graft.heads.head import Float32
 from stages.graft.heads.logistic import fit_logistic
+from stages.graft.heads.softmax_regression import COARSE
+from stages.graft.heads.standardisation import fit_standardisation
 from stages.graft.metrics.classification import Labels, softmax
 from stages.graft.metrics.sampling import deal_folds, stratified_rows
 
 L2_GRID = (10000.0, 1000.0, 100.0, 10.0, 1.0, 0.1, 0.01)
 """Penalties to try. They are constant: results about the images must not change with the head in use."""
 
-MAX_IMAGES = 10_000
+MAX_IMAGES = 5000
 """Largest number of images that a head is fitted to; more images change the results little and take long."""
 
 Probabilities = npt.NDArray[np.float64]
@@ -26,12 +28,11 @@ Probabilities = npt.NDArray[np.float64]
 
 def choose_penalty(train: FeatureSet, val: FeatureSet) -> float:
     """Let validation choose the penalty."""
-    rows = stratified_rows(train.y, MAX_IMAGES)
-    return fit_logistic(select_rows(train, rows), val, L2_GRID, np.ones(len(train.classes)))[1]["l2"]
+    return fit_logistic(sample(train, MAX_IMAGES), val, L2_GRID, np.ones(len(train.classes)), COARSE)[1]["l2"]
 
 
 def fit_probe(x: Float32, y: Labels, classes: tuple[str, ...], l2: float, new_x: Float32) -> Probabilities:
-    """Fit a head with one penalty, to at most MAX_IMAGES, and score other images.
+    """Fit a head with one penalty, and score other images.
 
     Args:
         x: features to fit to, shape (n, d).
@@ -47,11 +48,10 @@ def fit_probe(x: Float32, y: Labels, classes: tuple[str, ...], l2: float, new_x:
     if len(present) == 1:
         probabilities[:, present] = 1
         return probabilities
-    rows = stratified_rows(y, MAX_IMAGES)
     names = tuple(classes[k] for k in present)
-    train = FeatureSet(ids=(), x=x[rows], y=np.searchsorted(present, y[rows]), classes=names)
+    train = FeatureSet(ids=(), x=x, y=np.searchsorted(present, y), classes=names)
     val = select_rows(train, np.arange(1))  # never used: with one penalty there is nothing to choose
-    head, _ = fit_logistic(train, val, [l2], np.ones(len(present)))
+    head, _ = fit_logistic(train, val, [l2], np.ones(len(present)), COARSE)
     probabilities[:, present] = softmax(head.logits(new_x))
     return probabilities
 
@@ -63,7 +63,7 @@ def cross_validate(
     num_folds: int,
     usable: npt.NDArray[np.bool_] | None = None,
 ) -> Probabilities:
-    """Score every image by a head that was fitted without it and its group.
+    """Score every image by a head that was fitted to at most MAX_IMAGES limited features, without it and its group.
 
     Args:
         images: all of them, n.
@@ -74,26 +74,13 @@ def cross_validate(
     Returns:
         probabilities, shape (n, c).
     """
-    folds = deal_folds(images.y, groups, num_folds)
+    folds, softsign = deal_folds(images.y, groups, num_folds), fit_standardisation(images.x).to_softsign()
     probabilities = np.zeros((len(images.y), len(images.classes)))
     for fold in bar(range(num_folds), desc="explore: check labels", unit="folds"):
         out = folds == fold
-        fitted = ~out if usable is None else ~out & usable
-        if out.any() and fitted.any():
-            x, y = images.x[fitted], images.y[fitted]
-            probabilities[out] = fit_probe(x, y, images.classes, l2, images.x[out])
+        fitted = np.flatnonzero(~out if usable is None else ~out & usable)
+        if out.any() and len(fitted):
+            rows = fitted[stratified_rows(images.y[fitted], MAX_IMAGES)]
+            x, new_x = softsign.apply(images.x[rows]), softsign.apply(images.x[out])
+            probabilities[out] = fit_probe(x, images.y[rows], images.classes, l2, new_x)
     return probabilities
-
-
-def concatenate_sets(*sets: FeatureSet) -> FeatureSet:
-    """Put sets of images together, in order of id."""
-    ids = np.array([id_ for images in sets for id_ in images.ids])
-    order = np.argsort(ids)
-    groups = np.array([group for images in sets for group in groups_of(images)], dtype=object)
-    return FeatureSet(
-        ids=tuple(ids[order].tolist()),
-        x=np.concatenate([images.x for images in sets])[order],
-        y=np.concatenate([images.y for images in sets])[order],
-        classes=sets[0].classes,
-        groups=tuple(groups[order]),
-    )

@@ -33,10 +33,11 @@ def shots_table(train: FeatureSet, val: FeatureSet, l2: float, num_draws: int, s
         num_draws: times each number is tried, with other images.
         seed: decides which images are drawn.
     Returns:
-        Columns train_per_class (of the largest class, in the last row), num_train (mean), accuracy (mean on
-        validation), accuracy_low, accuracy_high (lowest and highest), deviation (standard, over the draws), num_draws.
+        Columns train_per_class (of the largest class, or of its part of a sample, in the last row), num_train (mean),
+        accuracy (mean on validation), accuracy_low, accuracy_high (lowest and highest), deviation (standard, over the
+        draws), num_draws.
     """
-    largest = int(np.bincount(train.y).max())
+    largest = int(np.bincount(train.y[stratified_rows(train.y, MAX_IMAGES)]).max())
     rows = []
     most = min(NEARLY_ALL * largest, MAX_IMAGES / len(train.classes) / 2)
     for shots in bar(

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from stages.graft.heads.class_weights import ClassWeights
-from stages.graft.heads.cross_validation import HeldOut
+from stages.graft.heads.cross_validation import HeldOut, has_folds
 from stages.graft.heads.features import FeatureSet
 from stages.graft.heads.head import Head
 from stages.graft.heads.lda import fit_lda
-from stages.graft.heads.logistic import choose_penalty, fit_path, limited
+from stages.graft.heads.logistic import MAX_IMAGES, choose_penalty, fit_path, limited
 from stages.graft.heads.standardisation import fit_standardisation
 from stages.graft.metrics.classification import accuracy, log_loss
 
@@ -61,6 +61,8 @@ def fit_auto(
     l2, of_logistic = choose_penalty(train, val, l2_grid, weights, num_folds)
     softsign = fit_standardisation(train.x).to_softsign()
     logistic = next(fit_path(limited(train, softsign), [l2], weights))
+    if not has_folds(train, num_folds):  # then this very fit leaves out the same images
+        of_logistic = HeldOut(logits=logistic.head.logits(softsign.apply(val.x)), y=val.y)
     candidates = judge(of_lda, of_logistic, weights)
     best = min(candidates, key=lambda candidate: candidate.log_loss)  # of equal ones, the first
     head = replace(mean_head(lda, logistic.head, SHARES[best.kind]), kind=best.kind)
@@ -68,6 +70,8 @@ def fit_auto(
     for candidate in candidates:
         record[f"{candidate.kind}_log_loss"] = round(candidate.log_loss, NUM_DIGITS)
         record[f"{candidate.kind}_accuracy"] = round(candidate.accuracy, NUM_DIGITS)
+    if len(train.y) > MAX_IMAGES:
+        record["num_images_for_l2"] = MAX_IMAGES
     return head, record | choices | {"l2": l2, "converged": logistic.converged}
 
 

@@ -53,7 +53,7 @@ def score_held_out(score: ScoreCandidates, train: FeatureSet, val: FeatureSet, n
     parts, labels, ids = [], [], list[str]()
     for fold in np.setdiff1d(np.concatenate([folds, val_folds]), [ALWAYS_FITTED]):
         held, val_held = folds == fold, val_folds == fold
-        rest = select_rows(train, np.flatnonzero(~held))
+        rest = select_rows(train, np.flatnonzero(~held)) if held.any() else train
         scored = [select_rows(images, np.flatnonzero(rows)) for images, rows in ((train, held), (val, val_held))]
         parts.append(score(rest, np.concatenate([images.x for images in scored])))
         labels += [images.y for images in scored]
@@ -62,9 +62,14 @@ def score_held_out(score: ScoreCandidates, train: FeatureSet, val: FeatureSet, n
         yield HeldOut(logits=np.concatenate(logits), y=np.concatenate(labels), ids=tuple(ids))
 
 
+def has_folds(train: FeatureSet, num_folds: int) -> bool:
+    """Tell whether heads are fitted to parts of the training images; else validation images alone choose."""
+    return num_folds > 0 and len(train.y) <= MAX_TRAIN
+
+
 def assign_folds(train: FeatureSet, val: FeatureSet, num_folds: int) -> tuple[Labels, Labels]:
     """Give the fold of each training image, and of each validation image; every class keeps an image in every fit."""
-    if not num_folds or len(train.y) > MAX_TRAIN:
+    if not has_folds(train, num_folds):
         return np.full(len(train.y), ALWAYS_FITTED), np.zeros(len(val.y), dtype=np.int64)
     groups = np.array(groups_of(train) + groups_of(val))
     dealt = deal_folds(np.concatenate([train.y, val.y]), groups.tolist(), num_folds)

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from stages.graft.core.errors import DataError
 from stages.graft.core.image_ids import unpack_ids
 from stages.graft.data.splits import COLUMNS, read_splits
-from stages.graft.storage.arrays import Array, read_arrays, read_metadata
+from stages.graft.metrics.sampling import stratified_rows
+from stages.graft.storage.arrays import map_array, read_metadata
 
 MAX_SINGLE_THREAD = 2**23
 """Largest number of values in the features for which a head is fitted with one thread. With so few values, threads wait
@@ -62,10 +64,14 @@ def select_rows(images: FeatureSet, rows: npt.NDArray[np.int64]) -> FeatureSet:
     return replace(images, ids=ids, x=images.x[rows], y=images.y[rows], groups=groups)
 
 
+def sample(images: FeatureSet, num_images: int) -> FeatureSet:
+    """Give about so many images, the same share of every class; when there are fewer, all of them."""
+    return images if len(images.y) <= num_images else select_rows(images, stratified_rows(images.y, num_images))
+
+
 def read_features(path: Path) -> tuple[list[str], npt.NDArray[np.float32]]:
-    """Read ids and features, in manifest order."""
-    arrays = read_arrays(path)
-    return unpack_ids(arrays["ids"]), arrays["features"]
+    """Read ids and features, in manifest order; the features are mapped, so that only the rows taken are in memory."""
+    return unpack_ids(map_array(path, "ids")), map_array(path, "features")
 
 
 def read_backbone_record(path: Path) -> dict[str, Any]:
@@ -91,17 +97,30 @@ def load_features(features: Path, splits: Path, *names: str) -> list[FeatureSet]
     Raises:
         DataError: an image of a split has no features.
     """
-    ids, x = read_features(features)
     table = read_splits(splits, (*COLUMNS, "group"))
-    row_of = {id_: row for row, id_ in enumerate(ids)}
-    missing = [id_ for id_ in table["id"] if id_ not in row_of]
-    if missing:
-        raise DataError(f"{features} lacks {len(missing)} images of {splits} (first: {missing[0]}); run `dvc repro`")
+    everything = _features_of(table, features, splits)
+    return [select_rows(everything, np.flatnonzero(table["split"] == name)) for name in names]
+
+
+def load_all_features(features: Path, splits: Path) -> FeatureSet:
+    """Read the features of all images of the splits table, in its order; errors are those of `load_features`.
+
+    They stay mapped where the file has the same images in the same order, as it has when extract has just written it.
+    """
+    return _features_of(read_splits(splits, (*COLUMNS, "group")), features, splits)
+
+
+def _features_of(table: pd.DataFrame, features: Path, splits: Path) -> FeatureSet:
+    ids, x = read_features(features)
+    wanted = tuple(table["id"])
+    if wanted != tuple(ids):
+        row_of = {id_: row for row, id_ in enumerate(ids)}
+        missing = [id_ for id_ in wanted if id_ not in row_of]
+        if missing:
+            raise DataError(
+                f"{features} lacks {len(missing)} images of {splits} (first: {missing[0]}); run `dvc repro`"
+            )
+        x = x[[row_of[id_] for id_ in wanted]]
     classes = tuple(sorted(table["label"].unique()))
-    return [_select(table[table["split"] == name], row_of, x, classes) for name in names]
-
-
-def _select(rows: Any, row_of: dict[str, int], x: Array, classes: tuple[str, ...]) -> FeatureSet:
-    index = [row_of[id_] for id_ in rows["id"]]
-    y = np.searchsorted(np.array(classes), rows["label"].to_numpy(dtype=str)).astype(np.int64)
-    return FeatureSet(ids=tuple(rows["id"]), x=x[index], y=y, classes=classes, groups=tuple(rows["group"]))
+    y = np.searchsorted(np.array(classes), table["label"].to_numpy(dtype=str)).astype(np.int64)
+    return FeatureSet(ids=wanted, x=x, y=y, classes=classes, groups=tuple(table["group"]))

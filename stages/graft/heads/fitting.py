@@ -82,6 +82,8 @@ def format_choice(report: Mapping[str, Any]) -> list[str]:
         line = f"{NAMES[kind]}, {right:.1%} right in cross-validation of {num_held_out} images"
     if "epoch" in report:
         line += f", epoch {report['epoch']} of {report['num_epochs']}"
+    if "num_images_for_l2" in report:
+        line += f"; its penalty was chosen from a sample of {report['num_images_for_l2']:,} images"
     if report.get("converged", True):
         return [line]
     return [line, "the logistic regression did not converge; put a larger penalty into `train_head.l2_grid`"]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.graft.core.errors import DataError, one_line
-from stages.graft.storage.arrays import read_arrays, read_metadata, write_arrays
+from stages.graft.storage.arrays import read_arrays, read_metadata, row_blocks, write_arrays
 
 Float32 = npt.NDArray[np.float32]
 Layer = tuple[Float32, Float32]
@@ -39,8 +39,11 @@ class Softsign:
 
     def apply(self, x: Float32) -> Float32:
         """Limit features, shape (n, d)."""
-        z = x * self.weight + self.bias
-        return np.asarray(z / (1 + np.abs(z)))
+        limited = np.empty_like(x)
+        for rows in row_blocks(len(x)):
+            z = x[rows] * self.weight + self.bias
+            limited[rows] = z / (1 + np.abs(z))
+        return limited
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,9 @@ class Head:
 
     def logits(self, x: Float32) -> Float32:
         """Compute logits, shape (n, c), from features, shape (n, d)."""
+        return np.concatenate([self._logits(x[rows]) for rows in row_blocks(len(x))])
+
+    def _logits(self, x: Float32) -> Float32:
         x = x if self.softsign is None else self.softsign.apply(x)
         for number, (weight, bias) in enumerate(self.layers):
             x = np.maximum(x, 0) if number else x

@@ -3,7 +3,7 @@
 Nothing is searched for, so it needs few images. Letters: n images, d features, c classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -11,15 +11,19 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stages.graft.heads.class_weights import ClassWeights
-from stages.graft.heads.cross_validation import HeldOut, score_held_out
+from stages.graft.heads.cross_validation import HeldOut, has_folds, score_held_out
 from stages.graft.heads.directions import main_directions
 from stages.graft.heads.features import MAX_SINGLE_THREAD, FeatureSet
 from stages.graft.heads.head import Float32, Head
 from stages.graft.heads.sharpness import choose_sharpness
 from stages.graft.heads.shrinkage import ledoit_wolf_shrinkage
 from stages.graft.heads.standardisation import fit_standardisation
+from stages.graft.storage.arrays import row_blocks
 
 Float64 = npt.NDArray[np.float64]
+
+Seen = Callable[[Float32], Float32]
+"""Limits features (n, d), and expresses them in the main directions where these are used."""
 
 
 def fit_lda(
@@ -42,8 +46,11 @@ def fit_lda(
         DataError: a feature is not finite, or no image is left to choose the factor with.
     """
     with threadpool_limits(1 if train.x.size < MAX_SINGLE_THREAD else None):
-        found = next(score_held_out(partial(_score, weights=weights), train, val, num_folds), _nothing(train))
         head, shrinkage = fit_discriminants(train, weights)
+        if has_folds(train, num_folds):
+            found = next(score_held_out(partial(_score, weights=weights), train, val, num_folds), _nothing(train))
+        else:
+            found = HeldOut(logits=head.logits(val.x), y=val.y)
     offsets = log_frequencies(train, weights)
     sharpness = choose_sharpness(found.logits, offsets, found.y, weights)
     weight, bias = head.layers[0]
@@ -65,14 +72,15 @@ def fit_discriminants(train: FeatureSet, weights: ClassWeights) -> tuple[Head, f
         Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2009, eq. 4.10.
     """
     softsign = fit_standardisation(train.x).to_softsign()
-    x, directions = softsign.apply(train.x), main_directions(train, softsign)
-    if directions is not None:
-        x = x @ directions
-    means = np.stack([x[train.y == k].mean(axis=0, dtype=np.float64) for k in range(len(train.classes))])
-    of_image = weights[train.y] / weights[train.y].mean()
-    residuals = (x - means[train.y].astype(np.float32)) * np.sqrt(of_image)[:, None].astype(np.float32)
+    directions = main_directions(train, softsign)
+
+    def seen(x: Float32) -> Float32:
+        return softsign.apply(x) if directions is None else softsign.apply(x) @ directions
+
+    means = _class_means(train, seen)
     centre = means.mean(axis=0)
-    weight, shrinkage = _solve(residuals, means - centre)
+    shape = len(train.y), means.shape[1]
+    weight, shrinkage = _solve(_residuals(train, seen, means, weights), shape, means - centre)
     bias = -0.5 * (weight * (means + centre)).sum(axis=1)
     if directions is not None:
         weight = weight @ directions.T
@@ -86,22 +94,54 @@ def log_frequencies(train: FeatureSet, weights: ClassWeights) -> Float64:
     return np.asarray(np.log(counts / counts.sum()))
 
 
-def _solve(residuals: Float32, rows: Float64) -> tuple[Float64, float]:
+def _class_means(train: FeatureSet, seen: Seen) -> Float64:
+    """Average the features of each class, as they are seen, shape (c, d)."""
+    sums = np.zeros((len(train.classes), seen(train.x[:1]).shape[1]))
+    for rows in row_blocks(len(train.y)):
+        x, y = seen(train.x[rows]), train.y[rows]
+        for k in np.unique(y):
+            sums[k] += x[y == k].sum(axis=0, dtype=np.float64)
+    return np.asarray(sums / np.bincount(train.y, minlength=len(sums))[:, None])
+
+
+def _residuals(train: FeatureSet, seen: Seen, means: Float64, weights: ClassWeights) -> Iterator[Float32]:
+    """Give features less the mean of their class, times the root of their weight, some rows at a time."""
+    roots = np.sqrt(weights[train.y] / weights[train.y].mean()).astype(np.float32)
+    for rows in row_blocks(len(train.y)):
+        residuals = seen(train.x[rows]) - means[train.y[rows]].astype(np.float32)
+        yield residuals * roots[rows, None]
+
+
+def _solve(residuals: Iterator[Float32], shape: tuple[int, ...], rows: Float64) -> tuple[Float64, float]:
     """Multiply rows (c, d) by the inverse of the shrunk covariance of residuals (n, d); give the shrinkage as well.
 
     With fewer images than features, by Woodbury's identity: an inverse of n by n instead of d by d.
     """
-    n, d = residuals.shape
-    product = (residuals @ residuals.T if n < d else residuals.T @ residuals).astype(np.float64)
-    lengths = np.square(residuals).sum(axis=1, dtype=np.float64)
+    n, d = shape
+    few = np.concatenate(list(residuals)) if n < d else None
+    product, lengths = _products(residuals, d) if few is None else (few @ few.T, _squared_lengths(few))
     if not lengths.any():  # one image in every class: nothing is known of the spread within a class
         return rows, 1.0
+    product = product.astype(np.float64)
     shrinkage = ledoit_wolf_shrinkage(product, lengths, d)
     ridge, factor = shrinkage * lengths.sum() / n / d, (1 - shrinkage) / n
-    if n >= d:
+    if few is None:
         return np.linalg.solve(factor * product + ridge * np.eye(d), rows.T).T, shrinkage
-    inner = np.linalg.solve(ridge * np.eye(n) + factor * product, residuals @ rows.T)
-    return (rows - factor * inner.T @ residuals) / ridge, shrinkage
+    inner = np.linalg.solve(ridge * np.eye(n) + factor * product, few @ rows.T)
+    return (rows - factor * inner.T @ few) / ridge, shrinkage
+
+
+def _products(residuals: Iterator[Float32], d: int) -> tuple[Float64, Float64]:
+    """Sum the products of every two columns, shape (d, d), and give the squared lengths of the rows."""
+    product, lengths = np.zeros((d, d)), list[Float64]()
+    for part in residuals:
+        product += part.T @ part
+        lengths.append(_squared_lengths(part))
+    return product, np.concatenate(lengths)
+
+
+def _squared_lengths(x: Float32) -> Float64:
+    return np.asarray(np.square(x).sum(axis=1, dtype=np.float64))
 
 
 def _score(train: FeatureSet, x: Float32, weights: ClassWeights) -> Iterator[Float32]:

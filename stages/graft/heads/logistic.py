@@ -3,32 +3,31 @@
 Letters: n images, d features, c classes.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stages.graft.heads.class_weights import ClassWeights
 from stages.graft.heads.cross_validation import HeldOut, score_held_out
-from stages.graft.heads.features import MAX_SINGLE_THREAD, FeatureSet
+from stages.graft.heads.features import MAX_SINGLE_THREAD, FeatureSet, sample
 from stages.graft.heads.head import Float32, Head, Softsign
+from stages.graft.heads.softmax_regression import COARSE, FINE, SoftmaxRegression
 from stages.graft.heads.standardisation import fit_standardisation
-from stages.graft.metrics.classification import Labels, log_loss
+from stages.graft.metrics.classification import log_loss
 
-SOLVER = "newton-cg"
-"""With weak penalties it is 2 to 3 times as fast as L-BFGS and ends nearer to the optimum, after 10 steps, not 300."""
-
-MAX_ITERATIONS = 200
-"""Largest number of Newton steps for one penalty; 5 to 15 are usual."""
+MAX_STEPS = 200
+"""Largest number of steps for one penalty; 5 to 40 are usual."""
 
 MAX_RISES = 2
 """The search ends after this many successive rises of the validation log loss; weaker penalties are slower to fit."""
+
+
+MAX_IMAGES = 10_000
+"""Largest number of training images with which the penalty is chosen; the head is then fitted to all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +43,7 @@ class Candidate:
 
 
 def fit_logistic(
-    train: FeatureSet, val: FeatureSet, l2_grid: Sequence[float], weights: ClassWeights
+    train: FeatureSet, val: FeatureSet, l2_grid: Sequence[float], weights: ClassWeights, tolerance: float = FINE
 ) -> tuple[Head, dict[str, float]]:
     """Fit with one penalty after another, strongest first, and keep the fit with the lowest validation log loss.
 
@@ -54,12 +53,13 @@ def fit_logistic(
         l2_grid: penalties to try, as factors of half the sum of squared weights, which is added to the sum of the
             images' log losses; 1 / C in scikit-learn. A tie keeps the stronger one.
         weights: weight of each class, shape (c,).
+        tolerance: FINE, or COARSE when the head is not kept.
     Returns:
         The head; for the report, the penalty, the number of penalties tried, and whether the fit converged.
     """
     tried: list[Candidate] = []
     losses: list[float] = []
-    for candidate in fit_path(train, l2_grid, weights):
+    for candidate in fit_path(train, l2_grid, weights, tolerance):
         tried.append(candidate)
         losses.append(log_loss(candidate.head.logits(val.x), val.y, weights))
         if _keeps_rising(losses):
@@ -73,13 +73,15 @@ def choose_penalty(
 ) -> tuple[float, HeldOut]:
     """Try one penalty after another, strongest first, for limited features, on images that the fits leave out.
 
+    Of more than MAX_IMAGES training images, a sample with the shares of the classes stands for all.
+
     Args:
         train, val, l2_grid, weights: as in `fit_logistic`.
         num_folds: as in `score_held_out`.
     Returns:
         The penalty with the lowest log loss, and the images with their logits for it.
     """
-    l2s = sorted(l2_grid, reverse=True)
+    l2s, train = sorted(l2_grid, reverse=True), sample(train, MAX_IMAGES)
     tried: list[HeldOut] = []
     losses: list[float] = []
     for found in score_held_out(partial(_score_path, l2_grid=l2s, weights=weights), train, val, num_folds):
@@ -91,25 +93,28 @@ def choose_penalty(
     return l2s[best], tried[best]
 
 
-def fit_path(train: FeatureSet, l2_grid: Sequence[float], weights: ClassWeights) -> Iterator[Candidate]:
+def fit_path(
+    train: FeatureSet, l2_grid: Sequence[float], weights: ClassWeights, tolerance: float = FINE
+) -> Iterator[Candidate]:
     """Fit with the penalties, strongest first; each fit starts from the solution of the last one."""
     standardisation = fit_standardisation(train.x)
     x, basis = _reduce(standardisation.apply(train.x))
-    model = LogisticRegression(
-        solver=SOLVER, warm_start=True, max_iter=MAX_ITERATIONS, class_weight=dict(enumerate(weights.tolist()))
+    num_classes = len(train.classes)
+    regression = SoftmaxRegression(
+        x=x, y=train.y, of_image=weights[train.y], num_classes=num_classes, tolerance=tolerance
     )
+    theta = np.zeros((num_classes, x.shape[1] + 1))
     for l2 in sorted(l2_grid, reverse=True):
         with threadpool_limits(1 if train.x.size < MAX_SINGLE_THREAD else None):
-            converged = _fit(model.set_params(C=1 / l2), x, train.y)
-        weight, bias = _layer(model)
+            theta, converged = regression.fit(theta, l2 * _of_both(num_classes), MAX_STEPS)
+        weight, bias = theta[:, :-1], theta[:, -1]
         layer = standardisation.fold(weight if basis is None else weight @ basis.T, bias)
-        head = Head(kind="logistic", classes=train.classes, layers=(layer,))
-        yield Candidate(l2=l2, head=head, converged=converged)
+        yield Candidate(l2=l2, head=Head(kind="logistic", classes=train.classes, layers=(layer,)), converged=converged)
 
 
 def _score_path(train: FeatureSet, x: Float32, l2_grid: Sequence[float], weights: ClassWeights) -> Iterator[Float32]:
     softsign = fit_standardisation(train.x).to_softsign()
-    for candidate in fit_path(limited(train, softsign), l2_grid, weights):
+    for candidate in fit_path(limited(train, softsign), l2_grid, weights, COARSE):
         yield candidate.head.logits(softsign.apply(x))
 
 
@@ -134,17 +139,6 @@ def _reduce(x: Float32) -> tuple[Float32, Float32 | None]:
     return np.ascontiguousarray(triangle.T), basis
 
 
-def _fit(model: LogisticRegression, x: Float32, y: Labels) -> bool:
-    """Fit in place, and report whether the fit converged."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")  # scipy's line search warns too
-        model.fit(x, y)
-    return not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
-
-
-def _layer(model: LogisticRegression) -> tuple[Float32, Float32]:
-    """Get weight (c, d) and bias (c,); for two classes scikit-learn stores only their difference."""
-    weight, bias = model.coef_, model.intercept_
-    if len(weight) == 1:
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    return weight.astype(np.float32), bias.astype(np.float32)
+def _of_both(num_classes: int) -> int:
+    """Two classes have opposite weights: the penalty is that of their difference, as it is usual."""
+    return 2 if num_classes == 2 else 1

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from stages.graft.core.errors import DataError
 from stages.graft.heads.head import Float32, Layer, Softsign
+from stages.graft.storage.arrays import row_blocks
 
 SHRINKAGE = 0.1
 """Share of the squared mean deviation that is added to every variance.
@@ -46,8 +47,10 @@ class Standardisation:
 
 def fit_standardisation(x: Float32) -> Standardisation:
     """Measure the mean and the scale of training features, shape (n, d); a DataError if one is not finite."""
-    mean = x.mean(axis=0, dtype=np.float64)
-    variance = np.square(x - mean.astype(np.float32)).mean(axis=0, dtype=np.float64)
+    blocks = list(row_blocks(len(x)))
+    mean = sum(x[rows].sum(axis=0, dtype=np.float64) for rows in blocks) / len(x)
+    squares = (np.square(x[rows] - mean.astype(np.float32)).sum(axis=0, dtype=np.float64) for rows in blocks)
+    variance = sum(squares) / len(x)
     if not np.isfinite(variance).all():
         raise DataError("a feature is NaN or infinite; check the backbone's weights and preprocessing")
     floor = SHRINKAGE * np.sqrt(variance).mean() ** 2

@@ -7,7 +7,7 @@ id that its bytes must hash to.
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,7 @@ ImageLocation = Path | PackedFile | ImageInPlace
 
 def absolute_location(location: ImageLocation) -> ImageLocation:
     """Give a location that is valid in other working folders, such as those of a cluster's workers."""
-    if isinstance(location, ImageInPlace):
-        return replace(location, address=absolute_address(location.address))
-    return location.absolute()
+    return read_location(location_record(location))
 
 
 def read_image_bytes(location: ImageLocation) -> bytes:

@@ -14,6 +14,7 @@ from stages.graft.heads.head import Float32
 from stages.graft.heads.shrinkage import ledoit_wolf_shrinkage
 from stages.graft.heads.standardisation import fit_standardisation
 from stages.graft.metrics.classification import Labels
+from stages.graft.storage.arrays import row_blocks
 
 MAX_COMPONENTS = 256
 """Largest k."""
@@ -77,9 +78,9 @@ def fit_novelty(x: Float32, y: Labels, weight_outside: float = WEIGHT_OUTSIDE) -
     """
     standardisation = fit_standardisation(x)
     with threadpool_limits(1):  # the same bits for any number of cores
-        z = standardisation.apply(x)
-        basis = _main_directions(z[:: math.ceil(len(z) / MAX_ROWS)])
-        components = z.astype(np.float64) @ basis
+        basis = _main_directions(standardisation.apply(x[:: math.ceil(len(x) / MAX_ROWS)]))
+        blocks = (standardisation.apply(x[rows]).astype(np.float64) for rows in row_blocks(len(x)))
+        components = np.concatenate([block @ basis for block in blocks])
         present, class_of = np.unique(y, return_inverse=True)
         means = np.stack([components[y == k].mean(axis=0) for k in present])
         residuals = components - means[class_of]

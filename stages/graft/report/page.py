@@ -33,7 +33,7 @@ PAGE, DECISION = "reports/report.html", "data/bundle/decision.json"
 
 TEMPLATE = "page.html"
 
-REPORTS = ("metrics", "ingest", "duplicates", "split", "extract", "finetune", "verdict")
+REPORTS = ("metrics", "ingest", "duplicates", "split", "extract", "explore", "finetune", "verdict")
 """Names of the JSON files in reports/ that the page shows."""
 
 STAGES = (
@@ -49,8 +49,8 @@ STAGES = (
     "report",
 )
 
-MAX_DAMAGED_FILES = 200
-"""Rows of the table of damaged files, at most."""
+MAX_DAMAGED_FILES, MAX_CLASSES = 200, 500
+"""Rows of the tables of damaged files and of classes, at most."""
 
 
 def write_report_page(root: Path, figures: Path, params: ReportParams) -> int:
@@ -91,6 +91,7 @@ def write_page(root: Path, figures: Path, captions: Captions, gallery_images: in
         heat=read_heat_layers(root, galleries.answers),
         duplicate_images=duplicate_images(reports["duplicates"], thumbnails),
         max_damaged_files=MAX_DAMAGED_FILES,
+        max_classes=MAX_CLASSES,
         least_seen=LEAST_SEEN,
         params={section: flatten(values) for section, values in params.items() if isinstance(values, Mapping)},
         durations={stage: read_duration(stage, root) for stage in STAGES},

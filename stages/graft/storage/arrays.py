@@ -1,6 +1,7 @@
 """Arrays as safetensors and memory maps; equal content gives equal bytes."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,11 @@ Array = npt.NDArray[Any]
 
 _SAFETENSORS_TYPES = {"float32": "F32", "uint8": "U8"}
 """Names that the format gives to the types of `rows_file`."""
+
+_NUMPY_TYPES = {name: dtype for dtype, name in _SAFETENSORS_TYPES.items()}
+
+ROWS_PER_BLOCK = 8192
+"""Rows that are worked on at the same time where copies of all would not fit into memory."""
 
 METADATA_KEY = "graft"
 """safetensors writes several metadata keys in no fixed order; one key holding sorted JSON keeps the bytes the same."""
@@ -110,9 +116,37 @@ def read_arrays(path: Path) -> dict[str, Array]:
     """
     with _open_safetensors(path) as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    if bad := [name for name, array in arrays.items() if not _is_finite(array)]:
-        raise DataError(f"{path}: the numbers of {printable(bad[0])} are not all finite; `dvc repro` makes it again")
+    for name, array in arrays.items():
+        _check_finite(array, name, path)
     return arrays
+
+
+def map_array(path: Path, name: str) -> Array:
+    """Map an array of a safetensors file into memory: no copy of it is held, and it cannot be changed.
+
+    Raises:
+        DataError: as `read_arrays`.
+    """
+    with _open_safetensors(path), path.open("rb") as file:  # safetensors checks that the file is complete
+        length = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(length))[name]
+    dtype, shape, offset = _NUMPY_TYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"][0]
+    if not math.prod(shape):
+        return np.empty(shape, dtype)
+    array = np.asarray(np.memmap(path, dtype, "r", 8 + length + offset, shape))
+    _check_finite(array, name, path)
+    return array
+
+
+def row_blocks(num_rows: int, size: int = ROWS_PER_BLOCK) -> Iterator[slice]:
+    """Give the slices of so many rows and of the rest; one, empty, of no row."""
+    for start in range(0, max(num_rows, 1), size):
+        yield slice(start, min(start + size, num_rows))
+
+
+def _check_finite(array: Array, name: str, path: Path) -> None:
+    if not _is_finite(array):
+        raise DataError(f"{path}: the numbers of {printable(name)} are not all finite; `dvc repro` makes it again")
 
 
 def _is_finite(array: Array) -> bool:

@@ -8,6 +8,7 @@ from PIL import Image
 from stages.graft.core.errors import DataError
 from stages.graft.evaluation.baselines import (
     PIXELS_PX,
+    _lowest,
     predict_baselines,
     predict_majority,
     predict_neighbours,
@@ -24,6 +25,12 @@ def test_five_neighbours_vote():
     train = feature_set([[0], [1], [2], [10], [11], [12], [13]], [0, 0, 0, 1, 1, 1, 1])
     p = predict_neighbours(train, np.array([[1], [11], [6]], dtype=np.float32))
     np.testing.assert_allclose(p, [[0.6, 0.4], [0.2, 0.8], [0.6, 0.4]], atol=1e-5)  # of 6: 2, 10, 1, 11 (a tie) and 0
+
+
+def test_the_lowest_values_are_those_of_a_stable_sort(rng):
+    values = rng.integers(0, 5, (50, 30)).astype(np.float32)  # many are equal
+    np.testing.assert_array_equal(_lowest(values, 7), np.argsort(values, axis=1, kind="stable")[:, :7])
+    np.testing.assert_array_equal(_lowest(values, 30), np.argsort(values, axis=1, kind="stable"))
 
 
 def test_of_equal_votes_the_nearest_wins():

@@ -1,5 +1,6 @@
 import numpy as np
 
+from stages.graft.evaluation import shots
 from stages.graft.evaluation.shots import shots_table
 from tests.support.features import feature_set, sparse_features
 
@@ -25,3 +26,10 @@ def test_a_seed_gives_the_same_table_and_another_seed_another(rng):
 def test_one_image_a_class_is_one_row(rng):
     table = shots_table(feature_set(np.eye(3), range(3)), feature_set(np.eye(3), range(3)), 1.0, 5, 0)
     assert table[["train_per_class", "accuracy", "num_draws"]].to_numpy().tolist() == [[1, 1, 1]]
+
+
+def test_of_many_images_the_last_row_is_a_sample_of_the_size_it_says(rng, monkeypatch):
+    monkeypatch.setattr(shots, "MAX_IMAGES", 40)
+    table = shots_table(sparse_features(rng, 30), sparse_features(rng, 30), 1.0, 2, 0)
+    assert table["train_per_class"].to_list() == [1, 2, 10]
+    assert table["num_train"].to_list() == [4, 8, 40]

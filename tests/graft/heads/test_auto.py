@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from stages.graft.heads import auto, cross_validation, logistic
 from stages.graft.heads.auto import SHARES, fit_auto, judge, mean_head
 from stages.graft.heads.cross_validation import HeldOut
 from stages.graft.heads.head import Head, Softsign
@@ -59,3 +60,18 @@ def test_the_same_images_give_the_same_bits(rng):
     (one, _), (two, _) = (fit_auto(train, val, GRID, np.ones(4), 5) for _ in range(2))
     for name, array in one.arrays.items():
         np.testing.assert_array_equal(array, two.arrays[name])
+
+
+def test_of_many_images_a_sample_chooses_the_penalty_and_all_are_fitted(rng, monkeypatch):
+    train, val = sparse_features(rng, 60), sparse_features(rng, 20)
+    monkeypatch.setattr(cross_validation, "MAX_TRAIN", 40)
+    full, choices = fit_auto(train, val, GRID, np.ones(4), 5)
+    assert choices["num_held_out"] == len(val.y)  # validation alone
+    assert "num_images_for_l2" not in choices
+    monkeypatch.setattr(logistic, "MAX_IMAGES", 120)
+    monkeypatch.setattr(auto, "MAX_IMAGES", 120)
+    bounded, sampled = fit_auto(train, val, GRID, np.ones(4), 5)
+    assert sampled["num_images_for_l2"] == 120
+    if sampled["l2"] == choices["l2"]:  # then the head is the same: it is fitted to all
+        np.testing.assert_array_equal(bounded.layers[0][0], full.layers[0][0])
+    assert abs(sampled["logistic_accuracy"] - choices["logistic_accuracy"]) < 0.05

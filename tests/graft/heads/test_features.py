@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from stages.graft.core.errors import DataError
-from stages.graft.heads.features import load_features, read_backbone_record, read_features
-from tests.support.features import write_features
+from stages.graft.heads.features import load_all_features, load_features, read_backbone_record, read_features, sample
+from tests.support.features import sparse_features, write_features
 from tests.support.pipeline import write_split_table
 
 IDS = [sha256(bytes([number])).hexdigest() for number in range(6)]
@@ -76,3 +76,27 @@ def test_damaged_features_are_named(files: tuple[Path, Path]):
     files[0].write_bytes(files[0].read_bytes()[:-1])
     with pytest.raises(DataError, match=r"features\.safetensors"):
         load_features(*files, "train")
+
+
+def test_all_features_stay_in_the_file_when_it_has_the_images_of_the_table(files: tuple[Path, Path]):
+    order = np.argsort(IDS)
+    write_features([IDS[row] for row in order], X[order], RECORD, files[0])
+    everything = load_all_features(*files)
+    assert everything.ids == tuple(sorted(IDS))
+    np.testing.assert_array_equal(everything.x, X[order], strict=True)
+    assert not everything.x.flags.owndata
+    assert not everything.x.flags.writeable
+
+
+def test_all_features_follow_the_table_in_any_order(files: tuple[Path, Path]):
+    everything = load_all_features(*files)
+    np.testing.assert_array_equal(everything.x, X[[IDS.index(id_) for id_ in everything.ids]])
+
+
+def test_a_sample_has_the_shares_of_the_classes_and_below_the_bound_it_is_all(rng):
+    images = sparse_features(rng, 20)
+    assert sample(images, 80) is images
+    some = sample(images, 40)
+    assert np.bincount(some.y).tolist() == [10] * 4
+    assert set(some.ids) < set(images.ids)
+    np.testing.assert_array_equal(some.x, images.x[[images.ids.index(id_) for id_ in some.ids]])

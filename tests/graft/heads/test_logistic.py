@@ -6,6 +6,7 @@ from sklearn.linear_model import LogisticRegression
 
 from stages.graft.heads import logistic
 from stages.graft.heads.logistic import choose_penalty, fit_logistic, limited
+from stages.graft.heads.softmax_regression import COARSE
 from stages.graft.heads.standardisation import fit_standardisation
 from stages.graft.metrics.classification import accuracy, log_loss
 from tests.support.features import feature_set, sparse_features
@@ -110,7 +111,7 @@ def test_balanced_weights_help_the_rare_class(rng):
 
 
 def test_a_fit_that_did_not_converge_is_told_in_the_report(rng, monkeypatch):
-    monkeypatch.setattr(logistic, "MAX_ITERATIONS", 1)
+    monkeypatch.setattr(logistic, "MAX_STEPS", 1)
     train = sparse_features(rng, 20, num_features=20)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -133,7 +134,7 @@ def test_cross_validation_chooses_the_penalty(rng):
 def test_without_folds_the_fit_on_all_training_images_is_scored_on_validation(rng):
     train, val = sparse_features(rng, 10), sparse_features(rng, 5)
     softsign = fit_standardisation(train.x).to_softsign()
-    head, choices = fit_logistic(limited(train, softsign), limited(val, softsign), GRID, EVEN)
+    head, choices = fit_logistic(limited(train, softsign), limited(val, softsign), GRID, EVEN, COARSE)
     l2, found = choose_penalty(train, val, GRID, EVEN, 0)
     assert l2 == choices["l2"]
     np.testing.assert_allclose(found.logits, head.logits(softsign.apply(val.x)), atol=1e-4)

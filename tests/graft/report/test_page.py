@@ -252,3 +252,20 @@ def test_no_gallery_is_fine_too(root):
 def test_backticks_become_code_and_names_stay_text():
     assert _with_code("set `a.b` for <b>") == "set <code>a.b</code> for &lt;b&gt;"
     assert _with_code("one ` alone") == "one ` alone"
+
+
+def test_samples_are_said_to_be_samples_and_only_they(root):
+    assert "sample" not in read(root).text
+    explored = read_json(root / "reports/explore.json")
+    write_json(explored | {"num_images_per_fit": 4, "num_images_on_map": 10}, root / "reports/explore.json")
+    text = read(root).text
+    assert "Pixels and nearest images know a sample of 4 training images." in text
+    assert f"The maps show a sample of 10 of {explored['num_images']} images" in text
+    assert "Each head was fitted to a sample of 4 images." in text
+
+
+def test_a_long_table_of_classes_is_cut(root, monkeypatch):
+    num_classes = len(read_json(root / "reports/split.json")["classes"])
+    assert "more in reports/plots/per_class.csv" not in read(root).text
+    monkeypatch.setattr(page, "MAX_CLASSES", 1)
+    assert f"And {num_classes - 1} more in reports/plots/per_class.csv" in read(root).text
