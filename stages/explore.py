@@ -64,8 +64,7 @@ def main() -> None:
         "forecast": forecast_record(everything, np.flatnonzero(images["split"] != TEST), target, params.seed),
     }
     write_json(report, REPORT)
-    doubts = format_label_errors(report)
-    print(f"explore: {doubts}; {format_forecast(report['forecast'])}")
+    print(f"explore: {format_label_errors(report)}; {format_forecast(report['forecast'])}")
 
 
 if __name__ == "__main__":

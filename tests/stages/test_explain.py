@@ -21,7 +21,6 @@ def folder(project, bundle_folder, monkeypatch):
     monkeypatch.setenv("GRAFT_STORE", str(bundle_folder.parent / "store"))
     folder = project(explain={"num_images": 8}, extract={"batch_size": 4})
     shutil.copytree(bundle_folder.parent / "model", folder / "data/model")
-    shutil.copyfile(bundle_folder.parent / "features.safetensors", folder / "data/features.safetensors")
     files = sorted((bundle_folder.parent / "pictures").rglob("*.png"))
     ids, splits = [sha256_of(path) for path in files], [SPLITS[k % 4] for k in range(len(files))]
     (folder / "data/images").mkdir()

@@ -11,7 +11,6 @@ from stages.graft.backbone.runtime_choice import ExtractParams
 from stages.graft.backbone.weights import BackboneParams
 from stages.graft.compute import int8_check
 from stages.graft.core.stage import run
-from stages.graft.data.image_locations import image_path
 from stages.graft.data.manifest import read_manifest, read_unlabelled
 from stages.graft.heads.features import read_backbone_record, read_features, read_precision
 from stages.graft.heads.head import read_calibrated_on
@@ -116,10 +115,10 @@ def test_an_image_that_cannot_be_read_ends_in_one_line_and_keeps_the_last_featur
 ):
     folder = extracted()
     before = outputs(folder)
-    id_ = read_manifest(folder / "data/manifest.csv")["id"][2]
-    damage(image_path(folder / "data/images", id_, "PNG"))
+    pack = next((folder / "data/images").glob("*.zip"))
+    damage(pack)
     monkeypatch.setenv("GRAFT_STORE", str(tmp_path / "another"))
-    with pytest.raises(SystemExit, match=rf"^extract: error: data/images/{id_}\.png: ") as caught:
+    with pytest.raises(SystemExit, match=rf"^extract: error: data/images/{pack.name}/") as caught:
         extracted()
     assert "\n" not in str(caught.value)
     assert outputs(folder) == before

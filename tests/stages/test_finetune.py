@@ -139,7 +139,7 @@ def test_a_failure_leaves_the_last_model_alone(assembled):
     damaged.write_bytes(damaged.read_bytes()[:40])
     splits = pd.Series(["train"] * 9 + ["val"])
     extend_table(folder / "data/manifest.csv", folder / "data/splits.csv", split=splits)
-    with pytest.raises(SystemExit, match=rf"^finetune: error: data/images/{damaged.name}: ") as caught:
+    with pytest.raises(SystemExit, match=rf"^finetune: error: data/images/{damaged.name}/") as caught:
         assembled(strategy="full", epochs=1)
     assert "\n" not in str(caught.value)
     assert model_files(folder) == before

@@ -28,7 +28,6 @@ from stages.graft.model.scoring import ScoredSet
 from stages.graft.storage.cache_folder import store_folder
 from stages.graft.storage.files import write_json
 from stages.graft.storage.hashing import sha256_of
-from tests.support.features import write_features
 
 SMALL_NETWORK = "shufflenet_v2_x0_5"
 
@@ -65,7 +64,6 @@ def make_bundle(folder: Path, runtime: str = "auto", name: str = "squeezenet1_1"
     sample = ImageSample(ids=[*classes][::3], locations=[Path(path) for path in [*classes][::3]])
     runs = choose_runtime(weights, choice, store_folder() / "networks", sample if precision == "int8" else None)
     x = np.concatenate([rows for _, rows in embed(list(classes), Path, weights.preprocessing, runs, "test")])
-    write_features([sha256_of(Path(file)) for file in classes], x, weights.to_record(), folder / "features.safetensors")
     y = np.array([CLASSES.index(label) for label in classes.values()], dtype=np.int64)
     train, val = (
         FeatureSet(ids=tuple(f"{k:064x}" for k in range(36)), x=x[part::2], y=y[part::2], classes=CLASSES)

@@ -97,7 +97,7 @@ UPSTREAM = {
     "train_head": {"extract", "split"},
     "finetune": {"split", "train_head"},
     "explore": {"extract", "split"},
-    "explain": {"explore", "extract", "finetune"},
+    "explain": {"explore", "finetune"},
     "evaluate": {"explain", "explore", "extract", "finetune"},
     "report": {"evaluate", "explore", "finetune", "train_head"},
 }

@@ -3,7 +3,7 @@
 Letters: n images, c channels of a layer, k classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +26,6 @@ from stages.graft.images.loading import LocateImage, read_batch
 from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.metrics.classification import Labels, softmax
 from stages.graft.model.heat_map import NO_EVIDENCE, Evidence
-from stages.graft.model.scoring import Score
 
 L2 = 100.0
 """Penalty of the classifiers, as in `fit_logistic`. On images of steel with boxes around the defects, 30 to 300 put the
@@ -51,8 +50,8 @@ class MappedModel:
     """How images are prepared."""
     locate: LocateImage
     """Finds the images."""
-    known: Score | None = None
-    """Gives features that are at hand, so that the network need not run."""
+    known: Callable[[Sequence[str]], Float32] | None = None
+    """Gives features (n, d) of n images that are at hand, so that the network need not run."""
 
     @property
     def batch_size(self) -> int:
@@ -117,7 +116,7 @@ def fit_on_images(model: MappedModel, ids: Sequence[str]) -> Evidence:
     sides, columns = [map_.shape[2] for map_ in maps], [find_columns(x, average(map_)) for map_ in maps]
     found = [slice_ for slice_ in columns if slice_ is not None]
     if model.known is not None and len(found) == len(maps):
-        x = model.known(ids)[0]
+        x = model.known(ids)
         return fit_evidence([x[:, part] for part in found], sides, model.answers(x), len(model.head.classes))
 
     def averages(chunk: Sequence[str]) -> tuple[Float32, list[Float32]]:
