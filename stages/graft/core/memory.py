@@ -43,14 +43,23 @@ class Room:
                 self._changed.notify_all()
 
 
-_M_ARENA_MAX, _NUM_ARENAS = -8, 4
-"""glibc's name for the number of its heaps, and that number."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+"""glibc's names for three of its limits."""
+
+_NUM_HEAPS, _KEPT_BYTES, _LARGE_BYTES = 4, 2**26, 2**25
+"""How many heaps there are, what each may keep for the next image, and from what size memory is in no heap."""
 
 
 def share_heaps() -> None:
-    """Let all threads share a few heaps: each would keep some 60 MB of its own that an image has left."""
+    """Let all threads share a few heaps, and each heap keep what an image has left for the next one.
+
+    Every thread would have a heap of its own; and what is given back to the system is cleared page by page when it is
+    asked for again. The two sizes are the largest that glibc's own limits grow to.
+    """
+    limits = {_M_ARENA_MAX: _NUM_HEAPS, _M_TRIM_THRESHOLD: _KEPT_BYTES, _M_MMAP_THRESHOLD: _LARGE_BYTES}
     with suppress(AttributeError, OSError, TypeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _NUM_ARENAS)
+        for name, value in limits.items():
+            ctypes.CDLL(None).mallopt(name, value)
 
 
 share_heaps()

@@ -21,6 +21,9 @@ LEAST_COSINE = 0.12
 MAX_COSINES = 2**24
 """Similarities that are computed at the same time, which bounds memory."""
 
+GROUP_SIZE = 64
+"""Similarities of which only the largest is looked at first."""
+
 
 def candidate_pairs(summaries: npt.NDArray[np.float16]) -> Pairs:
     """Find the pairs of images that are worth a comparison, by their summaries, of length 1, shape (n, d)."""
@@ -33,10 +36,22 @@ def candidate_pairs(summaries: npt.NDArray[np.float16]) -> Pairs:
 def _neighbours(x: Float32) -> Iterator[Pairs]:
     """Pairs of each image and its nearest neighbours that are similar enough."""
     num, chunk = min(NUM_NEIGHBOURS, len(x) - 1), max(1, MAX_COSINES // len(x))
+    full = np.zeros((-(-len(x) // GROUP_SIZE) * GROUP_SIZE, x.shape[1]), np.float32)  # what is added is like nothing
+    full[: len(x)] = x
     for start in range(0, len(x), chunk):
-        cosines = x[start : start + chunk] @ x.T
+        cosines = x[start : start + chunk] @ full.T
         own = np.arange(len(cosines))
         cosines[own, start + own] = -1
-        nearest = np.argpartition(cosines, -num, axis=1)[:, -num:]
+        nearest = _largest(cosines, num)
         near = np.take_along_axis(cosines, nearest, axis=1) >= LEAST_COSINE
         yield np.column_stack([start + np.nonzero(near)[0], nearest[near]])
+
+
+def _largest(values: Float32, num: int) -> Pairs:
+    """Columns of the `num` largest values of each row: all of them lie in the `num` groups with the largest maxima."""
+    maxima = values.reshape(len(values), -1, GROUP_SIZE).max(axis=2)
+    num_groups = min(num, maxima.shape[1])
+    groups = np.argpartition(maxima, -num_groups, axis=1)[:, -num_groups:]
+    columns = (groups[:, :, None] * GROUP_SIZE + np.arange(GROUP_SIZE)).reshape(len(values), -1)
+    chosen = np.argpartition(np.take_along_axis(values, columns, axis=1), -num, axis=1)[:, -num:]
+    return np.take_along_axis(columns, chosen, axis=1)

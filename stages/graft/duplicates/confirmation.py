@@ -3,6 +3,7 @@
 Letters: p and q points of the two images, m matches.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -10,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.graft.duplicates.codebook import MIRRORED
-from stages.graft.duplicates.description import Description
+from stages.graft.duplicates.description import Description, unit_rows
 
 Float32 = npt.NDArray[np.float32]
+Descriptors = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 Matches = npt.NDArray[np.int64]
 """Numbers of a point in the first image and one in the second, shape (m, 2)."""
 Motion = npt.NDArray[np.float64]
@@ -55,51 +57,78 @@ NONE = Agreement(num_points=0, correlation=0.0, overlap=0.0, is_mirrored=False)
 """Of images that have nothing to do with each other."""
 
 
-def compare(first: Description, second: Description) -> Agreement:
-    """Compare two images as they are and mirrored, and give the better agreement; NONE when there is no motion.
+def compare(first: Description, others: Sequence[Description]) -> list[Agreement]:
+    """Compare an image with others, as they are and mirrored.
 
+    Returns:
+        For each of the others the better agreement of the two; NONE when there is no motion.
     Source:
         Fischler and Bolles, Random sample consensus, CACM 1981.
     """
-    if first.is_plain or second.is_plain or min(len(first.points), len(second.points)) < LEAST_POINTS:
-        return NONE
-    straight = _agreement(first, second, is_mirrored=False)
-    mirrored = _agreement(first, _mirror(second), is_mirrored=True)
-    return max(straight, mirrored, key=lambda found: (found.correlation, found.num_points))
+    found, can_match = [NONE] * len(others), [k for k, other in enumerate(others) if _can_match(first, other)]
+    if not can_match:
+        return found
+    matches = match(first.descriptors, [others[k].descriptors for k in can_match])
+    for k, (straight, mirrored) in zip(can_match, matches, strict=True):
+        agreements = (
+            _agreement(first, others[k], straight, is_mirrored=False),
+            _agreement(first, others[k], mirrored, is_mirrored=True),
+        )
+        found[k] = max(agreements, key=lambda agreement: (agreement.correlation, agreement.num_points))
+    return found
 
 
-def _mirror(image: Description) -> Description:
-    points = image.points.copy()
-    points[:, 0] = image.pattern.shape[1] - 1 - points[:, 0]
-    return Description(
-        points=points,
-        descriptors=image.descriptors[:, MIRRORED],
-        pattern=image.pattern[:, ::-1],
-        is_plain=image.is_plain,
-    )
+def _can_match(first: Description, second: Description) -> bool:
+    return not first.is_plain and not second.is_plain and min(len(first.points), len(second.points)) >= LEAST_POINTS
 
 
-def _agreement(first: Description, second: Description, is_mirrored: bool) -> Agreement:
-    matches = match(first.descriptors, second.descriptors)
+def _agreement(first: Description, second: Description, matches: Matches, is_mirrored: bool) -> Agreement:
     if len(matches) < LEAST_POINTS:
         return NONE
-    motion, num_points = _motion(first.points[matches[:, 0]], second.points[matches[:, 1]])
+    points, pattern = _mirror(second) if is_mirrored else (second.points, second.pattern)
+    motion, num_points = _motion(first.points[matches[:, 0]], points[matches[:, 1]])
     if motion is None or num_points < LEAST_POINTS:
         return NONE
-    correlation, overlap = correlate(first.pattern, second.pattern, motion)
+    correlation, overlap = correlate(first.pattern, pattern, motion)
     return Agreement(num_points=num_points, correlation=correlation, overlap=overlap, is_mirrored=is_mirrored)
 
 
-def match(first: Float32, second: Float32) -> Matches:
-    """Match each descriptor, shape (p, 128), with its nearest, shape (q, 128), when both choose each other clearly."""
-    cosines = first @ second.T
-    own, nearest = np.arange(len(first)), cosines.argmax(axis=1)
-    best = cosines[own, nearest]
-    is_mutual = cosines.argmax(axis=0)[nearest] == own
-    cosines[own, nearest] = -1
-    is_clear = 1 - best <= RATIO**2 * (1 - cosines.max(axis=1))  # squared distances, halved
-    chosen = is_mutual & is_clear
-    return np.column_stack([own[chosen], nearest[chosen]])
+def _mirror(image: Description) -> tuple[Float32, Float32]:
+    """Points and pattern of the mirror image."""
+    points = image.points.copy()
+    points[:, 0] = image.pattern.shape[1] - 1 - points[:, 0]
+    return points, image.pattern[:, ::-1]
+
+
+def match(first: Descriptors, others: Sequence[Descriptors]) -> list[tuple[Matches, Matches]]:
+    """Match each descriptor of an image with its nearest of another one, where both choose each other clearly.
+
+    Args:
+        first: shape (p, 128), of any length.
+        others: of several images, each of shape (q, 128).
+    Returns:
+        For each of the others its matches, and those of its mirror image.
+    """
+    num_points = np.array([len(other) for other in others])
+    padded = np.zeros((len(others), num_points.max(), first.shape[1]), first.dtype)
+    for row, other in zip(padded, others, strict=True):
+        row[: len(other)] = other
+    both = unit_rows(np.concatenate([first, first[:, MIRRORED]]))  # the same cosines as with the others mirrored
+    cosines = both @ unit_rows(padded.reshape(-1, first.shape[1])).T
+    cosines = cosines.reshape(2, len(first), *padded.shape[:2])
+    cosines[:, :, np.arange(padded.shape[1]) >= num_points[:, None]] = -1
+    nearest = cosines.argmax(axis=3)[..., None]
+    best, best_of_column = np.take_along_axis(cosines, nearest, axis=3), cosines.max(axis=1, keepdims=True)
+    is_mutual = best == np.take_along_axis(best_of_column, nearest, axis=3)
+    np.put_along_axis(cosines, nearest, -1, axis=3)
+    is_clear = 1 - best <= RATIO**2 * (1 - cosines.max(axis=3, keepdims=True))  # squared distances, halved
+    chosen, nearest = (is_mutual & is_clear)[..., 0], nearest[..., 0]
+
+    def matches(is_mirrored: int, k: int) -> Matches:
+        own = chosen[is_mirrored, :, k].nonzero()[0]
+        return np.stack([own, nearest[is_mirrored, own, k]], axis=1)
+
+    return [(matches(0, k), matches(1, k)) for k in range(len(others))]
 
 
 def _motion(start: Float32, end: Float32) -> tuple[Motion | None, int]:

@@ -68,8 +68,8 @@ class Description:
 
     points: Float32
     """Places (x, y) of local features in the pattern, in pixels, shape (p, 2)."""
-    descriptors: Float32
-    """RootSIFT descriptor of each, of length 1, shape (p, 128)."""
+    descriptors: npt.NDArray[np.uint8]
+    """RootSIFT descriptor of each, not yet of length 1, shape (p, 128)."""
     pattern: Float32
     """The image without light and contrast: band-passed, divided by the deviation around each pixel, shape (h, w)."""
     is_plain: bool
@@ -122,7 +122,7 @@ def description_of(row: Rows) -> Description:
     num, (height, width) = int(row["num_points"]), row["size"]
     return Description(
         points=row["points"][:num].astype(np.float32),
-        descriptors=unit_rows(row["descriptors"][:num]),
+        descriptors=row["descriptors"][:num],
         pattern=row["pattern"][:height, :width] * np.float32(1 / PATTERN_SCALE),
         is_plain=bool(row["contrast"] < LEAST_CONTRAST),
     )

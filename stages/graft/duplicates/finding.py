@@ -6,7 +6,8 @@ Letters: n images.
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from io import FileIO
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,14 @@ from stages.graft.core.threads import in_threads
 from stages.graft.data.image_groups import RELATED, SAME, STRICT
 from stages.graft.duplicates.candidates import Pairs, candidate_pairs
 from stages.graft.duplicates.confirmation import LEAST_POINTS, Agreement, compare
-from stages.graft.duplicates.description import LEAST_CONTRAST, ROW, describe, description_of, description_record
+from stages.graft.duplicates.description import LEAST_CONTRAST, ROW, Rows, describe, description_of, description_record
 from stages.graft.images.loading import LocateImage
 from stages.graft.images.location import BRING_BACK, ImageLocation, num_readers, read_image_bytes
 from stages.graft.storage.arrays import rows_header
 from stages.graft.storage.feature_store import Features, FeatureStore
 from stages.graft.storage.files import temporary_folder
 
-PAIRS_KIND, COMPARISON = "near-duplicates, pairs", 1
+PAIRS_KIND, COMPARISON = "near-duplicates, pairs", 2
 """Of the rows of pairs in the store; increase the number with any change to confirmation.py."""
 
 CONDITIONS = {STRICT: (0.8, 0.5), RELATED: (0.6, 0.3)}
@@ -83,7 +84,9 @@ def find_duplicates(
     comparisons = FeatureStore(store, {**record, "name": PAIRS_KIND, "comparison": COMPARISON})
     missing = list(descriptions.missing(ids))
     num_threads = num_readers([locate(id_) for id_ in missing[:1]])
-    described = in_threads(lambda id_: _describe_image(locate(id_), white_level), missing, num_threads)
+    described = in_threads(
+        lambda id_: _describe_image(locate(id_), white_level), missing, num_threads, IMAGES_PER_FRAGMENT
+    )
     _add(descriptions, missing, described, IMAGES_PER_FRAGMENT, "images")
     with temporary_folder(scratch, "duplicates") as folder:
         rows = DescriptionFile.pack(descriptions, ids, folder / "images")
@@ -139,9 +142,14 @@ class DescriptionFile:
         """Copy the rows of the ids, in their order, from the store to a new file."""
         return cls(path=path, start=_pack(store, ids, path), num_rows=len(ids))
 
-    def __getitem__(self, row: int) -> Any:
-        """Read one description."""
-        return np.fromfile(self.path, ROW, 1, offset=self.start + row * ROW.itemsize)[0]
+    def read(self, rows: Sequence[int]) -> Rows:
+        """Read some descriptions."""
+        with self.path.open("rb", buffering=0) as file:
+            return np.frombuffer(b"".join(self._read_one(file, row) for row in rows), ROW)
+
+    def _read_one(self, file: FileIO, row: int) -> bytes:
+        file.seek(self.start + row * ROW.itemsize)
+        return file.read(ROW.itemsize)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """Read one field of all descriptions, shape (n, ...)."""
@@ -180,8 +188,11 @@ def _compared(
     number_of = {name: number for number, name in enumerate(names)}
 
     def compare_some(some: Sequence[str]) -> list[Features]:
-        chosen = ([description_of(rows[int(row)]) for row in pairs[number_of[name]]] for name in some)
-        return [_agreement_row(compare(first, second)) for first, second in chosen]
+        found = list[Agreement]()
+        for first, of_first in groupby((pairs[number_of[name]] for name in some), key=lambda pair: int(pair[0])):
+            one, *others = map(description_of, rows.read([first, *(int(second) for _, second in of_first)]))
+            found += compare(one, others)
+        return [_agreement_row(agreement) for agreement in found]
 
     missing = list(store.missing(names))
     tasks = [missing[start : start + PAIRS_PER_TASK] for start in range(0, len(missing), PAIRS_PER_TASK)]

@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from stages.graft.duplicates.candidates import NUM_NEIGHBOURS, candidate_pairs
+from stages.graft.duplicates.candidates import LEAST_COSINE, NUM_NEIGHBOURS, candidate_pairs
 
 
 def summaries(num, rng):
@@ -19,6 +20,18 @@ def test_near_summaries_are_candidates_in_order(rng):
     assert pairs.tolist() == sorted(pairs.tolist())
     assert np.bincount(pairs.ravel()).max() < 300
     assert len(pairs) <= NUM_NEIGHBOURS * len(x)
+
+
+@pytest.mark.parametrize("num", [30, 129, 900])
+def test_the_neighbours_are_the_nearest(num, rng):
+    x = summaries(num, rng).astype(np.float32)
+    x[:, 0] += 0.3 * rng.integers(0, 3, num)  # some are alike
+    cosines = x @ x.T
+    np.fill_diagonal(cosines, -1)
+    nearest = np.argsort(-cosines, axis=1)[:, :NUM_NEIGHBOURS]
+    expected = {(min(i, j), max(i, j)) for i, row in enumerate(nearest) for j in row if cosines[i, j] >= LEAST_COSINE}
+    assert set(map(tuple, candidate_pairs(x).tolist())) == {(int(i), int(j)) for i, j in expected}
+    assert expected
 
 
 def test_few_images(rng):

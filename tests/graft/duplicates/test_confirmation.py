@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from stages.graft.duplicates.codebook import DESCRIPTOR_DIM, MIRRORED
 from stages.graft.duplicates.confirmation import NONE, compare, correlate, match
 from stages.graft.duplicates.description import describe, description_of
 from tests.support.scenes import png_of, scene
@@ -29,7 +30,7 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_changed_copy_is_confirmed(name):
     picture = scene(3)
-    found = compare(described(picture), described(CHANGES[name](picture)))
+    [found] = compare(described(picture), [described(CHANGES[name](picture))])
     assert found.correlation > 0.85
     assert found.overlap > 0.75
     assert found.num_points >= 15
@@ -37,24 +38,24 @@ def test_a_changed_copy_is_confirmed(name):
 
 
 def test_another_scene_is_not():
-    found = compare(described(scene(3)), described(scene(4)))
+    [found] = compare(described(scene(3)), [described(scene(4))])
     assert found.correlation < 0.6
 
 
 def test_the_same_ground_with_another_light_is_confirmed_in_part():
     wide = scene(5, width=400)
-    found = compare(described(wide[:, :240]), described(brighter(wide[:, 120:360])))
+    [found] = compare(described(wide[:, :240]), [described(brighter(wide[:, 120:360]))])
     assert found.correlation > 0.8
     assert found.overlap == pytest.approx(0.5, abs=0.08)
 
 
 def test_noise_alone_agrees_with_nothing():
     first, second = (np.random.default_rng(k).normal(120, 9, (160, 160, 3)).astype(np.uint8) for k in (0, 1))
-    assert compare(described(first), described(second)) == NONE
+    assert compare(described(first), [described(second)]) == [NONE]
 
 
 def test_the_seed_of_opencv_changes_nothing():
-    pair = described(scene(6)), described(brighter(np.rot90(scene(6))))
+    pair = described(scene(6)), [described(brighter(np.rot90(scene(6))))]
     cv2.setRNGSeed(1)
     first = compare(*pair)
     cv2.setRNGSeed(2)
@@ -63,9 +64,21 @@ def test_the_seed_of_opencv_changes_nothing():
 
 def test_matches_by_hand():
     """The first points choose each other; the second is as near to two, no point chooses the third."""
-    first = np.array([[1, 0, 0], [0, 1, 0], [0.9, 0.1, 0]], np.float32)
-    second = np.array([[1, 0, 0], [0, 0.8, 0.6], [0, 0.8, -0.6]], np.float32)
-    assert match(first, second).tolist() == [[0, 0]]
+    first, second = np.zeros((3, DESCRIPTOR_DIM), np.float32), np.zeros((3, DESCRIPTOR_DIM), np.float32)
+    first[:, :3] = [[1, 0, 0], [0, 1, 0], [0.9, 0.1, 0]]
+    second[:, :3] = [[1, 0, 0], [0, 0.8, 0.6], [0, 0.8, -0.6]]
+    [(straight, mirrored), (in_mirror, again)] = match(first, [second, second[:, MIRRORED]])
+    assert straight.tolist() == again.tolist() == [[0, 0]]
+    assert mirrored.tolist() == in_mirror.tolist()
+
+
+def test_several_images_are_compared_as_one_by_one():
+    first = described(scene(3))
+    others = [described(picture) for picture in (scene(4), scene(3)[20:, 30:], scene(3)[:, ::-1], scene(7, width=90))]
+    alone = [compare(first, [other])[0] for other in others]
+    assert compare(first, others) == alone
+    assert [found.correlation > 0.8 for found in alone] == [False, True, True, False]
+    assert compare(first, []) == []
 
 
 def test_a_correlation_by_hand():

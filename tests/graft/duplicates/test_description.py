@@ -4,7 +4,15 @@ import pytest
 
 from stages.graft.core.errors import DataError
 from stages.graft.duplicates.codebook import MIRRORED, read_codebook, summarise
-from stages.graft.duplicates.description import NUM_POINTS, PATTERN_PX, ROW, band_pass, describe, description_of
+from stages.graft.duplicates.description import (
+    DESCRIPTOR_SCALE,
+    NUM_POINTS,
+    PATTERN_PX,
+    ROW,
+    band_pass,
+    describe,
+    description_of,
+)
 from tests.support.scenes import png_of, scene
 
 
@@ -15,8 +23,9 @@ def test_a_row_holds_what_is_compared():
     found = description_of(rows[0])
     assert found.pattern.shape == (80, PATTERN_PX)
     assert 20 < len(found.points) <= NUM_POINTS
-    assert found.descriptors.dtype == found.pattern.dtype == np.float32
-    assert np.linalg.norm(found.descriptors, axis=1) == pytest.approx(1)
+    assert (found.descriptors.dtype, found.pattern.dtype) == (np.uint8, np.float32)
+    lengths = np.linalg.norm(found.descriptors.astype(float), axis=1)
+    assert lengths == pytest.approx(DESCRIPTOR_SCALE, rel=0.02)  # of a root of shares that are 1 in all
     assert not found.is_plain
 
 
