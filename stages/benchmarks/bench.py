@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 
 from stages.benchmarks.bench_extraction import measure_costs, measure_extraction, measure_parity
+from stages.benchmarks.bench_int8 import measure_int8
 from stages.benchmarks.bench_pipelines import SIZES, measure_pipeline
 from stages.benchmarks.bench_serve import measure_serving
 from stages.benchmarks.measurements import Measurement, compared_table, merge, read_before
@@ -30,6 +31,7 @@ PARTS: Mapping[str, Measure] = {
     "extraction": measure_extraction,
     "parity": measure_parity,
     "costs": measure_costs,
+    "int8": measure_int8,
     "serving": measure_serving,
     **{name: partial(measure_pipeline, size) for name, size in SIZES.items()},
 }
@@ -61,6 +63,8 @@ day. Another kind of processor gives others.
   DataLoader with a worker for each processor, in fp32; the best flags are the same with bf16 autocast, channels-last
   and inference mode. From memory is Graft's network without files; the bound is
   1 / (1 / from memory + 1 / decoding alone), since both share the processors.
+- int8 and bf16: one batch in memory on all processors, in one process, medians of turns. Calibrated on generated
+  plates; cosines are of other plates. ResNet-50 and VGG-19 have random weights.
 - Pipelines: `graft repro` on generated textures of ten classes with the parameters of params.yaml; the seconds of a
   stage are without the start of Python.
 

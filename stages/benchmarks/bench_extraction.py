@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from stages.benchmarks.generated_images import NUM_PLATES, jpeg_plates, write_images
-from stages.benchmarks.measurements import Measurement
+from stages.benchmarks.measurements import COSINE, Measurement
 from stages.benchmarks.rates import Rates, measure_rates, parity, prediction_rates
 from stages.benchmarks.sandbox import Sandbox
 from stages.graft.model.predictor import load_predictor
@@ -81,7 +81,7 @@ def measure_parity(scratch: Path) -> list[Measurement]:
     for name, kind in {**dict.fromkeys(FAMILIES, "random"), **dict.fromkeys(BUNDLED, "bundled")}.items():
         runs_on, mean, lowest = parity(name, kind, paths, scratch)
         title = f"{name}, {kind} weights ({runs_on})"
-        found += [(f"{title}: mean cosine", mean, ""), (f"{title}: worst cosine", lowest, "")]
+        found += [(f"{title}: mean cosine", mean, COSINE), (f"{title}: worst cosine", lowest, COSINE)]
     return as_part("Features against torch in fp32", found)
 
 

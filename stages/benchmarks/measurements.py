@@ -16,6 +16,9 @@ from stages.graft.storage.tables import write_csv
 
 TABLE = Path("reports/bench.csv")
 
+COSINE = "cosine"
+"""Unit of a similarity."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
@@ -28,7 +31,7 @@ class Measurement:
     value: float
     """The number."""
     unit: str
-    """Its unit, such as s, MB or images/s; empty for a ratio."""
+    """Its unit, such as s, MB or images/s; empty for a ratio; COSINE."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -47,7 +50,7 @@ def merge(new: Sequence[Measurement]) -> list[Measurement]:
     known = _rows(pd.read_csv(TABLE, keep_default_na=False)) if TABLE.exists() else []
     parts = {one.part for one in new}
     kept = [one for one in known if one.part not in parts]
-    rows = [asdict(one) | {"value": float(f"{one.value:.4g}")} for one in (*kept, *new)]
+    rows = [asdict(one) | {"value": float(f"{one.value:.6g}")} for one in (*kept, *new)]
     write_csv(pd.DataFrame(rows, columns=[field.name for field in fields(Measurement)]), TABLE)
     return _rows(pd.DataFrame(rows))
 
@@ -69,6 +72,8 @@ def _compared(now: Measurement, before: Measurement | None) -> Row:
 
 
 def _shown(one: Measurement) -> str:
+    if one.unit == COSINE:
+        return f"{one.value:.5f}"  # all are near 1
     digits = 0 if abs(one.value) >= 100 else 1 if abs(one.value) >= 10 else 2
     return f"{one.value:,.{digits}f} {one.unit}".strip()
 

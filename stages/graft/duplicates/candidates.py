@@ -48,10 +48,13 @@ def _neighbours(x: Float32) -> Iterator[Pairs]:
 
 
 def _largest(values: Float32, num: int) -> Pairs:
-    """Columns of the `num` largest values of each row: all of them lie in the `num` groups with the largest maxima."""
-    maxima = values.reshape(len(values), -1, GROUP_SIZE).max(axis=2)
-    num_groups = min(num, maxima.shape[1])
-    groups = np.argpartition(maxima, -num_groups, axis=1)[:, -num_groups:]
-    columns = (groups[:, :, None] * GROUP_SIZE + np.arange(GROUP_SIZE)).reshape(len(values), -1)
+    """Columns of the `num` largest values of each row: all of them lie in the `num` groups with the largest maxima.
+
+    A group has every column with the same remainder: so maxima are those of whole rows, which is fast.
+    """
+    num_groups = values.shape[1] // GROUP_SIZE
+    maxima = values.reshape(len(values), GROUP_SIZE, num_groups).max(axis=1)
+    groups = np.argpartition(maxima, -min(num, num_groups), axis=1)[:, -num:]
+    columns = (groups[:, :, None] + num_groups * np.arange(GROUP_SIZE)).reshape(len(values), -1)
     chosen = np.argpartition(np.take_along_axis(values, columns, axis=1), -num, axis=1)[:, -num:]
     return np.take_along_axis(columns, chosen, axis=1)

@@ -3,7 +3,6 @@
 Letters: p and q points of the two images, m matches.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -11,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.graft.duplicates.codebook import MIRRORED
-from stages.graft.duplicates.description import Description, unit_rows
+from stages.graft.duplicates.description import LEAST_CONTRAST, Description, Rows, description_of, unit_rows
 
 Float32 = npt.NDArray[np.float32]
-Descriptors = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+Descriptors = npt.NDArray[np.uint8]
+Bools = npt.NDArray[np.bool_]
 Matches = npt.NDArray[np.int64]
 """Numbers of a point in the first image and one in the second, shape (m, 2)."""
 Motion = npt.NDArray[np.float64]
@@ -57,29 +57,64 @@ NONE = Agreement(num_points=0, correlation=0.0, overlap=0.0, is_mirrored=False)
 """Of images that have nothing to do with each other."""
 
 
-def compare(first: Description, others: Sequence[Description]) -> list[Agreement]:
+def compare(first: Rows, others: Rows) -> list[Agreement]:
     """Compare an image with others, as they are and mirrored.
 
+    Args:
+        first: its description, shape (1,).
+        others: descriptions of the others, shape (k,).
     Returns:
         For each of the others the better agreement of the two; NONE when there is no motion.
     Source:
         Fischler and Bolles, Random sample consensus, CACM 1981.
     """
-    found, can_match = [NONE] * len(others), [k for k, other in enumerate(others) if _can_match(first, other)]
-    if not can_match:
+    is_able = [has_structure(rows["contrast"], rows["num_points"]) for rows in (first, others)]
+    found, able = [NONE] * len(others), np.flatnonzero(is_able[0] & is_able[1])
+    if not len(able):
         return found
-    matches = match(first.descriptors, [others[k].descriptors for k in can_match])
-    for k, (straight, mirrored) in zip(can_match, matches, strict=True):
-        agreements = (
-            _agreement(first, others[k], straight, is_mirrored=False),
-            _agreement(first, others[k], mirrored, is_mirrored=True),
-        )
-        found[k] = max(agreements, key=lambda agreement: (agreement.correlation, agreement.num_points))
+    descriptors = first["descriptors"][0, : first["num_points"][0]]
+    does_match, nearest = match(descriptors, others["descriptors"][able], others["num_points"][able])
+    for k in np.flatnonzero((does_match.sum(axis=1) >= LEAST_POINTS).any(axis=0)):
+        pair = description_of(first[0]), description_of(others[able[k]])
+        agreements = [
+            _agreement(*pair, _matches(does_match[is_mirrored, :, k], nearest[is_mirrored, :, k]), bool(is_mirrored))
+            for is_mirrored in (0, 1)
+        ]
+        found[able[k]] = max(agreements, key=lambda agreement: (agreement.correlation, agreement.num_points))
     return found
 
 
-def _can_match(first: Description, second: Description) -> bool:
-    return not first.is_plain and not second.is_plain and min(len(first.points), len(second.points)) >= LEAST_POINTS
+def has_structure(contrast: Float32, num_points: npt.NDArray[np.uint16]) -> Bools:
+    """Tell which of n images have contrast and points enough to be compared, by these fields of their descriptions."""
+    return np.asarray((contrast >= LEAST_CONTRAST) & (num_points >= LEAST_POINTS))
+
+
+def match(first: Descriptors, others: Descriptors, num_points: npt.NDArray[np.uint16]) -> tuple[Bools, Matches]:
+    """Match each point of an image with its nearest of another one, where both choose each other clearly.
+
+    Args:
+        first: descriptors, shape (p, 128), of any length.
+        others: those of k images, shape (k, q, 128).
+        num_points: of each of the others; rows after these are not looked at.
+    Returns:
+        Whether a point matches, and with which of the other image's; shape (2, p, k), second those of the mirror image.
+    """
+    both = unit_rows(np.concatenate([first, first[:, MIRRORED]]))  # the same cosines as with the others mirrored
+    others = others[:, : num_points.max()]
+    cosines = (both @ unit_rows(others.reshape(-1, first.shape[1])).T).reshape(2, len(first), *others.shape[:2])
+    cosines[:, :, np.arange(others.shape[1]) >= num_points[:, None]] = -1
+    nearest = cosines.argmax(axis=3)[..., None]
+    best, best_of_column = np.take_along_axis(cosines, nearest, axis=3), cosines.max(axis=1, keepdims=True)
+    is_mutual = best == np.take_along_axis(best_of_column, nearest, axis=3)
+    np.put_along_axis(cosines, nearest, -1, axis=3)
+    is_clear = 1 - best <= RATIO**2 * (1 - cosines.max(axis=3, keepdims=True))  # squared distances, halved
+    return (is_mutual & is_clear)[..., 0], nearest[..., 0]
+
+
+def _matches(does_match: Bools, nearest: Matches) -> Matches:
+    """Numbers of matching points in both images, shape (m, 2)."""
+    own = does_match.nonzero()[0]
+    return np.stack([own, nearest[own]], axis=1)
 
 
 def _agreement(first: Description, second: Description, matches: Matches, is_mirrored: bool) -> Agreement:
@@ -98,37 +133,6 @@ def _mirror(image: Description) -> tuple[Float32, Float32]:
     points = image.points.copy()
     points[:, 0] = image.pattern.shape[1] - 1 - points[:, 0]
     return points, image.pattern[:, ::-1]
-
-
-def match(first: Descriptors, others: Sequence[Descriptors]) -> list[tuple[Matches, Matches]]:
-    """Match each descriptor of an image with its nearest of another one, where both choose each other clearly.
-
-    Args:
-        first: shape (p, 128), of any length.
-        others: of several images, each of shape (q, 128).
-    Returns:
-        For each of the others its matches, and those of its mirror image.
-    """
-    num_points = np.array([len(other) for other in others])
-    padded = np.zeros((len(others), num_points.max(), first.shape[1]), first.dtype)
-    for row, other in zip(padded, others, strict=True):
-        row[: len(other)] = other
-    both = unit_rows(np.concatenate([first, first[:, MIRRORED]]))  # the same cosines as with the others mirrored
-    cosines = both @ unit_rows(padded.reshape(-1, first.shape[1])).T
-    cosines = cosines.reshape(2, len(first), *padded.shape[:2])
-    cosines[:, :, np.arange(padded.shape[1]) >= num_points[:, None]] = -1
-    nearest = cosines.argmax(axis=3)[..., None]
-    best, best_of_column = np.take_along_axis(cosines, nearest, axis=3), cosines.max(axis=1, keepdims=True)
-    is_mutual = best == np.take_along_axis(best_of_column, nearest, axis=3)
-    np.put_along_axis(cosines, nearest, -1, axis=3)
-    is_clear = 1 - best <= RATIO**2 * (1 - cosines.max(axis=3, keepdims=True))  # squared distances, halved
-    chosen, nearest = (is_mutual & is_clear)[..., 0], nearest[..., 0]
-
-    def matches(is_mirrored: int, k: int) -> Matches:
-        own = chosen[is_mirrored, :, k].nonzero()[0]
-        return np.stack([own, nearest[is_mirrored, own, k]], axis=1)
-
-    return [(matches(0, k), matches(1, k)) for k in range(len(others))]
 
 
 def _motion(start: Float32, end: Float32) -> tuple[Motion | None, int]:

@@ -18,7 +18,7 @@ from stages.graft.images.decode import Batch
 IMAGES_KIND = "near-duplicates, images"
 """Of the rows in the store."""
 
-VERSION = 3
+VERSION = 4
 """Increase it with any change that alters a description."""
 
 SIDE_PX = 160
@@ -30,8 +30,8 @@ MAX_ENLARGEMENT = 4
 PATTERN_PX = 96
 """Longer side of the pattern, in pixels."""
 
-NUM_POINTS = 150
-"""Most points of an image: the strongest."""
+NUM_POINTS, PIXELS_PER_POINT = 150, 5
+"""Most points of an image: the strongest; of a small image, one for so many pixels: more show the same again."""
 
 DESCRIPTOR_SCALE, PATTERN_SCALE = 512, 32
 """Values are stored as whole numbers, multiplied by these."""
@@ -64,16 +64,12 @@ Rows = npt.NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What two images are compared by."""
+    """What two images are compared by, once their points match."""
 
     points: Float32
     """Places (x, y) of local features in the pattern, in pixels, shape (p, 2)."""
-    descriptors: npt.NDArray[np.uint8]
-    """RootSIFT descriptor of each, not yet of length 1, shape (p, 128)."""
     pattern: Float32
     """The image without light and contrast: band-passed, divided by the deviation around each pixel, shape (h, w)."""
-    is_plain: bool
-    """Whether the image has too little contrast to be compared by anything but the hash of its pixels."""
 
 
 def description_record(white_level: float | None) -> dict[str, Any]:
@@ -99,7 +95,7 @@ def describe(data: bytes, white_level: float | None = None) -> Rows:
     grey = _grey(pixels)
     side_px = min(SIDE_PX, MAX_ENLARGEMENT * max(grey.shape))
     picture, small = _scaled(grey, side_px), _scaled(grey, min(side_px, PATTERN_PX))
-    points, descriptors = _local_features(picture)
+    points, descriptors = _local_features(picture, min(NUM_POINTS, 1 + grey.size // PIXELS_PER_POINT))
     row = np.zeros(1, ROW)
     row["pixels"] = np.frombuffer(hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).digest(), np.uint8)
     row["size"], row["num_points"], row["contrast"] = small.shape, len(points), picture.std()
@@ -114,7 +110,7 @@ def describe(data: bytes, white_level: float | None = None) -> Rows:
 def local_descriptors(data: bytes) -> Float32:
     """Give the descriptors of an image file, of length 1, shape (p, 128); errors are those of `describe`."""
     grey = _grey(decode_whole(data, SIDE_PX))
-    return unit_rows(_local_features(_scaled(grey, SIDE_PX))[1])
+    return unit_rows(_local_features(_scaled(grey, SIDE_PX), NUM_POINTS)[1])
 
 
 def description_of(row: Rows) -> Description:
@@ -122,9 +118,7 @@ def description_of(row: Rows) -> Description:
     num, (height, width) = int(row["num_points"]), row["size"]
     return Description(
         points=row["points"][:num].astype(np.float32),
-        descriptors=row["descriptors"][:num],
         pattern=row["pattern"][:height, :width] * np.float32(1 / PATTERN_SCALE),
-        is_plain=bool(row["contrast"] < LEAST_CONTRAST),
     )
 
 
@@ -163,15 +157,15 @@ def _scaled(grey: Grey, longer_px: int) -> Grey:
     return cv2.resize(grey, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC).astype(np.uint8)
 
 
-def _local_features(picture: Grey) -> tuple[Float32, npt.NDArray[np.uint8]]:
-    """Places (p, 2) and stored descriptors (p, 128) of the strongest points."""
+def _local_features(picture: Grey, most: int) -> tuple[Float32, npt.NDArray[np.uint8]]:
+    """Places (p, 2) and stored descriptors (p, 128) of the strongest points, so many at most."""
     even = _whole(band_pass(picture, 0.7, 8.0) * 40 + 128, 1, 255).astype(np.uint8)  # faint textures have points too
-    detector = cv2.SIFT.create(NUM_POINTS, contrastThreshold=0.01, edgeThreshold=20, enable_precise_upscale=True)
+    detector = cv2.SIFT.create(most, contrastThreshold=0.01, edgeThreshold=20, enable_precise_upscale=True)
     found, descriptors = detector.detectAndCompute(even, None)
     if descriptors is None:
         return np.zeros((0, 2), np.float32), np.zeros((0, DESCRIPTOR_DIM), np.uint8)
-    points = np.array([point.pt for point in found[:NUM_POINTS]], np.float32).reshape(-1, 2)
-    shares = descriptors[:NUM_POINTS] / (descriptors[:NUM_POINTS].sum(axis=1, keepdims=True) + 1e-6)
+    points = np.array([point.pt for point in found[:most]], np.float32).reshape(-1, 2)
+    shares = descriptors[:most] / (descriptors[:most].sum(axis=1, keepdims=True) + 1e-6)
     return points, _whole(np.sqrt(shares), DESCRIPTOR_SCALE, 255).astype(np.uint8)
 
 

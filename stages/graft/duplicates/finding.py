@@ -23,8 +23,8 @@ from stages.graft.core.progress import Progress
 from stages.graft.core.threads import in_threads
 from stages.graft.data.image_groups import RELATED, SAME, STRICT
 from stages.graft.duplicates.candidates import Pairs, candidate_pairs
-from stages.graft.duplicates.confirmation import LEAST_POINTS, Agreement, compare
-from stages.graft.duplicates.description import LEAST_CONTRAST, ROW, Rows, describe, description_of, description_record
+from stages.graft.duplicates.confirmation import Agreement, compare, has_structure
+from stages.graft.duplicates.description import ROW, Rows, describe, description_record
 from stages.graft.images.loading import LocateImage
 from stages.graft.images.location import BRING_BACK, ImageLocation, num_readers, read_image_bytes
 from stages.graft.storage.arrays import rows_header
@@ -90,10 +90,10 @@ def find_duplicates(
     _add(descriptions, missing, described, IMAGES_PER_FRAGMENT, "images")
     with temporary_folder(scratch, "duplicates") as folder:
         rows = DescriptionFile.pack(descriptions, ids, folder / "images")
-        same, others = _same_pixels(rows.column("pixels"))
-        is_plain = (rows.column("contrast") < LEAST_CONTRAST) | (rows.column("num_points") < LEAST_POINTS)
+        same, others = _same_pixels(rows["pixels"])
+        is_plain = ~has_structure(rows["contrast"], rows["num_points"])
         compared = others[~is_plain[others]]
-        pairs = compared[candidate_pairs(rows.column("summary")[compared])]
+        pairs = compared[candidate_pairs(rows["summary"][compared])]
         agreements = _compared(comparisons, ids, pairs, rows, folder / "pairs")
     return Found(
         pairs=_pairs_table(same, pairs, agreements),
@@ -151,7 +151,7 @@ class DescriptionFile:
         file.seek(self.start + row * ROW.itemsize)
         return file.read(ROW.itemsize)
 
-    def column(self, name: str) -> npt.NDArray[Any]:
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
         """Read one field of all descriptions, shape (n, ...)."""
         starts = range(0, self.num_rows, IMAGES_PER_FRAGMENT)
         offsets = (self.start + first * ROW.itemsize for first in starts)
@@ -190,8 +190,8 @@ def _compared(
     def compare_some(some: Sequence[str]) -> list[Features]:
         found = list[Agreement]()
         for first, of_first in groupby((pairs[number_of[name]] for name in some), key=lambda pair: int(pair[0])):
-            one, *others = map(description_of, rows.read([first, *(int(second) for _, second in of_first)]))
-            found += compare(one, others)
+            both = rows.read([first, *(int(second) for _, second in of_first)])
+            found += compare(both[:1], both[1:])
         return [_agreement_row(agreement) for agreement in found]
 
     missing = list(store.missing(names))

@@ -4,12 +4,12 @@ import pytest
 
 from stages.graft.duplicates.codebook import DESCRIPTOR_DIM, MIRRORED
 from stages.graft.duplicates.confirmation import NONE, compare, correlate, match
-from stages.graft.duplicates.description import describe, description_of
+from stages.graft.duplicates.description import describe
 from tests.support.scenes import png_of, scene
 
 
 def described(picture):
-    return description_of(describe(png_of(np.ascontiguousarray(picture)))[0])
+    return describe(png_of(np.ascontiguousarray(picture)))
 
 
 def brighter(picture):
@@ -30,7 +30,7 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_changed_copy_is_confirmed(name):
     picture = scene(3)
-    [found] = compare(described(picture), [described(CHANGES[name](picture))])
+    [found] = compare(described(picture), described(CHANGES[name](picture)))
     assert found.correlation > 0.85
     assert found.overlap > 0.75
     assert found.num_points >= 15
@@ -38,24 +38,24 @@ def test_a_changed_copy_is_confirmed(name):
 
 
 def test_another_scene_is_not():
-    [found] = compare(described(scene(3)), [described(scene(4))])
+    [found] = compare(described(scene(3)), described(scene(4)))
     assert found.correlation < 0.6
 
 
 def test_the_same_ground_with_another_light_is_confirmed_in_part():
     wide = scene(5, width=400)
-    [found] = compare(described(wide[:, :240]), [described(brighter(wide[:, 120:360]))])
+    [found] = compare(described(wide[:, :240]), described(brighter(wide[:, 120:360])))
     assert found.correlation > 0.8
     assert found.overlap == pytest.approx(0.5, abs=0.08)
 
 
 def test_noise_alone_agrees_with_nothing():
     first, second = (np.random.default_rng(k).normal(120, 9, (160, 160, 3)).astype(np.uint8) for k in (0, 1))
-    assert compare(described(first), [described(second)]) == [NONE]
+    assert compare(described(first), described(second)) == [NONE]
 
 
 def test_the_seed_of_opencv_changes_nothing():
-    pair = described(scene(6)), [described(brighter(np.rot90(scene(6))))]
+    pair = described(scene(6)), described(brighter(np.rot90(scene(6))))
     cv2.setRNGSeed(1)
     first = compare(*pair)
     cv2.setRNGSeed(2)
@@ -64,21 +64,28 @@ def test_the_seed_of_opencv_changes_nothing():
 
 def test_matches_by_hand():
     """The first points choose each other; the second is as near to two, no point chooses the third."""
-    first, second = np.zeros((3, DESCRIPTOR_DIM), np.float32), np.zeros((3, DESCRIPTOR_DIM), np.float32)
-    first[:, :3] = [[1, 0, 0], [0, 1, 0], [0.9, 0.1, 0]]
-    second[:, :3] = [[1, 0, 0], [0, 0.8, 0.6], [0, 0.8, -0.6]]
-    [(straight, mirrored), (in_mirror, again)] = match(first, [second, second[:, MIRRORED]])
-    assert straight.tolist() == again.tolist() == [[0, 0]]
-    assert mirrored.tolist() == in_mirror.tolist()
+    first, second = np.zeros((3, DESCRIPTOR_DIM), np.uint8), np.zeros((3, DESCRIPTOR_DIM), np.uint8)
+    first[:, :3] = [[200, 0, 0], [0, 100, 0], [180, 20, 0]]
+    second[:, :3] = [[100, 0, 0], [0, 80, 60], [60, 80, 0]]  # the second and the third are 0.8 from it
+    others = np.stack([second, second[:, MIRRORED], second[[0, 0, 0]]])
+    does_match, nearest = match(first, others, np.array([3, 3, 1], np.uint16))
+    assert does_match.shape == nearest.shape == (2, 3, 3)
+    assert does_match[0, :, 0].tolist() == [True, False, False]
+    assert nearest[0, 0, 0] == 0
+    assert (does_match[0, :, 0] == does_match[1, :, 1]).all()  # in the mirror image of the mirrored one
+    assert (does_match[1, :, 0] == does_match[0, :, 1]).all()
+    assert nearest[:, :, 2].max() == 0  # the rows after its one point are not looked at
 
 
 def test_several_images_are_compared_as_one_by_one():
-    first = described(scene(3))
-    others = [described(picture) for picture in (scene(4), scene(3)[20:, 30:], scene(3)[:, ::-1], scene(7, width=90))]
-    alone = [compare(first, [other])[0] for other in others]
-    assert compare(first, others) == alone
-    assert [found.correlation > 0.8 for found in alone] == [False, True, True, False]
-    assert compare(first, []) == []
+    first, plain = described(scene(3)), described(np.full((90, 90, 3), 90, np.uint8))
+    pictures = scene(4), scene(3)[20:, 30:], scene(3)[:, ::-1], scene(7, width=90)
+    others = [*(described(picture) for picture in pictures), plain]
+    alone = [compare(first, other)[0] for other in others]
+    assert compare(first, np.concatenate(others)) == alone
+    assert [found.correlation > 0.8 for found in alone] == [False, True, True, False, False]
+    assert compare(first, plain[:0]) == []
+    assert compare(plain, first) == [NONE]
 
 
 def test_a_correlation_by_hand():

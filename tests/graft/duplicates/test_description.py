@@ -6,6 +6,7 @@ from stages.graft.core.errors import DataError
 from stages.graft.duplicates.codebook import MIRRORED, read_codebook, summarise
 from stages.graft.duplicates.description import (
     DESCRIPTOR_SCALE,
+    LEAST_CONTRAST,
     NUM_POINTS,
     PATTERN_PX,
     ROW,
@@ -23,10 +24,11 @@ def test_a_row_holds_what_is_compared():
     found = description_of(rows[0])
     assert found.pattern.shape == (80, PATTERN_PX)
     assert 20 < len(found.points) <= NUM_POINTS
-    assert (found.descriptors.dtype, found.pattern.dtype) == (np.uint8, np.float32)
-    lengths = np.linalg.norm(found.descriptors.astype(float), axis=1)
+    assert found.points.dtype == found.pattern.dtype == np.float32
+    lengths = np.linalg.norm(rows["descriptors"][0, : len(found.points)].astype(float), axis=1)
     assert lengths == pytest.approx(DESCRIPTOR_SCALE, rel=0.02)  # of a root of shares that are 1 in all
-    assert not found.is_plain
+    assert not rows["descriptors"][0, len(found.points) :].any()
+    assert rows["contrast"] > LEAST_CONTRAST
 
 
 def test_an_image_depends_on_its_pixels_alone():
@@ -55,7 +57,7 @@ def test_light_and_contrast_leave_the_pattern_as_it_is():
 @pytest.mark.parametrize("deviation", [0, 1])
 def test_an_image_without_contrast_is_plain(deviation):
     noise = np.random.default_rng(0).normal(120, deviation, (100, 120, 3))
-    assert description_of(describe(png_of(noise.astype(np.uint8)))[0]).is_plain
+    assert describe(png_of(noise.astype(np.uint8)))["contrast"] < LEAST_CONTRAST
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (500, 2), (16, 16)])
@@ -69,6 +71,7 @@ def test_a_small_image_is_enlarged_four_times_at_most():
     found = description_of(describe(png_of(picture))[0])
     assert found.pattern.shape == (64, 48)
     assert (found.points.max(axis=0) <= (47.5, 63.5)).all()
+    assert 10 < len(found.points) <= 1 + 16 * 12 // 5
 
 
 def test_a_damaged_image_is_an_error():
