@@ -3,9 +3,11 @@
 Reads   data/bundle, reports/predictions.csv, requirements.lock; generates its images in memory
 Writes  reports/bench_load.csv: server, p95_ms, p95_attacked_ms, ratio, num_requests, num_failed, num_attacks,
         num_refused (attacks), mb_1, mb_5, mb_10 (memory after so many minutes), most_mb
-Run     python -m stages.benchmarks.bench_load (22 minutes; nothing else should run beside it)
+Run     python -m stages.benchmarks.bench_load, or one of the servers alone: … graft, … mlflow (11 minutes a server;
+        nothing else should run beside it)
 """
 
+import sys
 import tempfile
 import threading
 import time
@@ -22,6 +24,7 @@ import psutil
 from stages.benchmarks.bench_serve import ask_all, graft_server, mlflow_server, percentiles
 from stages.benchmarks.generated_images import jpeg_plates, write_images
 from stages.benchmarks.hostile_client import HostileClient, Target, form_body, table_body
+from stages.graft.core.errors import ParamsError
 from stages.graft.core.stage import run
 from stages.graft.storage.tables import write_csv
 
@@ -138,14 +141,22 @@ def measure_mlflow(folder: Path, images: Sequence[bytes]) -> dict[str, Any]:
         return measure_server("mlflow models serve", Target(port=port, path="/invocations", body=table_body), images)
 
 
+SERVERS = {"graft": measure_graft, "mlflow": measure_mlflow}
+
+
 def main() -> None:
-    """Measure both servers, and write the table."""
+    """Measure the servers that are named, or both, and write the table; the row of the other one stays."""
+    names = sys.argv[1:] or [*SERVERS]
+    if unknown := {*names} - {*SERVERS}:
+        raise ParamsError(f"there is no server {min(unknown)}; the servers are {' and '.join(SERVERS)}")
     with tempfile.TemporaryDirectory(prefix="graft-bench-") as name:
         folder = Path(name)
         files = write_images(folder / "images", jpeg_plates(), NUM_IMAGES).values()
         images = [file.read_bytes() for file in files]
-        rows = [measure(folder, images) for measure in (measure_graft, measure_mlflow)]
-    table = pd.DataFrame(rows)
+        table = pd.DataFrame([SERVERS[name](folder, images) for name in names])
+    if REPORT.exists():
+        before = pd.read_csv(REPORT)
+        table = pd.concat([before[~before["server"].isin(table["server"])], table])
     write_csv(table, REPORT)
     print(table.to_string(index=False))
 

@@ -16,6 +16,7 @@ import yaml
 from tests.support.clones import Clone
 from tests.support.faults import check_nothing_lost, commands_in, fault, killed, leftovers
 from tests.support.imports import STAGES
+from tests.support.packed import packed_images
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -210,10 +211,13 @@ def test_the_store_is_another_users(clone: Clone, tmp_path: Path, mode: int, is_
     for path in (store, *store.rglob("*")):
         os.chown(path, NOBODY, NOBODY)
     store.chmod(mode)
-    other = Clone.at(clone.folder, clone.environment, store)
+    other, images = Clone.at(clone.folder, clone.environment, store), tmp_path / "images"
+    images.mkdir()
+    for name, data in packed_images(clone.folder / "data/images").items():
+        (images / name).write_bytes(data)
     with fault():
         forget(clone, "extract", "finetune", "evaluate")
-        for command in (["graft", "repro"], ["graft", "store"], ["graft", "predict", "data/images"]):
+        for command in (["graft", "repro"], ["graft", "store"], ["graft", "predict", str(images)]):
             errors = errors_of(other, *command)
             assert len(errors) <= 1, errors
             assert all(f"error: the store {store} cannot be" in line for line in errors), errors
