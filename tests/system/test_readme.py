@@ -217,12 +217,23 @@ def rows(text: str) -> list[set[str]]:
     return [{cell.strip().strip("*") for cell in line.split("|")} for line in lines]
 
 
+def whole_runs(report: str) -> list[set[str]]:
+    """One row for each set of images in reports/bench.md: which images, and the seconds of the whole runs."""
+    parts = [part for part in report.split("\n## ") if "| cold: all |" in part]
+    return [
+        {part.splitlines()[0].replace("images of", "of")}
+        | {row.split("|")[3].strip() for row in part.splitlines() if re.match(r"\| (.*: all|nothing to do) \|", row)}
+        for part in parts
+    ]
+
+
 @pytest.mark.parametrize(
     ("page", "reports"),
     [("docs/speed.md", ("bench.md", "bench_finetuning.md")), ("docs/fine-tuning.md", ("finetuning.md",))],
 )
 def test_quoted_measurements_are_those_of_the_reports(page: str, reports: tuple[str, ...]):
     measured = [row for name in reports for row in rows(read_page(f"reports/{name}"))]
+    measured += whole_runs(read_page("reports/bench.md"))
     quoted = [row for row in rows(read_page(page)) if any(re.match(r"\d", cell) for cell in row)]
     assert len(quoted) > 4
     for row in quoted:
