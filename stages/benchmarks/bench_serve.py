@@ -25,6 +25,7 @@ from stages.benchmarks.generated_images import jpeg_plates, write_images
 from stages.benchmarks.measurements import Measurement
 from stages.benchmarks.rates import prediction_rates
 from stages.benchmarks.report_parts import Row, machine_description, markdown_table, write_report
+from stages.graft.core.errors import DataError
 from stages.graft.core.stage import run
 from stages.graft.model.bundle import BUNDLE_FOLDER
 from stages.graft.model.predictor import load_predictor
@@ -202,7 +203,13 @@ turns of {NUM_IMAGES} images.
 
 
 def measure_serving(folder: Path) -> list[Measurement]:
-    """Measure `graft serve` alone, for the page of all benchmarks."""
+    """Measure `graft serve` alone, for the page of all benchmarks.
+
+    Raises:
+        DataError: there is no model to serve.
+    """
+    if not BUNDLE_FOLDER.is_dir():
+        raise DataError(f"the part serving needs {BUNDLE_FOLDER}; `make repro` makes it, `dvc pull` fetches it")
     files = list(write_images(folder / "images", jpeg_plates(), NUM_IMAGES).values())
     with graft_server(folder) as port:
         rates = measure_rates(port, files, folder)

@@ -5,7 +5,7 @@ import pytest
 from stages.benchmarks.bench import main, page
 from stages.benchmarks.measurements import COSINE, Measurement, compared_table, merge, read_before
 from stages.benchmarks.textures import NUM_CLASSES, write_textures
-from stages.graft.core.errors import ParamsError
+from stages.graft.core.errors import DataError, ParamsError
 
 
 def measured(part, what, value, unit="s"):
@@ -40,6 +40,12 @@ def test_a_part_takes_the_place_of_its_own_numbers_alone(tmp_path, monkeypatch):
 def test_an_unknown_part_is_refused():
     with pytest.raises(ParamsError, match="there is no part pipelines; the parts are extraction, parity"):
         main(["pipelines"])
+
+
+def test_serving_needs_a_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"needs data/bundle; `make repro` makes it"):
+        main(["serving"])
 
 
 def test_textures_are_files_that_differ_by_class(tmp_path):
