@@ -58,7 +58,7 @@ def measure_pipeline(size: Size, scratch: Path) -> list[Measurement]:
     found = [*_repro(sandbox, "cold", STAGES), ("page of results", _page_mb(sandbox), "MB")]
     idle = statistics.median(sandbox.seconds("graft", "repro") for _ in range(NUM_IDLE))
     found.append(("nothing to do", idle, "s"))
-    found += _repro(sandbox, "features cached, the rest anew", STAGES, "--force")
+    found += _repro(sandbox, "features cached, the rest again", STAGES, "--force")
     sandbox.set_params("train_head", class_weight="balanced")
     found += _repro(sandbox, "another head", STAGES[STAGES.index("train_head") :])
     write_textures(source, range(size.num_images, size.num_images + size.num_images // 100), size.size_px)
