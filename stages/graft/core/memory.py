@@ -46,17 +46,17 @@ class Room:
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """glibc's names for three of its limits."""
 
-_NUM_HEAPS, _KEPT_BYTES, _LARGE_BYTES = 4, 2**26, 2**25
-"""How many heaps there are, what each may keep for the next image, and from what size memory is in no heap."""
+_NUM_HEAPS, MOST_KEPT = 4, 2**26
+"""How many heaps there are, and bytes that each may keep for the next image: as many as glibc itself would, at most."""
 
 
-def share_heaps() -> None:
+def share_heaps(kept_bytes: int = MOST_KEPT) -> None:
     """Let all threads share a few heaps, and each heap keep what an image has left for the next one.
 
     Every thread would have a heap of its own; and what is given back to the system is cleared page by page when it is
-    asked for again. The two sizes are the largest that glibc's own limits grow to.
+    asked for again. What takes half of `kept_bytes` is in no heap.
     """
-    limits = {_M_ARENA_MAX: _NUM_HEAPS, _M_TRIM_THRESHOLD: _KEPT_BYTES, _M_MMAP_THRESHOLD: _LARGE_BYTES}
+    limits = {_M_ARENA_MAX: _NUM_HEAPS, _M_TRIM_THRESHOLD: kept_bytes, _M_MMAP_THRESHOLD: kept_bytes // 2}
     with suppress(AttributeError, OSError, TypeError):  # another C library
         for name, value in limits.items():
             ctypes.CDLL(None).mallopt(name, value)

@@ -33,6 +33,9 @@ CPU time, and a single one would wait for the padding. A GPU needs more."""
 PIXELS_BYTES = 512 * 2**20
 """Room for decoding: one large image at a time, or several small ones."""
 
+KEPT_BYTES = 2**22
+"""What each heap keeps after an image, so that a large one leaves nothing behind: a server runs for months."""
+
 GRACE_SECONDS = 10
 """Time for requests in work when the server is stopped."""
 
@@ -82,6 +85,7 @@ def serve(bundle: Path, name: str, options: ServeOptions) -> None:
 def open_service(bundle: Path, name: str, options: ServeOptions) -> Iterator[Service]:
     """Open the model and all that answers need; at the end, answer what waits and write the log."""
     usual_bytes, memory.PIXELS.num_bytes = memory.PIXELS.num_bytes, PIXELS_BYTES
+    memory.share_heaps(KEPT_BYTES)
     predictor, counters = open_predictor(bundle), Counters()
     limits = Limits(max_bytes=round(options.max_mb * MB), max_pixels=round(options.max_megapixels * 1e6))
     limits = replace(limits, max_bytes_at_once=max(limits.max_bytes_at_once, 2 * limits.max_bytes))
@@ -101,6 +105,7 @@ def open_service(bundle: Path, name: str, options: ServeOptions) -> Iterator[Ser
         )
     finally:
         memory.PIXELS.num_bytes = usual_bytes
+        memory.share_heaps()
         batcher.close()
         if log is not None:
             log.close()

@@ -1,3 +1,6 @@
+import platform
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -116,3 +119,31 @@ def test_small_images_do_not_wait_for_large_ones():
 
 def test_all_together_is_two_gibibytes():
     assert memory.FILES.num_bytes + memory.PIXELS.num_bytes == 2 * 2**30
+
+
+KEEP = """
+import gc, sys, threading
+from pathlib import Path
+import numpy as np
+from stages.graft.core.memory import share_heaps
+share_heaps(*map(int, sys.argv[1:]))
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+def use():
+    np.ones(24 * 2**20, np.uint8)
+before = resident()
+for thread in [threading.Thread(target=use) for _ in range(4)]:
+    thread.start()
+    thread.join()
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="heaps of glibc")
+def test_heaps_give_back_what_an_image_leaves_above_what_they_may_keep():
+    kept = [
+        int(subprocess.run([sys.executable, "-c", KEEP, *limit], check=True, capture_output=True, text=True).stdout)
+        for limit in ([], [str(2**22)])
+    ]
+    assert kept[0] > 20 * 2**20  # what the next image finds
+    assert kept[1] < 4 * 2**20
