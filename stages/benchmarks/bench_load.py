@@ -2,7 +2,7 @@
 
 Reads   data/bundle, reports/predictions.csv, requirements.lock; generates its images in memory
 Writes  reports/bench_load.csv: server, p95_ms, p95_attacked_ms, ratio, num_requests, num_failed, num_attacks,
-        num_refused (attacks), mb_1, mb_5, mb_10 (memory after so many minutes), most_mb
+        num_refused (attacks), mb_first, mb_middle, mb_last (memory at the end of a turn without attack), most_mb
 Run     python -m stages.benchmarks.bench_load, or one of the servers alone: … graft, … mlflow (11 minutes a server;
         nothing else should run beside it)
 """
@@ -35,9 +35,6 @@ NUM_TURNS, TURN_SECONDS = 10, 30.0
 
 NUM_CLIENTS, PAUSE_SECONDS, NUM_IMAGES = 2, 0.2, 50
 """Other clients, the pause of each between two requests, and the images that they send."""
-
-MINUTES = (1, 5, 10)
-"""When memory is noted."""
 
 
 @dataclass(kw_only=True)
@@ -106,15 +103,16 @@ def measure_server(name: str, target: Target, images: Sequence[bytes]) -> dict[s
     """Measure turns without and with an attack by turns; give a row of the table."""
     attacker = HostileClient(target, seed=0)
     ask_all(target.port, target.path, [target.body([image])[1] for image in images], 2, target.body(images[:1])[0])
-    watch, waits = MemoryWatch(), {False: Waits(), True: Waits()}
+    watch, waits, calm_mb = MemoryWatch(), {False: Waits(), True: Waits()}, list[float]()
     for _ in range(NUM_TURNS):
         for is_attacked, total in waits.items():
             found = measure_turn(target, images, TURN_SECONDS, attacker if is_attacked else None)
             total.seconds += found.seconds
             total.num_failed += found.num_failed
+            calm_mb += [] if is_attacked else watch.mb[-1:]
     watch.end()
     quiet, attacked = (percentiles(total.seconds)[1] for total in waits.values())
-    marks = {f"mb_{minute}": round(watch.mb[min(60 * minute, len(watch.mb)) - 1]) for minute in MINUTES}
+    marks = {"mb_first": calm_mb[0], "mb_middle": calm_mb[len(calm_mb) // 2], "mb_last": calm_mb[-1]}
     return {
         "server": name,
         "p95_ms": round(quiet, 1),
@@ -124,8 +122,7 @@ def measure_server(name: str, target: Target, images: Sequence[bytes]) -> dict[s
         "num_failed": sum(total.num_failed for total in waits.values()),
         "num_attacks": attacker.num_requests,
         "num_refused": attacker.num_refused,
-        **marks,
-        "most_mb": round(max(watch.mb)),
+        **{name: round(mb) for name, mb in (marks | {"most_mb": max(watch.mb)}).items()},
     }
 
 
