@@ -41,8 +41,8 @@ from stages.pretraining.transfer_accuracy import network_features, read_set
 
 TABLE = Path("reports/compare_suggestions.csv")
 
-NUM_SEEDS = 20
-"""Splits of each set."""
+NUM_SEEDS, NUM_FORECASTS = 20, 50
+"""Splits of each set; for forecasts, which take less time and differ more from draw to draw."""
 
 STRATEGIES = ("suggested", "coverage alone", "typical of clusters", "smallest margins", "random")
 """Ways to choose the next labels."""
@@ -141,7 +141,7 @@ def wrong_label_rows(name: str, images: FeatureSet) -> Iterator[Row]:
 def forecast_rows(name: str, images: FeatureSet) -> Iterator[Row]:
     """Twice the labels, forecast and then measured on held-out images; at last three quarters, from half of them."""
     for number in (*NUM_FORECAST_FROM, len(images.y) * 3 // 8):
-        trials = [forecast_trial(images, number, seed) for seed in range(NUM_SEEDS)]
+        trials = [forecast_trial(images, number, seed) for seed in range(NUM_FORECASTS)]
         later = np.array([trial.later for trial in trials])
         gains = later - [trial.now for trial in trials]
         yield row(name, "forecast, gain", "measured", number, gains)

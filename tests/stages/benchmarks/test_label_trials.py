@@ -98,6 +98,7 @@ def test_a_forecast_and_what_came(images):
 
 def test_the_rows_of_the_table(images, monkeypatch):
     monkeypatch.setattr(compare_suggestions, "NUM_SEEDS", 2)
+    monkeypatch.setattr(compare_suggestions, "NUM_FORECASTS", 2)
     monkeypatch.setattr(compare_suggestions, "NUM_FORECAST_FROM", (20,))
     params = TrainHeadParams(
         kind="lda", class_weight="none", l2_grid=(1.0,), num_folds=2, mlp=MlpParams.model_construct()
