@@ -6,7 +6,7 @@ COMMITS ?= 10
 SEED ?= 0
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
-PINNED = --quiet --disable-pip-version-check --no-deps --require-hashes
+PINNED = --quiet --disable-pip-version-check --no-deps --require-hashes --no-compile
 LOCKED = --quiet --universal --upgrade --python-version 3.11 --no-emit-index-url --no-annotate --generate-hashes
 export PATH := $(abspath $(BIN)):$(PATH)
 
@@ -90,7 +90,8 @@ audit:  ## look for known weaknesses of the pinned versions (needs a connection)
 	$(VENV)-audit/bin/python -m pip_audit --strict --disable-pip --no-deps --requirement requirements.lock
 
 # A second call installs nothing: the file .installed is newer than what was installed. setuptools comes first, for what
-# is built here; the project itself last, editable, for its command `graft`.
+# is built here; the project itself last, editable, for its command `graft`. Python compiles a module when it is first
+# imported: most never are, and compiling all of them takes a third of the installation.
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Graft needs Python 3.11 or newer; give its name: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
