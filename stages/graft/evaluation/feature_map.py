@@ -23,8 +23,7 @@ PERPLEXITY = 30.0
 """Perplexity of t-SNE, about the number of neighbours that stay close; lower when there are few images."""
 
 NUM_ITERATIONS, ANGLE = 500, 0.65
-"""Of t-SNE: steps, and how coarse its sums over far points are. scikit-learn's 1000 and 0.5 take twice as long, and
-keep as many of an image's ten neighbours on the map (53% on 900 plates)."""
+"""Of t-SNE: steps, and how coarse its sums over far points are; scikit-learn's 1000 and 0.5 take longer."""
 
 NUM_DIGITS = 3
 """Decimal digits of the coordinates; more are not visible."""
