@@ -26,9 +26,11 @@ def test_the_pipeline_on_a_cluster(tmp_path: Path):
     clone.set_params("compute", engine="ray", workers=2)
     assert ran(clone.repro()) == []  # where the work is done is no reason to do it again
 
+    clone.environment["RAY_TMPDIR"] = str(tmp_path)  # not the last cluster of this machine
     said = clone.run("dvc", "repro", "--force", "--single-item", "extract", code=None)
     assert "extract: error: `compute.address` is auto, but this machine has joined no Ray cluster" in said
 
+    del clone.environment["RAY_TMPDIR"]
     with cluster() as nodes:
         clone.environment["RAY_ADDRESS"] = nodes.address
         for place in Path(clone.environment["GRAFT_STORE"]).iterdir():
@@ -40,7 +42,7 @@ def test_the_pipeline_on_a_cluster(tmp_path: Path):
         assert (clone.folder / "dvc.lock").read_bytes() == lock
 
         for seed in (1, 2):  # each extracts: another batch size, another set of features
-            change = f"extract.batch_size={4 * seed}"
+            change = f"extract.batch_size={3 * seed}"
             clone.run("dvc", "exp", "run", "--queue", "-S", "compute.workers=1", "-S", change, "--name", f"batch{seed}")
         clone.run("dvc", "exp", "run", "--run-all", "--jobs", "2")
         shown = clone.run("dvc", "exp", "show", "--csv", "--no-pager")

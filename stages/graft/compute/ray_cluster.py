@@ -214,17 +214,28 @@ def _without_stderr() -> Iterator[None]:
 
 def _check_address(address: str) -> None:
     """Check that a cluster answers, before Ray waits for minutes."""
-    if address in (AUTO, NEW):
+    if address == NEW:
         return
+    is_auto, address = address == AUTO, address if address != AUTO else _address_for_auto()
     host, _, port = address.rpartition(":")
+    if is_auto and (
+        "/" in host or not port.isdecimal()
+    ):  # none, or one of another kind: Ray says what is wrong with it
+        return
     try:
         with socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER):
             return
     except (OSError, OverflowError) as error:
-        raise ParamsError(
-            f"`compute.address`: no Ray cluster answers at {address} ({error}); start one there with "
-            f"`ray start --head --port={port}`, or set `compute.engine: local`"
-        ) from None
+        what_to_do = f"start one there with `ray start --head --port={port}`, or set `compute.engine: local`"
+        if is_auto:
+            what_to_do = f"`ray stop` forgets it, unless `RAY_ADDRESS` names it; or {what_to_do}"
+        raise ParamsError(f"`compute.address`: no Ray cluster answers at {address} ({error}); {what_to_do}") from None
+
+
+def _address_for_auto() -> str:
+    """Give the address that Ray takes for auto: the environment's, or that of the last cluster; empty without one."""
+    last = Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray/ray_current_cluster")
+    return os.environ.get("RAY_ADDRESS") or (last.read_text(encoding="utf-8").strip() if last.is_file() else "")
 
 
 def _room(node: Mapping[str, float], compute: ComputeParams) -> int:

@@ -209,3 +209,17 @@ def test_a_chunk_is_a_whole_number_of_batches_and_every_worker_gets_several(monk
     wide = LOCAL.model_copy(update={"cpus_per_worker": 8})
     assert module.chunk_size(100, 16, wide, 1024) == 128  # a batch for each of its processors
     assert np.gcd(16, size(12_345)) == 16
+
+
+def test_auto_does_not_wait_for_a_cluster_that_was_killed(locate, monkeypatch, tmp_path):
+    """Its address stays in a file; Ray itself tries for ten minutes to reach it."""
+    pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    write(tmp_path / "ray/ray_current_cluster", b"127.0.0.1:9")
+    auto = LOCAL.model_copy(update={"engine": "ray", "address": "auto"})
+    with pytest.raises(
+        ParamsError, match=r"no Ray cluster answers at 127\.0\.0\.1:9 .*`ray stop` forgets it"
+    ) as caught:
+        extract([], locate, auto, tmp_path / "store")
+    assert "\n" not in str(caught.value)
