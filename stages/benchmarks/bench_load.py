@@ -151,8 +151,8 @@ def main() -> None:
         files = write_images(folder / "images", jpeg_plates(), NUM_IMAGES).values()
         images = [file.read_bytes() for file in files]
         table = pd.DataFrame([SERVERS[name](folder, images) for name in names])
-    if REPORT.exists():
-        before = pd.read_csv(REPORT)
+    before = pd.read_csv(REPORT) if REPORT.exists() else table
+    if [*before] == [*table]:  # else its rows are of other columns
         table = pd.concat([before[~before["server"].isin(table["server"])], table])
     write_csv(table, REPORT)
     print(table.to_string(index=False))

@@ -17,6 +17,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import psutil
+
 from stages.graft.compute.settings import AUTO, NEW, ComputeParams
 from stages.graft.core import errors
 from stages.graft.core.errors import GraftError, ParamsError, one_line
@@ -218,9 +220,7 @@ def _check_address(address: str) -> None:
         return
     is_auto, address = address == AUTO, address if address != AUTO else _address_for_auto()
     host, _, port = address.rpartition(":")
-    if is_auto and (
-        "/" in host or not port.isdecimal()
-    ):  # none, or one of another kind: Ray says what is wrong with it
+    if is_auto and ("/" in host or not port.isdecimal()):  # none, or another kind: Ray says what is wrong with it
         return
     try:
         with socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER):
@@ -234,8 +234,12 @@ def _check_address(address: str) -> None:
 
 def _address_for_auto() -> str:
     """Give the address that Ray takes for auto: the environment's, or that of the last cluster; empty without one."""
+    if address := os.environ.get("RAY_ADDRESS"):
+        return address
+    if any(process.info["name"] == "gcs_server" for process in psutil.process_iter(["name"])):
+        return ""  # a head runs here: Ray finds it, whatever the file says
     last = Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray/ray_current_cluster")
-    return os.environ.get("RAY_ADDRESS") or (last.read_text(encoding="utf-8").strip() if last.is_file() else "")
+    return last.read_text(encoding="utf-8").strip() if last.is_file() else ""
 
 
 def _room(node: Mapping[str, float], compute: ComputeParams) -> int:

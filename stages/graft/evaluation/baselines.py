@@ -21,7 +21,7 @@ from stages.graft.heads.head import Float32
 from stages.graft.heads.logistic import fit_logistic
 from stages.graft.heads.softmax_regression import COARSE
 from stages.graft.heads.standardisation import fit_standardisation
-from stages.graft.images.crop import decode_whole
+from stages.graft.images.decode import decode
 from stages.graft.images.loading import LocateImage
 from stages.graft.images.location import BRING_BACK, num_readers, read_image_bytes
 from stages.graft.metrics.classification import Labels, softmax
@@ -82,7 +82,7 @@ def predict_pixels(train: FeatureSet, val: FeatureSet, x: Float32) -> Probabilit
 def read_pixels(ids: Sequence[str], locate: LocateImage, white_level: float | None = None) -> Float32:
     """Read images as small grey squares, the whole image squeezed, shape (n, PIXELS_PX ** 2), from 0 to 255.
 
-    `white_level` is as in `decode_whole`.
+    `white_level` is as in `decode`.
     """
 
     def read(id_: str) -> Float32:
@@ -90,7 +90,7 @@ def read_pixels(ids: Sequence[str], locate: LocateImage, white_level: float | No
         with one_image():
             data = read_image_bytes(location)
             try:
-                rgb = decode_whole(data, PIXELS_PX, white_level)
+                rgb = np.asarray(decode(data, white_level))
             except DataError as error:
                 raise DataError(f"{location}: {error}; {BRING_BACK}") from None
             small = cv2.resize(rgb, (PIXELS_PX, PIXELS_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -114,7 +114,7 @@ def predict_baselines(
         train, val, test: features.
         locate: gives the location of an image.
         ids: of all images in the table that the predictions are for.
-        white_level: as in `decode_whole`.
+        white_level: as in `decode`.
     Returns:
         For each of BASELINES the predicted class of every image of `ids`; empty for those that are not in test.
     """

@@ -34,7 +34,7 @@ PIXELS_BYTES = 512 * 2**20
 """Room for decoding: one large image at a time, or several small ones."""
 
 KEPT_BYTES = 2**22
-"""What each heap keeps after an image, so that a large one leaves nothing behind: a server runs for months."""
+"""What each heap keeps after an image, so that a large one leaves little behind: a server runs for months."""
 
 GRACE_SECONDS = 10
 """Time for requests in work when the server is stopped."""

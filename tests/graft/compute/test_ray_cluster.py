@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from stages.graft.backbone.runtime_choice import RuntimeChoice
 from stages.graft.backbone.weights import Weights
+from stages.graft.compute import ray_cluster as module
 from stages.graft.compute.extractors import open_extractor
 from stages.graft.compute.settings import LOCAL, ComputeParams, load_compute
 from stages.graft.core.errors import DataError, ParamsError
@@ -201,7 +203,6 @@ def test_other_addresses_are_refused_by_name(project, address):
 
 
 def test_a_chunk_is_a_whole_number_of_batches_and_every_worker_gets_several(monkeypatch):
-    from stages.graft.compute import ray_cluster as module
 
     monkeypatch.setattr(module, "num_workers", lambda compute: 2)
     size = lambda number: module.chunk_size(number, 16, LOCAL, 1024)  # noqa: E731
@@ -217,9 +218,23 @@ def test_auto_does_not_wait_for_a_cluster_that_was_killed(locate, monkeypatch, t
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     write(tmp_path / "ray/ray_current_cluster", b"127.0.0.1:9")
+    monkeypatch.setattr(module.psutil, "process_iter", lambda _: [])
     auto = LOCAL.model_copy(update={"engine": "ray", "address": "auto"})
     with pytest.raises(
         ParamsError, match=r"no Ray cluster answers at 127\.0\.0\.1:9 .*`ray stop` forgets it"
     ) as caught:
         extract([], locate, auto, tmp_path / "store")
     assert "\n" not in str(caught.value)
+
+
+def test_auto_leaves_the_choice_to_ray_while_a_head_runs_here(monkeypatch, tmp_path):
+    """The file names the cluster that was started last, which may be gone while an older one runs."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    write(tmp_path / "ray/ray_current_cluster", b"127.0.0.1:9")
+    running = [SimpleNamespace(info={"name": name}) for name in ("python", "gcs_server")]
+    monkeypatch.setattr(module.psutil, "process_iter", lambda _: running)
+    module._check_address("auto")
+    monkeypatch.setattr(module.psutil, "process_iter", lambda _: running[:1])
+    with pytest.raises(ParamsError, match="no Ray cluster answers"):
+        module._check_address("auto")

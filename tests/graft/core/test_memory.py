@@ -122,13 +122,13 @@ def test_all_together_is_two_gibibytes():
 
 
 KEEP = """
-import gc, sys, threading
+import mmap, sys, threading
 from pathlib import Path
 import numpy as np
 from stages.graft.core.memory import share_heaps
 share_heaps(*map(int, sys.argv[1:]))
 def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 def use():
     np.ones(24 * 2**20, np.uint8)
 before = resident()
