@@ -33,6 +33,7 @@ class Browser:
         self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Runtime", "Log"):
             self.send(f"{domain}.enable")
+        self.send("Page.setLifecycleEventsEnabled", enabled=True)
 
     def send(self, method: str, **params: Any) -> dict[str, Any]:
         """Send a command, note what happens until its answer comes."""
@@ -56,8 +57,8 @@ class Browser:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self.send("Page.navigate", url=address)
-        while (event := self._next()).get("method") != "Page.loadEventFired":
+        loader = self.send("Page.navigate", url=address)["loaderId"]
+        while not _is_load_of(loader, event := self._next()):  # not of the blank page before it
             self._note(event)
 
     def value(self, expression: str) -> Any:
@@ -68,15 +69,20 @@ class Browser:
         """Evaluate JavaScript until it is true, and give its value."""
         end = time.monotonic() + seconds
         while not (value := self.value(expression)):
-            assert time.monotonic() < end, f"never true: {expression}; {self.complaints}"
+            text = self.value("document.body.innerText.slice(0, 500)")
+            assert time.monotonic() < end, f"never true: {expression}; {self.complaints}; the page says: {text}"
             time.sleep(0.05)
         return value
 
     def drop(self, file: Path, x: int, y: int) -> None:
-        """Drop a file on a place of the page, in CSS pixels."""
-        data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
-        for kind in ("dragEnter", "dragOver", "drop"):
-            self.send("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+        """Drop a file on a place of the page, in CSS pixels, once the page shows that it would take one there."""
+        where = {"x": x, "y": y, "data": {"items": [], "files": [str(file)], "dragOperationsMask": 1}}
+        self.send("Input.dispatchDragEvent", type="dragEnter", **where)
+        end = time.monotonic() + 30
+        while not self.value("document.querySelector('.over') !== null"):
+            assert time.monotonic() < end, f"{file} is over the page, which does not show it; {self.complaints}"
+            self.send("Input.dispatchDragEvent", type="dragOver", **where)
+        self.send("Input.dispatchDragEvent", type="drop", **where)
 
     def press(self, key: str, code: int, text: str = "") -> None:
         """Press a key, such as Tab with the code 9; `text` is what it types."""
@@ -109,6 +115,11 @@ class Browser:
             self.requests.append(params["request"]["url"])
         elif method in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded"):
             self.complaints.append(json.dumps(params)[:500])
+
+
+def _is_load_of(loader: str, event: dict[str, Any]) -> bool:
+    params = event.get("params", {})
+    return event.get("method") == "Page.lifecycleEvent" and (params["name"], params["loaderId"]) == ("load", loader)
 
 
 @contextlib.contextmanager
