@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from stages.commands.copies import offered, wait_and_copy
 from stages.commands.start_checks import check_start
 from stages.graft.advice.advice import LATER, print_advice
 from stages.graft.maintenance.verification import repair_dvc
@@ -52,16 +53,17 @@ def run_repro(arguments: Sequence[str]) -> int:
 
 def _dvc_repro(arguments: Sequence[str]) -> int:
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *arguments]
-    process = subprocess.Popen(command)
-    try:
-        return process.wait()
-    except KeyboardInterrupt as interruption:  # killed, DVC would leave its locks: it ends after its stage
-        if signal.SIGTERM in interruption.args:  # came to this process alone; Ctrl-C goes to all of them
-            _interrupt_all_below(process.pid)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(SECONDS_TO_END)
-        process.kill()
-        raise
+    with offered() as asked:
+        process = subprocess.Popen(command)
+        try:
+            return wait_and_copy(process, asked)
+        except KeyboardInterrupt as interruption:  # killed, DVC would leave its locks: it ends after its stage
+            if signal.SIGTERM in interruption.args:  # came to this process alone; Ctrl-C goes to all of them
+                _interrupt_all_below(process.pid)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(SECONDS_TO_END)
+            process.kill()
+            raise
 
 
 def _interrupt_all_below(pid: int) -> None:

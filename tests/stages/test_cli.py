@@ -91,8 +91,8 @@ def test_a_users_mistake_is_one_line(monkeypatch, name, arguments):
 def test_repro_passes_everything_on(monkeypatch, project):
     project(ingest={"source": "."})
     calls = []
-    dvc = SimpleNamespace(Popen=lambda command: calls.append(command) or SimpleNamespace(wait=lambda *_: 7))
-    monkeypatch.setattr(repro, "subprocess", dvc)
+    monkeypatch.setattr(repro, "subprocess", SimpleNamespace(Popen=calls.append))
+    monkeypatch.setattr(repro, "wait_and_copy", lambda *_: 7)
     for arguments in (["-fs", "split", "--dry"], ["--help"], ["-h"], ["--no-such"], []):
         with pytest.raises(SystemExit, match="7"):
             graft("repro", *arguments)

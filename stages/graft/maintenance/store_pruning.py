@@ -13,6 +13,7 @@ import yaml
 from stages.graft.backbone.weights import FINETUNED
 from stages.graft.core.errors import GraftError
 from stages.graft.core.git import ask_git
+from stages.graft.core.params import parse_yaml
 from stages.graft.duplicates.description import IMAGES_KIND
 from stages.graft.duplicates.finding import PAIRS_KIND
 from stages.graft.maintenance.store_inventory import Entry
@@ -55,7 +56,7 @@ def read_use(root: Path) -> InUse:
     """Read what every branch, tag and experiment of a repository, and its workspace, use."""
     reports = [(report.get("backbone"), report.get("runtime")) for report in _contents(root, EXTRACTED, json.loads)]
     records = [{**first, **second} for first, second in reports if isinstance(first, dict) and isinstance(second, dict)]
-    sections = [params.get("ingest") for params in _contents(root, PARAMS, yaml.safe_load)]
+    sections = [params.get("ingest") for params in _contents(root, PARAMS, parse_yaml)]
     hashes = [section.get("sha256") for section in sections if isinstance(section, dict)]
     return InUse(
         records=tuple({json.dumps(record, sort_keys=True): record for record in records}.values()),

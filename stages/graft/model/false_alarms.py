@@ -41,7 +41,9 @@ class KnownImages:
         return conformal_threshold(self.distances, self.groups, false_alarm_rate)
 
 
-def measure_known(detector: NoveltyDetector, train: ScoredSet, val: ScoredSet, enough_groups: int) -> KnownImages:
+def measure_known(
+    detector: NoveltyDetector, train: ScoredSet, val: ScoredSet, enough_groups: int, num_folds: int = NUM_FOLDS
+) -> KnownImages:
     """Measure distances of known images, each from a detector that was fitted without it and its group.
 
     Training images join those of validation, which makes the threshold vary less: detectors are fitted without a part
@@ -52,6 +54,7 @@ def measure_known(detector: NoveltyDetector, train: ScoredSet, val: ScoredSet, e
         train, val: the images.
         enough_groups: number of groups in validation from which it is alone; 0 for a fine-tuned network, which knows
             its training images better than new ones.
+        num_folds: parts of the training images that are left out in turn.
     Source:
         Vovk, Cross-conformal predictors, Annals of Mathematics and Artificial Intelligence 2015.
     """
@@ -59,7 +62,7 @@ def measure_known(detector: NoveltyDetector, train: ScoredSet, val: ScoredSet, e
     groups = [val.groups]
     if len(np.unique(val.groups)) < enough_groups:
         with one_thread_each():
-            for found, out in in_threads(_fit_without, _parts(train), num_ahead=num_cpus()):
+            for found, out in in_threads(_fit_without, _parts(train, num_folds), num_ahead=num_cpus()):
                 distances.append(found)
                 groups.append(out)
     return KnownImages(distances=np.concatenate(distances), groups=np.concatenate(groups))
@@ -71,9 +74,9 @@ def _fit_without(part: tuple[ScoredSet, ScoredSet]) -> tuple[Float, Labels]:
     return fit_novelty(fitted.x, fitted.y).distances(out.x), out.groups
 
 
-def _parts(train: ScoredSet) -> Iterator[tuple[ScoredSet, ScoredSet]]:
+def _parts(train: ScoredSet, num_folds: int) -> Iterator[tuple[ScoredSet, ScoredSet]]:
     """Training images but a part of them, and that part; without images whose class is in no other part."""
-    folds = deal_folds(train.y, [str(group) for group in train.groups], NUM_FOLDS)
+    folds = deal_folds(train.y, [str(group) for group in train.groups], num_folds)
     for fold in np.unique(folds):
         fitted = folds != fold
         out = ~fitted & np.isin(train.y, train.y[fitted])

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from stages.graft.core.git import ask_git, committed_file
-from stages.graft.core.params import flatten, read_yaml
+from stages.graft.core.params import flatten, parse_yaml, read_yaml
 from stages.graft.metrics.answer_changes import AnswerChanges, Predictions, compare_answers, parse_predictions
 from stages.graft.storage.files import read_json
 
@@ -97,7 +97,7 @@ def read_past(root: Path, commit: str) -> Result | None:
     if params is None or metrics is None:
         return None
     try:
-        values, numbers = flatten(yaml.safe_load(params)), json.loads(metrics)
+        values, numbers = flatten(parse_yaml(params)), json.loads(metrics)
     except (yaml.YAMLError, ValueError, AttributeError):
         return None  # a commit may hold anything, such as a merge's conflict marks
     if not isinstance(numbers, dict) or not numbers.keys() >= NUMBERS:

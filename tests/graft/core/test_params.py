@@ -161,10 +161,12 @@ def test_a_missing_file_says_where_to_run(tmp_path: Path):
         (b"train: {a: !!python/object:os.system {}}", "is not valid YAML"),
         (b"train: '\xff'", "is not valid YAML"),
         (b"train: !!int x", "is not valid YAML"),
+        (b"[" * 100_000, "nested more than 100 deep"),
+        (b"? " * 100_000, "nested more than 100 deep"),
         (b"", "expected sections of `key: value`, found NoneType"),
         (b"- train\n", "expected sections of `key: value`, found list"),
     ],
-    ids=["open bracket", "tab", "code", "no utf-8", "no number", "empty", "list"],
+    ids=["open bracket", "tab", "code", "no utf-8", "no number", "brackets", "keys", "empty", "list"],
 )
 def test_a_broken_file_is_named_in_one_line(tmp_path: Path, content: bytes, expected: str):
     path = tmp_path / "params.yaml"

@@ -7,6 +7,7 @@ FAULT_SIGNAL=<number>    instead of SIGKILL: one that the process may still answ
 
 import atexit
 import os
+import runpy
 import shutil
 import signal
 import sys
@@ -19,7 +20,8 @@ SIGNAL = int(os.environ.get("FAULT_SIGNAL", signal.SIGKILL))
 def _kill() -> None:
     """End this process and DVC, which share a group, as a power cut would, or as Ctrl-C and SIGTERM do."""
     atexit.unregister(_kill)  # one signal is enough
-    os.killpg(0, SIGNAL)
+    is_copy = os.getpgrp() == os.getpid()  # of `graft repro`, which leads the session
+    os.killpg(os.getsid(0) if is_copy else 0, SIGNAL)
     time.sleep(3)  # the interruption comes here, not after the next step
 
 
@@ -50,11 +52,29 @@ def _at(how: str, number: int) -> None:
         setattr(module, name, watched(getattr(module, name)))
 
 
-what, _, moment = os.environ.get("FAULT", "").partition(":")
-if what and what == _name():
+def _arm() -> None:
     if moment == "start":
         _kill()
     atexit.register(_kill)
     if moment != "end":
         how, _, number = moment.partition(":")
         _at(how, int(number))
+
+
+def _arm_copies() -> None:
+    """Arm the stage in a copy of `graft repro`, where Python does not start."""
+    run = runpy.run_module
+
+    def armed(*arguments: Any, **options: Any) -> Any:
+        if what == _name():
+            _arm()
+        return run(*arguments, **options)
+
+    runpy.run_module = armed
+
+
+what, _, moment = os.environ.get("FAULT", "").partition(":")
+if what and what == _name():
+    _arm()
+elif what and _name() == "graft":
+    _arm_copies()

@@ -1,0 +1,76 @@
+"""A stage that `graft repro` starts hands its work to a copy of that process, which has numpy, pandas and more loaded.
+
+On a small set a stage imports for longer than it works. Where no copy can be had, as under plain `dvc repro`, it works
+itself. Imports only the standard library, and little of it.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+from stages.graft.core.interruption import module_run
+
+ADDRESS = "GRAFT_COPIES"
+"""Environment variable: the Unix socket where a copy can be asked for."""
+
+PASSED_ON = (signal.SIGINT, signal.SIGTERM) + ((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ())
+
+
+def hand_over() -> None:
+    """Let a copy run this stage, and end as it ends; return where there is none, or in another process than a stage."""
+    address = os.environ.pop(ADDRESS, "")
+    if not address or module_run() != os.environ.get("DVC_STAGE"):
+        return
+    with socket.socket(socket.AF_UNIX) as line:
+        try:
+            line.connect(address)
+            socket.send_fds(line, [b"3"], [0, 1, 2])
+            line.sendall(json.dumps(request()).encode() + b"\n")
+            answers = line.makefile("rb")
+            pid = int(answers.readline())
+        except (OSError, ValueError):  # `graft repro` has ended, or refuses
+            return
+        _pass_on_signals(pid)
+        code = int(answers.readline() or -signal.SIGKILL)
+    if code < 0:  # the copy was killed, and so is this process
+        with suppress(OSError):  # nothing else can be set for SIGKILL
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+def request() -> dict[str, Any]:
+    """Describe this process; a copy can stand for it only if `installation` is the same there."""
+    return {
+        "installation": installation(),
+        "stage": module_run(),
+        "arguments": [sys.argv, sys.orig_argv],
+        "folder": os.getcwd(),
+        "variables": dict(os.environ),
+    }
+
+
+def installation() -> list[str]:
+    """Name the Python and the code that run here."""
+    return [sys.prefix, sys.version, *sys.modules["stages"].__path__]
+
+
+def _pass_on_signals(pid: int) -> None:
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        with suppress(ProcessLookupError):  # it ends already
+            os.kill(pid, number)
+
+    def stop_both(number: int, frame: FrameType | None) -> None:
+        os.kill(pid, signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        os.kill(pid, signal.SIGCONT)  # from here, both go on
+
+    for number in PASSED_ON:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, pass_on)
+    signal.signal(signal.SIGTSTP, stop_both)
