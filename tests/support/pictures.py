@@ -14,6 +14,11 @@ def pixels(seed: int, width: int = 12, height: int = 10) -> Image.Image:
     return Image.fromarray(noise)
 
 
+def photograph(seed: int, width: int, height: int) -> Image.Image:
+    """An image with soft structure, as photographs have; noise would show every filter's smallest difference."""
+    return pixels(seed, width // 4, height // 4).resize((width, height), Image.Resampling.BICUBIC)
+
+
 def encoded(image: Image.Image, format_: str, **options: Any) -> bytes:
     """The bytes of an image file."""
     buffer = io.BytesIO()

@@ -11,7 +11,7 @@ import socket
 import sys
 from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 from stages.graft.core.interruption import module_run
 
@@ -27,21 +27,32 @@ def hand_over() -> None:
     if not address or module_run() != os.environ.get("DVC_STAGE"):
         return
     with socket.socket(socket.AF_UNIX) as line:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # a signal waits until it can be passed on
         try:
-            line.connect(address)
-            socket.send_fds(line, [b"3"], [0, 1, 2])
-            line.sendall(json.dumps(request()).encode() + b"\n")
-            answers = line.makefile("rb")
-            pid = int(answers.readline())
-        except (OSError, ValueError):  # `graft repro` has ended, or refuses
+            answers = _ask(line, address)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if answers is None:
             return
-        _pass_on_signals(pid)
         code = int(answers.readline() or -signal.SIGKILL)
     if code < 0:  # the copy was killed, and so is this process
         with suppress(OSError):  # nothing else can be set for SIGKILL
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     os._exit(code)
+
+
+def _ask(line: socket.socket, address: str) -> IO[bytes] | None:
+    """Ask for a copy, and pass signals on to it; give where it says how it ended, None without a copy."""
+    try:
+        line.connect(address)
+        socket.send_fds(line, [b"3"], [0, 1, 2])
+        line.sendall(json.dumps(request()).encode() + b"\n")
+        answers = line.makefile("rb")
+        _pass_on_signals(int(answers.readline()))
+    except (OSError, ValueError):  # `graft repro` has ended, or refuses
+        return None
+    return answers
 
 
 def request() -> dict[str, Any]:

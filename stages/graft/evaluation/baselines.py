@@ -6,14 +6,11 @@ Letters: n images, d features, c classes.
 from collections.abc import Sequence
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pandas as pd
 
-from stages.graft.core.errors import DataError
-from stages.graft.core.memory import one_image
 from stages.graft.core.progress import bar
-from stages.graft.core.threads import in_threads
+from stages.graft.core.threads import in_threads, one_thread_each
 from stages.graft.data.splits import BASELINES
 from stages.graft.evaluation.linear_probe import L2_GRID, MAX_IMAGES, Probabilities
 from stages.graft.heads.features import FeatureSet, sample
@@ -21,10 +18,11 @@ from stages.graft.heads.head import Float32
 from stages.graft.heads.logistic import fit_logistic
 from stages.graft.heads.softmax_regression import COARSE
 from stages.graft.heads.standardisation import fit_standardisation
-from stages.graft.images.decode import decode
-from stages.graft.images.loading import LocateImage
-from stages.graft.images.location import BRING_BACK, num_readers, read_image_bytes
+from stages.graft.images.loading import LocateImage, read_image
+from stages.graft.images.location import num_readers
+from stages.graft.images.preprocessing import Preprocessing
 from stages.graft.metrics.classification import Labels, softmax
+from stages.graft.storage.arrays import row_blocks
 
 PIXELS_PX = 32
 """Side of the grey squares, in pixels."""
@@ -54,13 +52,14 @@ def predict_neighbours(train: FeatureSet, x: Float32) -> Probabilities:
     known, y = standardisation.apply(train.x), np.eye(len(train.classes))[train.y]
     num_neighbours = min(NUM_NEIGHBOURS, len(known))
     lengths = np.square(known).sum(axis=1)
-    votes = []
-    for start in range(0, len(x), BLOCK):
-        block = standardisation.apply(x[start : start + BLOCK])
-        nearest = _lowest(lengths - 2 * block @ known.T, num_neighbours)
-        weights = 1 + 1e-6 * np.arange(num_neighbours)[::-1]  # breaks ties, moves no majority
-        votes.append((y[nearest] * weights[:, None]).sum(axis=1) / weights.sum())
-    return np.concatenate(votes)
+    weights = 1 + 1e-6 * np.arange(num_neighbours)[::-1]  # breaks ties, moves no majority
+
+    def votes_of(rows: slice) -> Probabilities:
+        nearest = _lowest(lengths - 2 * standardisation.apply(x[rows]) @ known.T, num_neighbours)
+        return np.asarray((y[nearest] * weights[:, None]).sum(axis=1) / weights.sum())
+
+    with one_thread_each():
+        return np.concatenate(list(in_threads(votes_of, row_blocks(len(x), BLOCK))))
 
 
 def _lowest(values: Float32, number: int) -> Labels:
@@ -84,17 +83,14 @@ def read_pixels(ids: Sequence[str], locate: LocateImage, white_level: float | No
 
     `white_level` is as in `decode`.
     """
+    square = Preprocessing(
+        resize_px=PIXELS_PX, crop_px=PIXELS_PX, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1), fit="squash",
+        white_level=white_level,
+    )  # fmt: skip
 
     def read(id_: str) -> Float32:
-        location = locate(id_)
-        with one_image():
-            data = read_image_bytes(location)
-            try:
-                rgb = np.asarray(decode(data, white_level))
-            except DataError as error:
-                raise DataError(f"{location}: {error}; {BRING_BACK}") from None
-            small = cv2.resize(rgb, (PIXELS_PX, PIXELS_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
-        return small.reshape(-1, 3) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+        rgb = read_image(locate(id_), square).reshape(-1, 3).astype(np.float32)
+        return rgb @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
     pixels = in_threads(read, ids, num_readers([locate(id_) for id_ in ids[:1]]))
     return np.stack(list(bar(pixels, desc="explore: read pixels", unit="images", total=len(ids))))

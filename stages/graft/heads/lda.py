@@ -8,17 +8,17 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from stages.graft.core.threads import one_thread_each
 from stages.graft.heads.class_weights import ClassWeights
 from stages.graft.heads.cross_validation import HeldOut, has_folds, score_held_out
 from stages.graft.heads.directions import main_directions
-from stages.graft.heads.features import MAX_SINGLE_THREAD, FeatureSet
+from stages.graft.heads.features import FeatureSet
 from stages.graft.heads.head import Float32, Head
+from stages.graft.heads.row_sums import Sums, sum_rows
 from stages.graft.heads.sharpness import choose_sharpness
 from stages.graft.heads.shrinkage import ledoit_wolf_shrinkage
 from stages.graft.heads.standardisation import fit_standardisation
-from stages.graft.storage.arrays import row_blocks
 
 Float64 = npt.NDArray[np.float64]
 
@@ -45,12 +45,11 @@ def fit_lda(
     Raises:
         DataError: a feature is not finite, or no image is left to choose the factor with.
     """
-    with threadpool_limits(1 if train.x.size < MAX_SINGLE_THREAD else None):
-        head, shrinkage = fit_discriminants(train, weights)
-        if has_folds(train, num_folds):
-            found = next(score_held_out(partial(_score, weights=weights), train, val, num_folds), _nothing(train))
-        else:
-            found = HeldOut(logits=head.logits(val.x), y=val.y)
+    head, shrinkage = fit_discriminants(train, weights)
+    if has_folds(train, num_folds):
+        found = next(score_held_out(partial(_score, weights=weights), train, val, num_folds), _nothing(train))
+    else:
+        found = HeldOut(logits=head.logits(val.x), y=val.y)
     offsets = log_frequencies(train, weights)
     sharpness = choose_sharpness(found.logits, offsets, found.y, weights)
     weight, bias = head.layers[0]
@@ -71,6 +70,11 @@ def fit_discriminants(train: FeatureSet, weights: ClassWeights) -> tuple[Head, f
     Source:
         Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2009, eq. 4.10.
     """
+    with one_thread_each():
+        return _fit_discriminants(train, weights)
+
+
+def _fit_discriminants(train: FeatureSet, weights: ClassWeights) -> tuple[Head, float]:
     softsign = fit_standardisation(train.x).to_softsign()
     directions = main_directions(train, softsign)
 
@@ -96,30 +100,38 @@ def log_frequencies(train: FeatureSet, weights: ClassWeights) -> Float64:
 
 def _class_means(train: FeatureSet, seen: Seen) -> Float64:
     """Average the features of each class, as they are seen, shape (c, d)."""
-    sums = np.zeros((len(train.classes), seen(train.x[:1]).shape[1]))
-    for rows in row_blocks(len(train.y)):
+    num_classes = len(train.classes)
+
+    def sums_of(rows: slice) -> Sums:
         x, y = seen(train.x[rows]), train.y[rows]
+        sums = np.zeros((num_classes, x.shape[1]))
         for k in np.unique(y):
-            sums[k] += x[y == k].sum(axis=0, dtype=np.float64)
-    return np.asarray(sums / np.bincount(train.y, minlength=len(sums))[:, None])
+            sums[k] = x[y == k].sum(axis=0, dtype=np.float64)
+        return (sums,)
+
+    (sums,) = sum_rows(sums_of, len(train.y))
+    return np.asarray(sums / np.bincount(train.y, minlength=num_classes)[:, None])
 
 
-def _residuals(train: FeatureSet, seen: Seen, means: Float64, weights: ClassWeights) -> Iterator[Float32]:
-    """Give features less the mean of their class, times the root of their weight, some rows at a time."""
+def _residuals(train: FeatureSet, seen: Seen, means: Float64, weights: ClassWeights) -> Callable[[slice], Float32]:
+    """Give for some rows their features less the mean of their class, times the root of their weight."""
     roots = np.sqrt(weights[train.y] / weights[train.y].mean()).astype(np.float32)
-    for rows in row_blocks(len(train.y)):
+
+    def residuals_of(rows: slice) -> Float32:
         residuals = seen(train.x[rows]) - means[train.y[rows]].astype(np.float32)
-        yield residuals * roots[rows, None]
+        return np.asarray(residuals * roots[rows, None])
+
+    return residuals_of
 
 
-def _solve(residuals: Iterator[Float32], shape: tuple[int, ...], rows: Float64) -> tuple[Float64, float]:
+def _solve(residuals_of: Callable[[slice], Float32], shape: tuple[int, ...], rows: Float64) -> tuple[Float64, float]:
     """Multiply rows (c, d) by the inverse of the shrunk covariance of residuals (n, d); give the shrinkage as well.
 
     With fewer images than features, by Woodbury's identity: an inverse of n by n instead of d by d.
     """
     n, d = shape
-    few = np.concatenate(list(residuals)) if n < d else None
-    product, lengths = _products(residuals, d) if few is None else (few @ few.T, _squared_lengths(few))
+    few = residuals_of(slice(n)) if n < d else None
+    product, lengths = _products(residuals_of, n) if few is None else (few @ few.T, _squared_lengths(few))
     if not lengths.any():  # one image in every class: nothing is known of the spread within a class
         return rows, 1.0
     product = product.astype(np.float64)
@@ -131,13 +143,17 @@ def _solve(residuals: Iterator[Float32], shape: tuple[int, ...], rows: Float64) 
     return (rows - factor * inner.T @ few) / ridge, shrinkage
 
 
-def _products(residuals: Iterator[Float32], d: int) -> tuple[Float64, Float64]:
-    """Sum the products of every two columns, shape (d, d), and give the squared lengths of the rows."""
-    product, lengths = np.zeros((d, d)), list[Float64]()
-    for part in residuals:
-        product += part.T @ part
-        lengths.append(_squared_lengths(part))
-    return product, np.concatenate(lengths)
+def _products(residuals_of: Callable[[slice], Float32], n: int) -> tuple[Float64, Float64]:
+    """Sum the products of every two columns, shape (d, d), and give the squared lengths of the n rows."""
+    lengths = np.zeros(n)
+
+    def sums_of(rows: slice) -> Sums:
+        part = residuals_of(rows)
+        lengths[rows] = _squared_lengths(part)
+        return ((part.T @ part).astype(np.float64),)
+
+    (product,) = sum_rows(sums_of, n)
+    return product, lengths
 
 
 def _squared_lengths(x: Float32) -> Float64:

@@ -9,11 +9,11 @@ from functools import partial
 from itertools import pairwise
 
 import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from stages.graft.core.threads import one_thread_each
 from stages.graft.heads.class_weights import ClassWeights
 from stages.graft.heads.cross_validation import HeldOut, score_held_out
-from stages.graft.heads.features import MAX_SINGLE_THREAD, FeatureSet, sample
+from stages.graft.heads.features import FeatureSet, sample
 from stages.graft.heads.head import Float32, Head, Softsign
 from stages.graft.heads.softmax_regression import COARSE, FINE, SoftmaxRegression
 from stages.graft.heads.standardisation import fit_standardisation
@@ -98,14 +98,15 @@ def fit_path(
 ) -> Iterator[Candidate]:
     """Fit with the penalties, strongest first; each fit starts from the solution of the last one."""
     standardisation = fit_standardisation(train.x)
-    x, basis = _reduce(standardisation.apply(train.x))
+    with one_thread_each():
+        x, basis = _reduce(standardisation.apply(train.x))
     num_classes = len(train.classes)
     regression = SoftmaxRegression(
         x=x, y=train.y, of_image=weights[train.y], num_classes=num_classes, tolerance=tolerance
     )
     theta = np.zeros((num_classes, x.shape[1] + 1))
     for l2 in sorted(l2_grid, reverse=True):
-        with threadpool_limits(1 if train.x.size < MAX_SINGLE_THREAD else None):
+        with one_thread_each():
             theta, converged = regression.fit(theta, l2 * _of_both(num_classes), MAX_STEPS)
         weight, bias = theta[:, :-1], theta[:, -1]
         layer = standardisation.fold(weight if basis is None else weight @ basis.T, bias)

@@ -5,15 +5,15 @@ Letters: n images, d features, c classes.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 
 from stages.graft.heads.head import Float32
+from stages.graft.heads.row_sums import Sums, sum_rows
 from stages.graft.metrics.classification import Labels
-from stages.graft.storage.arrays import row_blocks
 
 FINE, COARSE = 3e-7, 1e-5
 """Tolerances, for a head that is kept and for fits that only compare: a fit ends when the next step would lower the
@@ -70,20 +70,29 @@ class SoftmaxRegression:
     @cached_property
     def products(self) -> Float32:
         """Weighted sums of the products of every two features, shape (d, d)."""
-        total, roots = np.zeros((self.x.shape[1],) * 2, np.float32), np.sqrt(self.of_image).astype(np.float32)
-        for rows in row_blocks(len(self.y)):
+        roots = np.sqrt(self.of_image).astype(np.float32)
+
+        def of_rows(rows: slice) -> Sums:
             part = self.x[rows] * roots[rows, None]
-            total += part.T @ part
-        return total
+            return (part.T @ part,)
+
+        return np.asarray(sum_rows(of_rows, len(self.y))[0])
 
     def measure(self, theta: Theta, l2: float) -> Point:
-        """Compute the value and its gradient, some rows at a time."""
-        weight, bias = theta[:, :-1], theta[:, -1]
-        value, gradient, doubt = l2 / 2 * np.square(weight).sum(), np.zeros_like(theta), 0.0
-        gradient[:, :-1] = l2 * weight
-        narrow = weight.T.astype(np.float32)
-        for rows in row_blocks(len(self.y), ROWS_AT_ONCE):
-            x, of_image, truth = self.x[rows], self.of_image[rows], (np.arange(rows.stop - rows.start), self.y[rows])
+        """Compute the value and its gradient."""
+        weight = theta[:, :-1]
+        value, gradient, doubt = sum_rows(partial(self._of_rows, theta=theta), len(self.y))
+        gradient[:, :-1] += l2 * weight
+        doubt /= max(self.num_classes - 1, 1) * self.of_image.sum()
+        return Point(theta=theta, value=value + l2 / 2 * np.square(weight).sum(), gradient=gradient, doubt=doubt)
+
+    def _of_rows(self, rows: slice, theta: Theta) -> Sums:
+        """Give the value, the gradient and the doubt of some rows, without the penalty, and not yet averaged."""
+        narrow, bias = theta[:, :-1].T.astype(np.float32), theta[:, -1]
+        value, gradient, doubt = 0.0, np.zeros_like(theta), 0.0
+        for start in range(rows.start, rows.stop, ROWS_AT_ONCE):
+            some = slice(start, min(start + ROWS_AT_ONCE, rows.stop))
+            x, of_image, truth = self.x[some], self.of_image[some], (np.arange(some.stop - start), self.y[some])
             logits = (x @ narrow).astype(np.float64) + bias
             logits -= logits.max(axis=1, keepdims=True)
             p = np.exp(logits)
@@ -95,8 +104,7 @@ class SoftmaxRegression:
             p *= of_image[:, None]
             gradient[:, :-1] += p.T.astype(np.float32) @ x
             gradient[:, -1] += p.sum(axis=0)
-        doubt /= max(self.num_classes - 1, 1) * self.of_image.sum()
-        return Point(theta=theta, value=float(value), gradient=gradient, doubt=doubt)
+        return value, gradient, doubt
 
     def metric(self, doubt: float, l2: float) -> Callable[[Theta], Theta]:
         """Give the product with an inverse of about the value's curvature: that of a logit, times the features'."""

@@ -15,6 +15,7 @@ from stages.graft.evaluation.baselines import (
     read_pixels,
 )
 from tests.support.features import feature_set, ids_of
+from tests.support.pictures import photograph
 
 
 def test_the_majority_is_the_commonest_class():
@@ -62,6 +63,18 @@ def test_pixels_are_grey_and_small(locate):
     assert pixels[1, :, :15].mean() == pytest.approx(180, abs=3)
     with pytest.raises(DataError, match=r"nowhere.png: .*`dvc checkout`"):
         read_pixels(["nowhere"], locate)
+
+
+@pytest.mark.parametrize("size", [(400, 400), (1600, 80), (90, 1300)])
+def test_pixels_of_a_large_jpeg_are_those_of_all_its_pixels(tmp_path, size):
+    """Though it is decoded at a part of its size where its shorter side allows that."""
+    image = photograph(3, *size)
+    image.save(tmp_path / "image.jpg", quality=95)
+    image.save(tmp_path / "image.png")
+    jpeg, png = (read_pixels([f"image.{end}"], lambda name: tmp_path / name) for end in ("jpg", "png"))
+    assert np.abs(jpeg - png).mean() < 2
+    mean = np.asarray(image.convert("L").resize((PIXELS_PX, PIXELS_PX), Image.Resampling.BOX), dtype=np.float32)
+    assert np.abs(png - mean.ravel()).mean() < 10
 
 
 def test_all_baselines_classify_every_test_image(locate, rng):

@@ -14,7 +14,7 @@ from stages.graft.images import crop
 from stages.graft.images.crop import DECODER, decode_square, decoder_of
 from stages.graft.images.decode import decode, resize_and_crop
 from stages.graft.images.preprocessing import Fit, Preprocessing
-from tests.support.pictures import encoded, pixels
+from tests.support.pictures import encoded, photograph, pixels
 
 FITS = get_args(Fit)
 
@@ -23,11 +23,6 @@ def cropped(resize_px: int, crop_px: int, interpolation: str = "bilinear") -> Pr
     return Preprocessing(
         resize_px=resize_px, crop_px=crop_px, interpolation=interpolation, mean=(0.5, 0.4, 0.3), std=(0.2,) * 3
     )
-
-
-def photograph(seed: int, width: int, height: int) -> Image.Image:
-    """An image with soft structure, as photographs have; noise would show every filter's smallest difference."""
-    return pixels(seed, width // 4, height // 4).resize((width, height), Image.Resampling.BICUBIC)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
