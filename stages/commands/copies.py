@@ -65,19 +65,25 @@ def wait_and_copy(process: "subprocess.Popen[bytes]", asked: socket.socket | Non
     """Wait until a process has ended, and give its exit code; copy this one for every stage that asks for it."""
     if asked is None:
         return process.wait()
-    end = os.pidfd_open(process.pid)
+    end, guards = os.pidfd_open(process.pid), dict[int, int]()
     try:
-        while end not in select.select([asked.fileno(), end], [], [])[0]:
-            line, _ = asked.accept()
-            with line:
-                _answer(line, asked)
+        while end not in (ready := select.select([asked.fileno(), end, *guards], [], [])[0]):
+            for ended in guards.keys() & set(ready):
+                os.waitpid(guards.pop(ended), 0)
+                os.close(ended)
+            if asked.fileno() in ready:
+                line, _ = asked.accept()
+                with line:
+                    if guard := _answer(line, asked):
+                        guards[os.pidfd_open(guard)] = guard
     finally:
-        os.close(end)
+        for one in (end, *guards):
+            os.close(one)
     return process.wait()
 
 
-def _answer(line: socket.socket, asked: socket.socket) -> None:
-    """Read what a stage asks for, and start its guard; no answer means that it has to work itself."""
+def _answer(line: socket.socket, asked: socket.socket) -> int | None:
+    """Read what a stage asks for, and start its guard; None, without an answer, when the stage has to work itself."""
     line.settimeout(SECONDS_TO_SAY)
     descriptors: list[int] = []
     try:
@@ -85,12 +91,13 @@ def _answer(line: socket.socket, asked: socket.socket) -> None:
         request = json.loads(line.makefile("rb").readline())
         if request["installation"] == installation() and _load(request["stage"]):
             line.settimeout(None)
-            _fork_guard(line, asked, descriptors, request)
+            return _fork_guard(line, asked, descriptors, request)
     except (OSError, ValueError):
         pass
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+    return None
 
 
 def _load(stage: str) -> bool:
@@ -109,16 +116,19 @@ def _load(stage: str) -> bool:
         return False
 
 
-def _fork_guard(line: socket.socket, asked: socket.socket, descriptors: Sequence[int], request: dict[str, Any]) -> None:
+def _fork_guard(
+    line: socket.socket, asked: socket.socket, descriptors: Sequence[int], request: dict[str, Any]
+) -> int | None:
     if threading.active_count() > 1:  # a lock that another thread holds would stay locked in a copy
-        return
+        return None
     sys.stdout.flush()
     sys.stderr.flush()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
     try:
-        if os.fork() == 0:
+        if (guard := os.fork()) == 0:
             asked.close()
             _guard(line, descriptors, request)
+        return guard
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

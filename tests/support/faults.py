@@ -102,8 +102,8 @@ def _send(process: "subprocess.Popen[str]", way: tuple[str, int]) -> None:
 def _stages_below(pid: int) -> list[psutil.Process]:
     """The running stage; empty between two of them."""
     found = list[psutil.Process]()
-    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        for one in psutil.Process(pid).children(recursive=True):
+    for one in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
             if "-m" in one.cmdline() and one.cmdline()[-1].startswith("stages."):
                 found.append(one)
     return found

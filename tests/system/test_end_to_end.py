@@ -27,6 +27,11 @@ def ran(output: str) -> list[str]:
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
 
 
+def repro(clone: Clone) -> list[str]:
+    """The stages that `graft repro` runs."""
+    return ran(clone.run("graft", "repro"))
+
+
 def test_the_first_run_makes_everything(clone: Clone):
     output = clone.first_output
     assert ran(output) == list(STAGES)
@@ -74,11 +79,11 @@ def test_predict_says_of_every_image_what_the_pipeline_says(clone: Clone):
 
 def test_one_change_runs_only_what_depends_on_it(clone: Clone):
     clone.set_params("train_head", kind="prototype")
-    assert ran(clone.repro()) == ["train_head", "finetune", "explain", "evaluate", "report"]
+    assert repro(clone) == ["train_head", "finetune", "explain", "evaluate", "report"]
     clone.set_params("split", seed=1)
-    assert "images, none new" in clone.repro()
+    assert "images, none new" in clone.run("graft", "repro")
     clone.set_spec(per_class=10)
-    assert "extract: 60 images, 12 new" in clone.repro()
+    assert "extract: 60 images, 12 new" in clone.run("graft", "repro")
 
 
 @pytest.mark.parametrize(
@@ -93,9 +98,9 @@ def test_a_change_of_code_runs_only_what_reaches_it(clone: Clone, file: str, sta
     path = clone.folder / "stages" / file
     before = path.read_bytes()
     path.write_bytes(before + b"\n")
-    assert ran(clone.repro()) == stages
+    assert repro(clone) == stages
     path.write_bytes(before)
-    assert ran(clone.repro()) == stages  # DVC keeps nothing of a stage with an out that git holds
+    assert repro(clone) == stages  # DVC keeps nothing of a stage with an out that git holds
 
 
 @pytest.mark.rare
@@ -114,7 +119,7 @@ def test_a_users_mistake_ends_with_one_line_and_nothing_lost(clone: Clone):
     assert "train_head.kind" in line
     assert "forest" in line
     clone.set_params("train_head", kind="prototype")
-    clone.repro()
+    repro(clone)
     assert (clone.folder / "data/model/model.json").read_bytes() == before
 
 

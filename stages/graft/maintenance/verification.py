@@ -7,9 +7,12 @@ import json
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from stages.graft.core.errors import DataError
 from stages.graft.core.progress import bar
@@ -135,6 +138,8 @@ def repair_dvc(root: Path) -> Iterator[str]:
     if is_half_written(locks):
         locks.unlink(missing_ok=True)
         yield f"{locks} was left half-written, so DVC could not tell which commands run: removed"
+    elif names_only_ended(locks):
+        locks.unlink(missing_ok=True)
     if done := repair_lock(root):
         yield done
 
@@ -150,6 +155,27 @@ def is_half_written(locks: Path) -> bool:
     except ValueError:
         return True
     return not isinstance(content, dict) or not all(isinstance(part, dict) for part in content.values())
+
+
+def names_only_ended(locks: Path) -> bool:
+    """Tell whether DVC's list names commands, all of which have ended.
+
+    DVC drops those itself, but for a killed one that its parent has not asked for yet; in a container without an init
+    process, that stays so.
+    """
+    content = json.loads(locks.read_bytes()) if locks.is_file() else {}
+    users: list[Any] = [*content.get("write", {}).values(), *chain.from_iterable(content.get("read", {}).values())]
+    pids = [user["pid"] for user in users if isinstance(user, dict) and isinstance(user.get("pid"), int)]
+    if not users or len(pids) < len(users):
+        return False
+    import psutil  # seldom needed
+
+    def runs(pid: int) -> bool:
+        with suppress(psutil.NoSuchProcess):
+            return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+        return False
+
+    return not any(map(runs, pids))
 
 
 def check_leftovers(repository: Repository) -> Iterator[Damage]:

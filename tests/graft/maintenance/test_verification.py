@@ -1,3 +1,6 @@
+import json
+import os
+import subprocess
 import threading
 from pathlib import Path
 
@@ -84,3 +87,18 @@ def test_a_half_written_list_of_locks_is_removed_before_dvc_starts(locks: Path, 
     assert not locks.exists()
     locks.write_text('{"write": {}, "read": {}}')
     assert list(repair_dvc(locks.parents[2])) == []
+
+
+def test_a_killed_command_that_is_still_listed_blocks_nothing(locks: Path):
+    tmp_path = locks.parents[2]
+    with subprocess.Popen(["sleep", "60"]) as process:
+        me, killed = ({"pid": pid, "cmd": "dvc"} for pid in (os.getpid(), process.pid))
+        for users in ({"write": {"a": killed}, "read": {"b": [killed, me]}}, {"write": {}}, {"write": {"a": 1}}):
+            locks.write_text(json.dumps(users))
+            assert list(repair_dvc(tmp_path)) == []
+            assert locks.exists()
+        locks.write_text(json.dumps({"write": {"a": killed}, "read": {"b": [killed]}}))
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has asked how
+        assert list(repair_dvc(tmp_path)) == []
+        assert not locks.exists()

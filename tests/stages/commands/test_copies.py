@@ -145,6 +145,18 @@ def test_a_stage_that_cannot_be_imported_shows_it_itself(start):
     assert said.endswith("ended with 1\n")
 
 
+def test_stages_in_a_row_leave_no_process_behind(start):
+    one = 'sys.executable, "-m", "stages.probe", "one", "two"'
+    wait = WAIT.replace(
+        f"[{one}]", '["sh", "-c", f"{sys.executable} -m stages.probe; {sys.executable} -m stages.probe"]'
+    )
+    family = "psutil.Process(os.getppid()).parent().children()"
+    with start(f"import psutil; print([one.status() for one in {family}].count('zombie'))", wait) as process:
+        lines = said_by(process).splitlines()
+    assert [line.startswith("in a copy") for line in lines[1::2]] == [True, True, False]
+    assert lines[2::2] == ["0", "0"]
+
+
 def test_nothing_is_left(start, tmp_path):
     with start("pass", "import tempfile; tempfile.tempdir = '.'\n" + WAIT) as process:
         assert said_by(process).endswith("ended with 0\n")
