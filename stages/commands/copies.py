@@ -134,14 +134,18 @@ def _fork_guard(
 
 
 def _guard(line: socket.socket, descriptors: Sequence[int], request: dict[str, Any]) -> NoReturn:
-    """Start the copy, say which process it is, and wait; Ctrl-C does not reach this process."""
+    """Start the copy, say which process it is, and wait. Signals to the group of `graft repro` do not reach them."""
+    os.setpgid(0, 0)
     guard = os.getpid()
     if (copy := os.fork()) == 0:
+        os.setpgid(0, 0)
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
         line.close()
         if os.getppid() == guard:
             _run(request, descriptors)
         os._exit(1)
+    with suppress(OSError):  # it may have done so itself
+        os.setpgid(copy, copy)
     for descriptor in descriptors:
         os.close(descriptor)
     with suppress(OSError):
@@ -149,7 +153,7 @@ def _guard(line: socket.socket, descriptors: Sequence[int], request: dict[str, A
     if (
         line.fileno() in select.select([line.fileno(), os.pidfd_open(copy)], [], [])[0]
     ):  # the stage that DVC knows has been killed
-        os.kill(copy, signal.SIGKILL)
+        os.killpg(copy, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
     with suppress(OSError):
         line.sendall(f"{code}\n".encode())
@@ -157,8 +161,10 @@ def _guard(line: socket.socket, descriptors: Sequence[int], request: dict[str, A
 
 
 def _run(request: dict[str, Any], descriptors: Sequence[int]) -> NoReturn:
-    """Be the stage: in its place, with its variables, its input and output, and its answer to signals."""
-    os.setpgid(0, 0)  # signals come from the process that DVC knows, and from there alone
+    """Be the stage: in its place, with its variables, its input and output, and its answer to signals.
+
+    Signals come from the process that DVC knows, for the whole group of the copy.
+    """
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
     os.environ.clear()

@@ -71,15 +71,15 @@ def installation() -> list[str]:
     return [sys.prefix, sys.version, *sys.modules["stages"].__path__]
 
 
-def _pass_on_signals(pid: int) -> None:
+def _pass_on_signals(group: int) -> None:
     def pass_on(number: int, frame: FrameType | None) -> None:
         with suppress(ProcessLookupError):  # it ends already
-            os.kill(pid, number)
+            os.killpg(group, number)
 
     def stop_both(number: int, frame: FrameType | None) -> None:
-        os.kill(pid, signal.SIGSTOP)
+        pass_on(signal.SIGSTOP, None)
         os.kill(os.getpid(), signal.SIGSTOP)
-        os.kill(pid, signal.SIGCONT)  # from here, both go on
+        pass_on(signal.SIGCONT, None)  # from here, both go on
 
     for number in PASSED_ON:
         if signal.getsignal(number) != signal.SIG_IGN:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 
 import psutil
@@ -113,6 +114,27 @@ def test_a_killed_stage_takes_its_copy_along(start):
         stage.kill()
         assert said_by(process).endswith(f"ended with {-signal.SIGKILL}\n")
         assert psutil.wait_procs([copy], timeout=30)[1] == []
+
+
+@pytest.mark.parametrize("to", [os.kill, os.killpg], ids=["stage", "all"])
+def test_what_a_copy_has_started_ends_with_it(start, to):
+    with start("import subprocess; subprocess.run(['sleep', '60'])") as process:
+        stage, copy = pids(process)
+        while not (started := psutil.Process(copy).children()):
+            pass
+        to(stage if to == os.kill else process.pid, signal.SIGKILL)
+        assert psutil.wait_procs([psutil.Process(copy), *started], timeout=30)[1] == []
+
+
+def test_a_stopped_stage_stops_its_copy(start):
+    with start("time.sleep(0.5)") as process:
+        stage, copy = map(psutil.Process, pids(process))
+        for number, states in ((signal.SIGTSTP, {"stopped"}), (signal.SIGCONT, {"sleeping", "running"})):
+            stage.send_signal(number)
+            end = time.monotonic() + 30
+            while not {stage.status(), copy.status()} <= states:
+                assert time.monotonic() < end
+        assert said_by(process).endswith("ended with 0\n")
 
 
 def test_a_stage_ends_as_its_killed_copy(start):
