@@ -26,7 +26,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -45,20 +45,24 @@ _DIE_WITH_PARENT = 1
 
 @contextmanager
 def offered() -> Iterator[socket.socket | None]:
-    """Offer copies to all stages that are started inside; gives where they ask, None on other systems than Linux."""
-    if sys.platform != "linux":
-        yield None
-        return
-    folder = tempfile.mkdtemp(prefix="graft-")  # for this user alone
+    """Offer copies to all stages that are started inside; gives where they ask, None where there can be no copies."""
+    with ExitStack() as stack:
+        yield _listen(stack)
+
+
+def _listen(stack: ExitStack) -> socket.socket | None:
     try:
-        with socket.socket(socket.AF_UNIX) as asked:
-            asked.bind(f"{folder}/copies")
-            asked.listen()
-            os.environ[ADDRESS] = f"{folder}/copies"
-            yield asked
-    finally:
-        os.environ.pop(ADDRESS, None)
-        shutil.rmtree(folder, ignore_errors=True)
+        os.close(os.pidfd_open(os.getpid()))
+        folder = tempfile.mkdtemp(prefix="graft-")  # for this user alone
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        asked = stack.enter_context(socket.socket(socket.AF_UNIX))
+        asked.bind(f"{folder}/copies")
+        asked.listen()
+    except (AttributeError, OSError):  # another system, an old Linux, no room, or a long name
+        return None
+    os.environ[ADDRESS] = f"{folder}/copies"
+    stack.callback(os.environ.pop, ADDRESS, None)
+    return asked
 
 
 def wait_and_copy(process: "subprocess.Popen[bytes]", asked: socket.socket | None) -> int:
@@ -125,39 +129,45 @@ def _fork_guard(
     sys.stderr.flush()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
     try:
-        if (guard := os.fork()) == 0:
+        if guard := os.fork():
+            return guard
+        try:
             asked.close()
             _guard(line, descriptors, request)
-        return guard
+        finally:
+            os._exit(1)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _guard(line: socket.socket, descriptors: Sequence[int], request: dict[str, Any]) -> NoReturn:
-    """Start the copy, say which process it is, and wait. Signals to the group of `graft repro` do not reach them."""
+def _guard(line: socket.socket, descriptors: Sequence[int], request: dict[str, Any]) -> None:
+    """Start the copy, say which process it is, wait, and say how it ended.
+
+    Signals to the group of `graft repro` reach neither of them.
+    """
     os.setpgid(0, 0)
     guard = os.getpid()
     if (copy := os.fork()) == 0:
-        os.setpgid(0, 0)
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-        line.close()
-        if os.getppid() == guard:
-            _run(request, descriptors)
-        os._exit(1)
+        try:
+            line.close()
+            os.setpgid(0, 0)
+            ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+            if os.getppid() == guard:
+                _run(request, descriptors)
+        finally:
+            os._exit(1)
     with suppress(OSError):  # it may have done so itself
         os.setpgid(copy, copy)
     for descriptor in descriptors:
         os.close(descriptor)
     with suppress(OSError):
         line.sendall(f"{copy}\n".encode())
-    if (
-        line.fileno() in select.select([line.fileno(), os.pidfd_open(copy)], [], [])[0]
-    ):  # the stage that DVC knows has been killed
+    ready, _, _ = select.select([line.fileno(), os.pidfd_open(copy)], [], [])
+    if line.fileno() in ready:  # the stage that DVC knows has been killed
         os.killpg(copy, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
     with suppress(OSError):
         line.sendall(f"{code}\n".encode())
-    os._exit(0)
 
 
 def _run(request: dict[str, Any], descriptors: Sequence[int]) -> NoReturn:
@@ -167,17 +177,9 @@ def _run(request: dict[str, Any], descriptors: Sequence[int]) -> NoReturn:
     """
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
-    os.environ.clear()
-    os.environ.update(request["variables"])
-    os.chdir(request["folder"])
-    sys.argv[:], sys.orig_argv[:] = request["arguments"]
-    for number in PASSED_ON:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-    watch_imports()
     code: Any = 0
     try:
+        _take_over(request)
         runpy.run_module(f"stages.{request['stage']}", run_name="__main__", alter_sys=True)
     except SystemExit as ended:
         code = ended.code or 0
@@ -195,3 +197,15 @@ def _run(request: dict[str, Any], descriptors: Sequence[int]) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
+
+
+def _take_over(request: dict[str, Any]) -> None:
+    os.environ.clear()
+    os.environ.update(request["variables"])
+    os.chdir(request["folder"])
+    sys.argv[:], sys.orig_argv[:] = request["arguments"]
+    for number in PASSED_ON:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
+    watch_imports()

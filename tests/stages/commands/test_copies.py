@@ -119,11 +119,11 @@ def test_a_killed_stage_takes_its_copy_along(start):
 @pytest.mark.parametrize("to", [os.kill, os.killpg], ids=["stage", "all"])
 def test_what_a_copy_has_started_ends_with_it(start, to):
     with start("import subprocess; subprocess.run(['sleep', '60'])") as process:
-        stage, copy = pids(process)
-        while not (started := psutil.Process(copy).children()):
+        stage, copy = map(psutil.Process, pids(process))
+        while not (started := copy.children()):
             pass
-        to(stage if to == os.kill else process.pid, signal.SIGKILL)
-        assert psutil.wait_procs([psutil.Process(copy), *started], timeout=30)[1] == []
+        to(stage.pid if to == os.kill else process.pid, signal.SIGKILL)
+        assert psutil.wait_procs([copy, *started], timeout=30)[1] == []
 
 
 def test_a_stopped_stage_stops_its_copy(start):
@@ -152,8 +152,13 @@ def test_the_copy_outlives_the_one_who_waited_as_the_stage_does(start, tmp_path)
     assert (tmp_path / "done").is_file()
 
 
-@pytest.mark.parametrize("change", ["copies.LOADED -= 1e6", "copies.installation = lambda: []"])
-def test_changed_code_runs_in_a_process_of_its_own(start, change):
+@pytest.mark.parametrize(
+    "change",
+    ["copies.LOADED -= 1e6", "copies.installation = lambda: []", "os.fork = lambda: open('')", "del os.pidfd_open",
+     "copies.tempfile.mkdtemp = lambda prefix: '/no/such/folder'"],
+    ids=["changed code", "another Python", "no fork", "an old Linux", "no place"],
+)  # fmt: skip
+def test_without_a_copy_a_stage_works_itself(start, change):
     with start("pass", WAIT.replace("with copies", f"{change}\nwith copies", 1)) as process:
         said = said_by(process)
     assert "in its own process" in said
@@ -168,12 +173,10 @@ def test_a_stage_that_cannot_be_imported_shows_it_itself(start):
 
 
 def test_stages_in_a_row_leave_no_process_behind(start):
-    one = 'sys.executable, "-m", "stages.probe", "one", "two"'
-    wait = WAIT.replace(
-        f"[{one}]", '["sh", "-c", f"{sys.executable} -m stages.probe; {sys.executable} -m stages.probe"]'
-    )
+    one, two = '[sys.executable, "-m", "stages.probe", "one", "two"]', 'f"{sys.executable} -m stages.probe;"'
     family = "psutil.Process(os.getppid()).parent().children()"
-    with start(f"import psutil; print([one.status() for one in {family}].count('zombie'))", wait) as process:
+    zombies = f"import psutil; print([one.status() for one in {family}].count('zombie'))"
+    with start(zombies, WAIT.replace(one, f'["sh", "-c", 2 * {two}]')) as process:
         lines = said_by(process).splitlines()
     assert [line.startswith("in a copy") for line in lines[1::2]] == [True, True, False]
     assert lines[2::2] == ["0", "0"]
