@@ -42,15 +42,17 @@ def main(arguments: Sequence[str] = ()) -> None:
     """Measure these parts, by default all, and write the table and the page."""
     if unknown := sorted(set(arguments) - set(PARTS)):
         raise ParamsError(f"there is no part {unknown[0]}; the parts are {', '.join(PARTS)}")
-    before = read_before()
+    before, measured = read_before(), set[object]()
     for name in arguments or PARTS:
         with tempfile.TemporaryDirectory(prefix="graft-bench-") as folder:
-            rows = merge(PARTS[name](Path(folder)))  # each part is kept, even if a later one fails
-    write_report(page(rows, before), PAGE)
+            found = PARTS[name](Path(folder))
+        rows = merge(found)  # each part is kept, even if a later one fails
+        measured |= {one.key for one in found}
+    write_report(page(rows, [one for one in before if one.key in measured]), PAGE)
 
 
 def page(rows: Sequence[Measurement], before: Sequence[Measurement]) -> str:
-    """Format all parts."""
+    """Format all parts, each beside what was committed before where it was measured again."""
     parts = groupby(rows, key=lambda one: one.part)
     tables = "\n".join(f"## {part}\n\n{compared_table(group, before)}\n" for part, group in parts)
     return f"""# Speed, measured by `make bench`

@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from stages.benchmarks import bench
 from stages.benchmarks.bench import main, page
 from stages.benchmarks.measurements import COSINE, Measurement, compared_table, merge, read_before
 from stages.benchmarks.textures import NUM_CLASSES, write_textures
@@ -35,6 +36,21 @@ def test_a_part_takes_the_place_of_its_own_numbers_alone(tmp_path, monkeypatch):
     assert rows == [measured("B", "all", 3.0), measured("A", "all", 4.0)]
     assert read_before() == []  # nothing is committed
     assert page(rows, []).count("## ") == 2
+
+
+def test_only_what_was_measured_again_is_compared(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reports").mkdir()
+    before = [measured("A", "all", 2.0), measured("B", "all", 3.0)]
+    merge(before)
+    monkeypatch.setattr(bench, "read_before", lambda: before)
+    monkeypatch.setattr(bench, "PARTS", {"a": lambda folder: [measured("A", "all", 1.0)]})
+    main(["a"])
+    lines = (tmp_path / "reports/bench.md").read_text().splitlines()
+    assert [line for line in lines if line.startswith("| all")] == [
+        "| all |  | 3.00 s |  |",
+        "| all | **0.50** | 1.00 s | 2.00 s |",
+    ]
 
 
 def test_an_unknown_part_is_refused():
