@@ -99,6 +99,6 @@ def test_a_killed_command_that_is_still_listed_blocks_nothing(locks: Path):
             assert locks.exists()
         locks.write_text(json.dumps({"write": {"a": killed}, "read": {"b": [killed]}}))
         process.kill()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has asked how
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended; its parent has not asked how
         assert list(repair_dvc(tmp_path)) == []
         assert not locks.exists()
