@@ -74,15 +74,18 @@ class Browser:
             time.sleep(0.05)
         return value
 
-    def drop(self, file: Path, x: int, y: int) -> None:
-        """Drop a file on a place of the page, in CSS pixels, once the page shows that it would take one there."""
+    def drop(self, file: Path, x: int, y: int, further: int = 0) -> None:
+        """Drop a file on a place of the page, in CSS pixels, once the page shows that it would take one there.
+
+        `further` down, it falls the moment it crosses into what is there.
+        """
         where = {"x": x, "y": y, "data": {"items": [], "files": [str(file)], "dragOperationsMask": 1}}
         self.send("Input.dispatchDragEvent", type="dragEnter", **where)
         end = time.monotonic() + 30
         while not self.value("document.querySelector('.over') !== null"):
             assert time.monotonic() < end, f"{file} is over the page, which does not show it; {self.complaints}"
             self.send("Input.dispatchDragEvent", type="dragOver", **where)
-        self.send("Input.dispatchDragEvent", type="drop", **where)
+        self.send("Input.dispatchDragEvent", type="drop", **where | {"y": y + further})
 
     def press(self, key: str, code: int, text: str = "") -> None:
         """Press a key, such as Tab with the code 9; `text` is what it types."""

@@ -40,7 +40,7 @@ def test_a_dropped_image_is_answered_on_a_desk_and_on_a_phone(server, tmp_path):
             assert browser.value("document.documentElement.scrollWidth") <= width
             assert browser.value(NAMED)
         assert browser.complaints == []
-        browser.drop(tmp_path / "notes.png", 100, 150)
+        browser.drop(tmp_path / "notes.png", 100, 150, further=-130)
         assert browser.wait_for(PROBLEM).startswith("notes.png: not an image but a text file")
     assert all(address.startswith((server.address, "data:", "blob:")) for address in browser.requests)
 
